@@ -1,0 +1,3 @@
+//! The `linnet` command.
+
+fn main() {}

@@ -1,0 +1,15 @@
+//! Wire types shared by `linnetd`, `linnet` and `linnet-train`.
+//!
+//! Only data: no sockets, no files, no clocks. What travels over HTTP and MQTT, what a model package's
+//! manifest says, and the MQTT topics as types.
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod manifest;
+pub mod model_config;
+pub mod status;
+pub mod topic;
+pub mod transcribe;
+
+pub use error::{ErrorBody, ErrorCode, WireError};
+pub use transcribe::{Segment, TranscribeOptions, Transcript, Word};

@@ -1,0 +1,93 @@
+//! What the daemon says of itself: `GET /v1/status`, MQTT `state` and `status`.
+
+use serde::{Deserialize, Serialize};
+
+/// A loaded or failed model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelStatus {
+    /// Its name.
+    pub name: String,
+    /// Version of its package.
+    pub version: String,
+    /// Other names it answers to.
+    pub aliases: Vec<String>,
+    /// What it does.
+    pub tasks: Vec<String>,
+    /// Languages.
+    pub languages: Vec<String>,
+    /// `model_type`.
+    pub family: String,
+    /// Ready or not, and why not.
+    pub state: ModelState,
+    /// Memory that its weights take, MiB.
+    pub memory_mib: u64,
+}
+
+/// Whether a model serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum ModelState {
+    /// Loaded, warm, canary passed.
+    Ready,
+    /// Does not serve; the others do.
+    Failed {
+        /// One sentence.
+        reason: String,
+    },
+}
+
+/// The whole of `GET /v1/status` and of the retained MQTT topic `state`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// `linnetd`'s version.
+    pub version: String,
+    /// Device name.
+    pub device: String,
+    /// `starting`, `ready`, `degraded` (some model failed), `draining`.
+    pub health: Health,
+    /// Seconds since start.
+    pub uptime_secs: f64,
+    /// Models in name order.
+    pub models: Vec<ModelStatus>,
+    /// Limits that a caller may need.
+    pub limits: Limits,
+    /// Jobs waiting.
+    pub queue_depth: usize,
+    /// Worker threads.
+    pub workers: usize,
+    /// Workers that were replaced since start.
+    pub worker_restarts: u64,
+    /// Workers that hang and were abandoned.
+    pub workers_stuck: u64,
+    /// MQTT link: `off`, `connecting`, `up`, `down`.
+    pub mqtt: String,
+}
+
+/// Overall health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Not yet ready.
+    Starting,
+    /// Everything serves.
+    Ready,
+    /// Something serves, something does not.
+    Degraded,
+    /// Ending; takes no new requests.
+    Draining,
+}
+
+/// Limits that a caller may need.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Largest upload, bytes.
+    pub max_upload_bytes: u64,
+    /// Longest audio, seconds.
+    pub max_audio_secs: u64,
+    /// Largest MQTT packet, bytes.
+    pub max_packet_bytes: u64,
+    /// Jobs that may wait.
+    pub queue_length: usize,
+    /// Default deadline, milliseconds.
+    pub default_deadline_ms: u64,
+}

@@ -1,0 +1,186 @@
+//! Admission: a request becomes a [`Job`] with a deadline, a priority and a place for its answer, or is refused at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use linnet_features::audio::Media;
+use linnet_proto::{Segment, TranscribeOptions, Transcript, WireError};
+use tokio::sync::mpsc;
+
+/// Where a request came from; a label of metrics and logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// HTTP over the Unix socket or TCP.
+    Http,
+    /// MQTT.
+    Mqtt,
+    /// The Wyoming protocol.
+    Wyoming,
+    /// The daemon itself: warm-up, canary, bench.
+    Internal,
+}
+
+impl Origin {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Mqtt => "mqtt",
+            Self::Wyoming => "wyoming",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// Who goes first. Speech that somebody waits for goes before everything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Batch work.
+    Low,
+    /// The default.
+    Normal,
+    /// Somebody is waiting in front of the device.
+    High,
+}
+
+/// A request as every transport hands it over.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Unique within the daemon's run; appears in logs as `REQUEST_ID`.
+    pub id: String,
+    /// Where it came from.
+    pub origin: Origin,
+    /// What is asked.
+    pub task: TaskRequest,
+    /// How long the caller waits, counted from admission.
+    pub timeout: Duration,
+    /// Who goes first.
+    pub priority: Priority,
+}
+
+/// What is asked, one variant per task.
+#[derive(Debug, Clone)]
+pub enum TaskRequest {
+    /// Speech to text.
+    Transcribe(TranscribeRequest),
+}
+
+impl TaskRequest {
+    /// The task's name on the wire, in metrics and in logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Transcribe(_) => "transcribe",
+        }
+    }
+}
+
+/// Speech to text.
+#[derive(Debug, Clone)]
+pub struct TranscribeRequest {
+    /// The encoded audio, whole. Cheap to clone.
+    pub audio: Bytes,
+    /// What the audio is.
+    pub media: Media,
+    /// Options.
+    pub options: TranscribeOptions,
+}
+
+/// One part of an answer. A task answers with any number of parts, the last of which is [`Part::Done`].
+#[derive(Debug, Clone)]
+pub enum Part {
+    /// A finished segment of a transcription (in order); the whole comes again in `Done`.
+    Segment(Segment),
+    /// The answer; nothing follows.
+    Done(Answer),
+}
+
+/// The final answer, one variant per task.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// Speech to text.
+    Transcript(Transcript),
+}
+
+/// Tells a running job that nobody waits for it any more. Cheap to clone, checked between chunks and decode steps.
+#[derive(Debug, Clone, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// Asks the job to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether the job should stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// The caller's end of an admitted job. Dropping it cancels the job.
+#[derive(Debug)]
+pub struct Reply {
+    parts: mpsc::Receiver<Result<Part, WireError>>,
+    cancel: CancelToken,
+}
+
+impl Reply {
+    /// A reply and the job's end of it. `capacity` bounds the parts that may wait for a slow reader.
+    pub fn channel(capacity: usize) -> (mpsc::Sender<Result<Part, WireError>>, CancelToken, Self) {
+        let (sender, parts) = mpsc::channel(capacity);
+        let cancel = CancelToken::default();
+        (sender, cancel.clone(), Self { parts, cancel })
+    }
+
+    /// The next part; `None` after the last one.
+    pub async fn next(&mut self) -> Option<Result<Part, WireError>> {
+        self.parts.recv().await
+    }
+
+    /// Waits for the final answer, passing over intermediate parts.
+    pub async fn answer(mut self) -> Result<Answer, WireError> {
+        loop {
+            match self.next().await {
+                Some(Ok(Part::Done(answer))) => return Ok(answer),
+                Some(Ok(_)) => {}
+                Some(Err(e)) => return Err(e),
+                None => {
+                    return Err(WireError::new(
+                        linnet_proto::ErrorCode::Internal,
+                        "the job ended without an answer; the log says why",
+                    ));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+/// An admitted request on its way to a worker.
+#[derive(Debug)]
+pub struct Job {
+    /// What was asked.
+    pub request: Request,
+    /// When it was admitted.
+    pub admitted: Instant,
+    /// After this nobody wants the answer.
+    pub deadline: Instant,
+    /// Set when the caller is gone.
+    pub cancel: CancelToken,
+    /// Where parts go. A worker uses `blocking_send` (with the deadline in mind); the channel is bounded.
+    pub parts: mpsc::Sender<Result<Part, WireError>>,
+}
+
+/// What transports see of the daemon: a permit or an immediate refusal. Implemented by the scheduler; a fake stands
+/// in for it in the transports' own tests.
+pub trait Admit: Send + Sync + 'static {
+    /// Admits `request` or refuses it at once; never waits.
+    fn admit(&self, request: Request) -> Result<Reply, WireError>;
+}

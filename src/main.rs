@@ -1,0 +1,2 @@
+//! `linnetd`.
+fn main() {}

@@ -1,0 +1,13 @@
+//! What the daemon says of itself: snapshot, health, metrics, events.
+
+use linnet_proto::status::Status;
+
+/// What transports may ask of the daemon's state. Cheap: never waits for a worker.
+pub trait StatusSource: Send + Sync + 'static {
+    /// A snapshot.
+    fn status(&self) -> Status;
+    /// Whether requests are taken (`/readyz`).
+    fn is_ready(&self) -> bool;
+    /// Prometheus text exposition (`/metrics`).
+    fn metrics(&self) -> String;
+}

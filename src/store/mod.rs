@@ -1,0 +1,1 @@
+//! Model packages on disk: manifests, digests, crash-safe writes.

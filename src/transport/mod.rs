@@ -1,0 +1,1 @@
+//! Bytes in, bytes out. Transports know [`crate::job`] and [`crate::status`], never the engine or the tasks.
