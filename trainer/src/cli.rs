@@ -1,0 +1,36 @@
+//! The command line: one variant for each verb, and the table that runs it.
+//!
+//! A verb is a module with `pub struct Args: clap::Args` and `pub fn run(args: Args) -> Result<()>`; here it gets one
+//! variant and one row. `run` prints what it made on standard output, progress on standard error, and returns a
+//! [`Failure`](crate::error::Failure) whose kind is the exit code.
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Result;
+use crate::train;
+
+/// Pretrains, fine-tunes, evaluates and exports the models that linnetd loads.
+#[derive(Debug, Parser)]
+#[command(name = "linnet-train", version, about, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// One variant for each verb.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Train a model from random weights.
+    Pretrain(train::PretrainArgs),
+    /// Go on from weights that were trained before.
+    Finetune(train::FinetuneArgs),
+}
+
+/// Runs one verb.
+pub fn run(cli: Cli) -> Result<()> {
+    match cli.verb {
+        Verb::Pretrain(args) => train::pretrain(args),
+        Verb::Finetune(args) => train::finetune(args),
+    }
+}
