@@ -183,4 +183,10 @@ pub struct Job {
 pub trait Admit: Send + Sync + 'static {
     /// Admits `request` or refuses it at once; never waits.
     fn admit(&self, request: Request) -> Result<Reply, WireError>;
+
+    /// Refuses ahead of the body: a transport asks before it reads an upload that [`Admit::admit`] would only turn away.
+    /// `Ok` promises nothing, since the queue may fill meanwhile.
+    fn foresee(&self) -> Result<(), WireError> {
+        Ok(())
+    }
 }

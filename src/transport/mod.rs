@@ -1,1 +1,3 @@
 //! Bytes in, bytes out. Transports know [`crate::job`] and [`crate::status`], never the engine or the tasks.
+
+pub mod media;

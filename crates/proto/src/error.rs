@@ -24,6 +24,10 @@ pub enum ErrorCode {
     NotFound,
     /// The model does not do that task or language (HTTP 422).
     UnsupportedTask,
+    /// The endpoint is there, the method is not (HTTP 405).
+    MethodNotAllowed,
+    /// The request's own bytes came too slowly (HTTP 408).
+    RequestTimeout,
     /// The queue is full; try again after the time that is given (HTTP 429).
     Overloaded,
     /// The deadline passed before an answer was ready (HTTP 504).
@@ -45,6 +49,30 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// Every code, in the order of declaration; documents and tests walk it.
+    pub const ALL: [Self; 20] = [
+        Self::InvalidRequest,
+        Self::InvalidOption,
+        Self::InvalidAudio,
+        Self::EmptyAudio,
+        Self::UnsupportedMedia,
+        Self::TooLarge,
+        Self::UnknownModel,
+        Self::NotFound,
+        Self::UnsupportedTask,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::Overloaded,
+        Self::DeadlineExceeded,
+        Self::Cancelled,
+        Self::ModelFailed,
+        Self::Unavailable,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::Poisoned,
+        Self::Internal,
+    ];
+
     /// The code as it stands on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -57,6 +85,8 @@ impl ErrorCode {
             Self::UnknownModel => "unknown_model",
             Self::NotFound => "not_found",
             Self::UnsupportedTask => "unsupported_task",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::RequestTimeout => "request_timeout",
             Self::Overloaded => "overloaded",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::Cancelled => "cancelled",
@@ -76,6 +106,8 @@ impl ErrorCode {
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
             Self::UnknownModel | Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::RequestTimeout => 408,
             Self::TooLarge => 413,
             Self::UnsupportedMedia => 415,
             Self::InvalidOption | Self::InvalidAudio | Self::EmptyAudio | Self::UnsupportedTask => 422,
@@ -171,6 +203,34 @@ impl From<WireError> for ErrorBody {
                 code: e.code,
                 retry_after_ms: e.retry_after_ms,
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_codes_is_whole_and_in_order() {
+        // `Internal` is declared last, so its number counts the others.
+        assert_eq!(ErrorCode::ALL.len(), ErrorCode::Internal as usize + 1);
+        for (place, code) in ErrorCode::ALL.iter().enumerate() {
+            assert_eq!(place, *code as usize, "{code:?} stands in the wrong place");
+        }
+    }
+
+    #[test]
+    fn a_code_reads_the_same_on_the_wire_and_in_logs() {
+        for code in ErrorCode::ALL {
+            assert_eq!(serde_json::to_string(&code).expect("a code is a string"), format!("\"{}\"", code.as_str()));
+        }
+    }
+
+    #[test]
+    fn every_code_is_a_refusal_or_a_failure_in_http() {
+        for code in ErrorCode::ALL {
+            assert!((400..600).contains(&code.http_status()), "{code:?}");
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{ErrorCode, WireError};
+
 /// What a caller may ask of a transcription. Every field has a default that works.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -33,6 +35,53 @@ pub struct TranscribeOptions {
     /// Answer segment by segment as they are ready.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stream: bool,
+}
+
+impl TranscribeOptions {
+    /// Checks every option against its rule, so that all transports refuse the same with the same words. Names of models
+    /// and languages are the daemon's to resolve and are only checked for their length here.
+    pub fn check(&self) -> Result<(), WireError> {
+        number_within("hot_word_boost", self.hot_word_boost, 0.0, 20.0)?;
+        number_within("lm_weight", self.lm_weight, 0.0, 4.0)?;
+        number_within("temperature", self.temperature, 0.0, 1.0)?;
+        if let Some(width) = self.beam_width
+            && !(1..=MAX_BEAM_WIDTH).contains(&width)
+        {
+            let message = format!("beam_width is {width}; it must be a whole number from 1 to {MAX_BEAM_WIDTH}");
+            return Err(WireError::new(ErrorCode::InvalidOption, message).with_param("beam_width"));
+        }
+        length_within("model", self.model.as_deref(), MAX_NAME_BYTES)?;
+        length_within("language", self.language.as_deref(), MAX_NAME_BYTES)?;
+        length_within("prompt", self.prompt.as_deref(), MAX_PROMPT_BYTES)
+    }
+}
+
+/// Widest beam that a request may ask for.
+pub const MAX_BEAM_WIDTH: u32 = 64;
+/// Longest name of a model or tag of a language, bytes.
+pub const MAX_NAME_BYTES: usize = 128;
+/// Longest list of hot words, bytes.
+pub const MAX_PROMPT_BYTES: usize = 16 * 1024;
+
+/// Refuses a number outside `[low, high]`; not-a-number is outside, too.
+fn number_within(param: &str, value: Option<f32>, low: f32, high: f32) -> Result<(), WireError> {
+    match value {
+        Some(v) if !(low..=high).contains(&v) => {
+            let message = format!("{param} is {v}; it must be from {low} to {high}");
+            Err(WireError::new(ErrorCode::InvalidOption, message).with_param(param))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn length_within(param: &str, value: Option<&str>, max_bytes: usize) -> Result<(), WireError> {
+    match value {
+        Some(v) if v.len() > max_bytes => {
+            let message = format!("{param} is {} bytes long; at most {max_bytes} are taken", v.len());
+            Err(WireError::new(ErrorCode::InvalidOption, message).with_param(param))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// One word with its place in the audio.
@@ -86,4 +135,41 @@ pub struct Transcript {
     pub queue_ms: f64,
     /// Time of decoding, features, inference and search, milliseconds.
     pub inference_ms: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(options: &TranscribeOptions) -> Option<String> {
+        options.check().err().and_then(|e| {
+            assert_eq!(e.code, ErrorCode::InvalidOption);
+            e.param
+        })
+    }
+
+    #[test]
+    fn the_defaults_pass_their_own_rules() {
+        assert_eq!(TranscribeOptions::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn each_option_is_refused_just_outside_its_rule_and_taken_at_its_edge() {
+        let with = |set: fn(&mut TranscribeOptions)| {
+            let mut options = TranscribeOptions::default();
+            set(&mut options);
+            refused(&options)
+        };
+        assert_eq!(with(|o| o.beam_width = Some(0)).as_deref(), Some("beam_width"));
+        assert_eq!(with(|o| o.beam_width = Some(65)).as_deref(), Some("beam_width"));
+        assert_eq!(with(|o| o.beam_width = Some(64)), None);
+        assert_eq!(with(|o| o.temperature = Some(1.01)).as_deref(), Some("temperature"));
+        assert_eq!(with(|o| o.temperature = Some(1.0)), None);
+        assert_eq!(with(|o| o.lm_weight = Some(f32::NAN)).as_deref(), Some("lm_weight"));
+        assert_eq!(with(|o| o.hot_word_boost = Some(-0.1)).as_deref(), Some("hot_word_boost"));
+        assert_eq!(with(|o| o.hot_word_boost = Some(20.0)), None);
+        assert_eq!(with(|o| o.prompt = Some("x".repeat(16 * 1024 + 1))).as_deref(), Some("prompt"));
+        assert_eq!(with(|o| o.model = Some("m".repeat(129))).as_deref(), Some("model"));
+        assert_eq!(with(|o| o.language = Some("e".repeat(129))).as_deref(), Some("language"));
+    }
 }
