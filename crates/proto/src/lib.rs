@@ -5,9 +5,11 @@
 #![forbid(unsafe_code)]
 
 pub mod error;
+pub mod format;
 pub mod manifest;
 pub mod model_config;
 pub mod status;
+pub mod stream;
 pub mod topic;
 pub mod transcribe;
 
