@@ -163,6 +163,29 @@ impl Drop for Reply {
     }
 }
 
+/// Called once by the worker's thread right before it begins to run a job, so that a transport can keep a durable mark
+/// of what was running when the daemon died. It may block for a short write; it must not panic.
+#[derive(Clone)]
+pub struct OnStart(Arc<dyn Fn() + Send + Sync>);
+
+impl OnStart {
+    /// Wraps `mark`.
+    pub fn new(mark: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(mark))
+    }
+
+    /// Marks the job as running.
+    pub fn call(&self) {
+        (self.0)();
+    }
+}
+
+impl std::fmt::Debug for OnStart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnStart")
+    }
+}
+
 /// An admitted request on its way to a worker.
 #[derive(Debug)]
 pub struct Job {
@@ -183,6 +206,13 @@ pub struct Job {
 pub trait Admit: Send + Sync + 'static {
     /// Admits `request` or refuses it at once; never waits.
     fn admit(&self, request: Request) -> Result<Reply, WireError>;
+
+    /// As [`Admit::admit`], with `on_start` called on the worker's thread right before the job begins to run, and never
+    /// for a job that ends in the queue. This default calls it at admission: safe, but whatever waits counts as running.
+    fn admit_marked(&self, request: Request, on_start: OnStart) -> Result<Reply, WireError> {
+        on_start.call();
+        self.admit(request)
+    }
 
     /// Refuses ahead of the body: a transport asks before it reads an upload that [`Admit::admit`] would only turn away.
     /// `Ok` promises nothing, since the queue may fill meanwhile.
