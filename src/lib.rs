@@ -9,5 +9,6 @@ pub mod engine;
 pub mod job;
 pub mod status;
 pub mod store;
+pub mod sys;
 pub mod task;
 pub mod transport;

@@ -1,6 +1,10 @@
 //! What the daemon says of itself: snapshot, health, metrics, events.
 
+pub mod link;
+
 use linnet_proto::status::Status;
+
+pub use link::{BrokerLink, LinkState};
 
 /// What transports may ask of the daemon's state. Cheap: never waits for a worker.
 pub trait StatusSource: Send + Sync + 'static {

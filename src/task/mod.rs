@@ -1,1 +1,38 @@
 //! What a request means: one pipeline per task, on engine sessions. Knows nothing of transports or threads.
+//!
+//! A loaded package becomes a [`Pipeline`]: weights, tokenizer and language model, shared and immutable. Each worker
+//! asks it once for an [`Execute`], which owns the sessions and buffers of that worker, and keeps it for the next jobs.
+
+pub mod context;
+
+use std::fmt::Debug;
+
+use linnet_proto::WireError;
+use linnet_proto::manifest::Canary;
+
+use crate::job::{Answer, Job};
+
+pub use context::{Heartbeat, TaskContext};
+
+/// Runs jobs on one worker's thread. It may keep state between jobs (sessions, buffers), none of it about a caller.
+///
+/// Rules: call [`TaskContext::checkpoint`] at least once per chunk of work (a segment, a decode step) and return its
+/// error at once; send finished segments with [`TaskContext::emit`]; return the final answer, never emit it. After a
+/// panic the whole value is dropped and made anew.
+pub trait Execute: Send {
+    /// Answers `job`, or says in one sentence why not.
+    fn execute(&mut self, job: &Job, ctx: &mut TaskContext) -> Result<Answer, WireError>;
+}
+
+/// Everything of one loaded package that workers share.
+pub trait Pipeline: Send + Sync + Debug {
+    /// Memory that the shared part takes, bytes: weights, language model, tokenizer.
+    fn memory_bytes(&self) -> u64;
+
+    /// A worker's own half. Cheap enough to be made again after a panic.
+    fn executor(&self) -> Result<Box<dyn Execute>, WireError>;
+
+    /// Runs the package's canned request on this machine and compares: the text must be equal, the fingerprint within
+    /// its tolerance. It is the warm-up as well. The error is one sentence.
+    fn prove(&self, canary: &Canary) -> Result<(), String>;
+}

@@ -1,0 +1,3 @@
+//! The operating system: clock, signals, service manager, ownership of the socket, memory.
+
+pub mod clock;
