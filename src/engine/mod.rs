@@ -5,6 +5,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+pub mod fake;
+pub mod tract;
+
 /// A dense tensor that crosses the engine's border, row-major.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {

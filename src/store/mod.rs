@@ -1,1 +1,251 @@
-//! Model packages on disk: manifests, digests, crash-safe writes.
+//! Model packages on disk: manifests, digests, memory, crash-safe writes.
+//!
+//! A package is a directory with a `manifest.toml` that lists every other file with its size and SHA-256. Nothing
+//! of it is used before it is verified: [`Package::open`] checks the manifest, each path, size and digest, then the
+//! configuration against the tokenizer; [`Package::load`] checks the memory, loads the graph and checks its outputs
+//! against the configuration. Each refusal is one sentence that names the package's file.
+
+mod ctc;
+mod error;
+pub mod memory;
+mod paths;
+mod rules;
+pub mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use linnet_proto::manifest::{FileEntry, Manifest};
+use linnet_proto::model_config::CtcConfig;
+use sha2::{Digest, Sha256};
+
+use crate::engine::{Engine, Model};
+pub use error::PackageError;
+
+/// Name of the manifest in a package.
+pub const MANIFEST: &str = "manifest.toml";
+/// Name of the configuration in a package.
+pub const CONFIG: &str = "config.json";
+/// Name of the tokenizer in a package.
+pub const TOKENIZER: &str = "tokenizer.json";
+/// `model_type` of Linnet's own CTC family.
+pub const CTC_FAMILY: &str = "linnet-ctc";
+
+/// Largest manifest that is read, bytes.
+pub const MAX_MANIFEST_BYTES: u64 = 1 << 20;
+/// Largest configuration or tokenizer that is read, bytes.
+pub const MAX_CONFIG_BYTES: u64 = 32 << 20;
+/// Most files that a package may list.
+pub const MAX_FILES: usize = 1024;
+
+/// A package whose files are all there, unchanged, and agree with each other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Package {
+    /// Where it lies.
+    pub dir: PathBuf,
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// Its `config.json`.
+    pub ctc_config: CtcConfig,
+    /// Text of each unit by id, from `tokenizer.json`; as many as `ctc_config.units`.
+    pub units: Vec<String>,
+    /// Files that the manifest does not list: never read, worth a warning.
+    pub unlisted: Vec<String>,
+}
+
+impl Package {
+    /// Reads and verifies the package in `dir`.
+    pub fn open(dir: &Path) -> Result<Self, PackageError> {
+        let manifest = read_manifest(dir)?;
+        let root = dir.canonicalize().map_err(|e| PackageError::read(dir, e))?;
+        for (name, entry) in &manifest.files {
+            verify_file(&root, dir, name, entry)?;
+        }
+        let ctc_config = ctc::read_config(dir, &manifest)?;
+        let units = ctc::read_units(dir, &ctc_config)?;
+        let unlisted = paths::unlisted(&root, &manifest).map_err(|e| PackageError::read(dir, e))?;
+        Ok(Self { dir: dir.to_owned(), manifest, ctc_config, units, unlisted })
+    }
+
+    /// The path of one of its files.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.dir.join(file)
+    }
+
+    /// Loads the graph, after a look at the memory that is free, and checks it with one short run: the outputs must
+    /// be what the configuration says.
+    pub fn load(&self, engine: &dyn Engine) -> Result<Arc<dyn Model>, PackageError> {
+        self.check_memory(memory::memory())?;
+        let model = engine.load(&self.dir, Path::new(&self.ctc_config.onnx))?;
+        ctc::check_outputs(&self.path(&self.ctc_config.onnx), &self.ctc_config, &*model)?;
+        Ok(model)
+    }
+
+    /// Refuses a package that needs more memory than is available. `None` (a system that does not tell) passes.
+    pub fn check_memory(&self, memory: Option<memory::Memory>) -> Result<(), PackageError> {
+        match memory {
+            Some(memory) if self.manifest.memory_mib > memory.available_mib => Err(PackageError::Memory {
+                name: self.manifest.name.clone(),
+                needed_mib: self.manifest.memory_mib,
+                available_mib: memory.available_mib,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What [`verify`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Name of the package.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Files that were read and agree with the manifest.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that the manifest does not list.
+    pub unlisted: Vec<String>,
+}
+
+/// Verifies the package in `dir` without loading its graph.
+pub fn verify(dir: &Path) -> Result<Verified, PackageError> {
+    let package = Package::open(dir)?;
+    Ok(Verified {
+        name: package.manifest.name,
+        version: package.manifest.version,
+        files: package.manifest.files.len(),
+        bytes: package.manifest.files.values().map(|f| f.bytes).sum(),
+        unlisted: package.unlisted,
+    })
+}
+
+/// Opens every package in `dir`, in the order of their directories' names. Entries that begin with a dot and plain
+/// files are passed over. A name or alias that an earlier package has already taken is refused.
+pub fn scan(dir: &Path) -> Vec<Result<Package, PackageError>> {
+    let mut directories = match std::fs::read_dir(dir).and_then(|entries| entries.collect::<Result<Vec<_>, _>>()) {
+        Ok(entries) => entries.into_iter().map(|e| e.path()).collect::<Vec<_>>(),
+        Err(e) => return vec![Err(PackageError::read(dir, e))],
+    };
+    directories
+        .retain(|path| path.is_dir() && !path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b".")));
+    directories.sort();
+    let mut taken = std::collections::BTreeMap::<String, PathBuf>::new();
+    let mut packages = Vec::with_capacity(directories.len());
+    for directory in directories {
+        packages.push(Package::open(&directory).and_then(|package| {
+            let names = || std::iter::once(&package.manifest.name).chain(&package.manifest.aliases);
+            if let Some((name, first)) = names().find_map(|n| taken.get_key_value(n)) {
+                return Err(PackageError::Duplicate {
+                    dir: directory.clone(),
+                    name: name.clone(),
+                    first: first.clone(),
+                });
+            }
+            taken.extend(names().map(|n| (n.clone(), directory.clone())));
+            Ok(package)
+        }));
+    }
+    packages
+}
+
+/// Reads and checks `manifest.toml` alone.
+pub fn read_manifest(dir: &Path) -> Result<Manifest, PackageError> {
+    let path = dir.join(MANIFEST);
+    let text = read_text(&path, MAX_MANIFEST_BYTES)?;
+    let manifest: Manifest = toml::from_str(&text).map_err(|e| PackageError::Manifest {
+        path: path.clone(),
+        reason: match e.span() {
+            Some(span) => {
+                let line = text.as_bytes().iter().take(span.start).filter(|b| **b == b'\n').count() + 1;
+                format!("line {line}: {}", e.message())
+            }
+            None => e.message().to_owned(),
+        },
+    })?;
+    rules::check(&manifest).map_err(|reason| PackageError::Manifest { path, reason })?;
+    Ok(manifest)
+}
+
+/// Reads a text file of at most `most` bytes.
+fn read_text(path: &Path, most: u64) -> Result<String, PackageError> {
+    let read = |e| PackageError::read(path, e);
+    let file = File::open(path).map_err(read)?;
+    if !file.metadata().map_err(read)?.is_file() {
+        return Err(PackageError::Invalid { path: path.to_owned(), reason: "not a regular file".into() });
+    }
+    let mut text = String::new();
+    let bytes = file.take(most + 1).read_to_string(&mut text).map_err(read)?;
+    if bytes as u64 > most {
+        return Err(PackageError::Invalid {
+            path: path.to_owned(),
+            reason: format!("the file has more than {} KiB", most >> 10),
+        });
+    }
+    Ok(text)
+}
+
+/// Checks path, size and digest of one listed file, reading it once in small pieces.
+fn verify_file(root: &Path, dir: &Path, name: &str, entry: &FileEntry) -> Result<(), PackageError> {
+    let path = dir.join(name);
+    let read = |e| PackageError::read(&path, e);
+    let real = path.canonicalize().map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => PackageError::Missing { path: path.clone() },
+        _ => PackageError::read(&path, e),
+    })?;
+    if !real.starts_with(root) {
+        return Err(PackageError::Outside { path });
+    }
+    let mut file = File::open(&real).map_err(read)?;
+    let metadata = file.metadata().map_err(read)?;
+    if !metadata.is_file() {
+        return Err(PackageError::Invalid { path, reason: "not a regular file".into() });
+    }
+    if metadata.len() != entry.bytes {
+        return Err(PackageError::Size { path, bytes: metadata.len(), listed: entry.bytes });
+    }
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0; 64 << 10];
+    let mut left = entry.bytes;
+    loop {
+        let n = file.read(&mut buffer).map_err(read)?;
+        if n == 0 {
+            break;
+        }
+        left = left.checked_sub(n as u64).ok_or_else(|| PackageError::Size {
+            path: path.clone(),
+            bytes: entry.bytes.saturating_add(1),
+            listed: entry.bytes,
+        })?;
+        digest.update(&buffer[..n]);
+    }
+    let found = hex::encode(digest.finalize());
+    if found != entry.sha256 {
+        return Err(PackageError::Digest { path, found, listed: entry.sha256.clone() });
+    }
+    Ok(())
+}
+
+/// Size and digest of a file, as the manifest lists them.
+pub fn file_entry(path: &Path) -> Result<FileEntry, PackageError> {
+    let read = |e| PackageError::read(path, e);
+    let mut file = File::open(path).map_err(read)?;
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0; 64 << 10];
+    let mut bytes = 0;
+    loop {
+        let n = file.read(&mut buffer).map_err(read)?;
+        if n == 0 {
+            break;
+        }
+        bytes += n as u64;
+        digest.update(&buffer[..n]);
+    }
+    Ok(FileEntry { bytes, sha256: hex::encode(digest.finalize()) })
+}

@@ -1,0 +1,101 @@
+//! What a manifest must say.
+
+use linnet_proto::manifest::{MANIFEST_VERSION, Manifest};
+
+use super::{CONFIG, CTC_FAMILY, MANIFEST, MAX_FILES, TOKENIZER, paths};
+
+/// Longest name or alias, bytes.
+const MAX_NAME_BYTES: usize = 64;
+
+/// Checks everything that the manifest alone can answer for; the error names the key.
+pub(super) fn check(manifest: &Manifest) -> Result<(), String> {
+    if manifest.manifest_version != MANIFEST_VERSION {
+        return Err(format!(
+            "manifest_version is {}, but this build reads {MANIFEST_VERSION}; update linnetd or the package",
+            manifest.manifest_version
+        ));
+    }
+    check_name("name", &manifest.name)?;
+    for alias in &manifest.aliases {
+        check_name("aliases", alias)?;
+    }
+    check_version(&manifest.version)?;
+    check_words("tasks", &manifest.tasks, |t| t.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))?;
+    check_words("languages", &manifest.languages, |l| {
+        (2..=3).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_lowercase())
+    })?;
+    if manifest.license.trim().is_empty() {
+        return Err("license is empty; it is an SPDX expression such as \"MIT OR Apache-2.0\"".into());
+    }
+    if manifest.family != CTC_FAMILY {
+        return Err(format!("family is \"{}\", but this build knows only \"{CTC_FAMILY}\"", manifest.family));
+    }
+    if manifest.files.len() > MAX_FILES {
+        return Err(format!("files lists {} files, more than the {MAX_FILES} allowed", manifest.files.len()));
+    }
+    for (name, entry) in &manifest.files {
+        paths::check(name).map_err(|rule| format!("files lists `{name}`, which {rule}"))?;
+        if name == MANIFEST {
+            return Err(format!("files lists `{MANIFEST}`, which cannot hold its own digest"));
+        }
+        if entry.sha256.len() != 64 || !entry.sha256.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+            return Err(format!("files.\"{name}\".sha256 is not 64 lower-case hexadecimal digits"));
+        }
+    }
+    for needed in [CONFIG, TOKENIZER, manifest.canary.audio.as_str()] {
+        if !manifest.files.contains_key(needed) {
+            return Err(format!("files does not list `{needed}`, which the package needs"));
+        }
+    }
+    let canary = &manifest.canary;
+    if !canary.logprob.is_finite() || canary.logprob > 0.0 {
+        return Err(format!("canary.logprob is {}, but a log-probability is finite and at most 0", canary.logprob));
+    }
+    if !canary.logprob_tolerance.is_finite() || canary.logprob_tolerance <= 0.0 {
+        return Err(format!("canary.logprob_tolerance is {}, but must be above 0", canary.logprob_tolerance));
+    }
+    Ok(())
+}
+
+fn check_name(key: &str, name: &str) -> Result<(), String> {
+    let mut bytes = name.bytes();
+    let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let good = bytes.next().is_some_and(lower)
+        && bytes.all(|b| lower(b) || matches!(b, b'.' | b'_' | b'-'))
+        && name.len() <= MAX_NAME_BYTES;
+    if good {
+        return Ok(());
+    }
+    Err(format!(
+        "{key} has \"{}\", but a name is a-z or 0-9, then up to 63 of a-z, 0-9, `.`, `_` and `-`",
+        name.escape_debug()
+    ))
+}
+
+/// `MAJOR.MINOR.PATCH`, with what semantic versioning allows behind it.
+fn check_version(version: &str) -> Result<(), String> {
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let numbers: Vec<&str> = core.split('.').collect();
+    let number = |n: &&str| {
+        !n.is_empty() && n.len() <= 9 && n.bytes().all(|b| b.is_ascii_digit()) && (*n == "0" || !n.starts_with('0'))
+    };
+    let tail = &version[core.len()..];
+    let good = numbers.len() == 3
+        && numbers.iter().all(number)
+        && (tail.is_empty() || tail.len() > 1)
+        && tail.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'+'));
+    if good {
+        return Ok(());
+    }
+    Err(format!("version is \"{}\", but must be semantic, such as \"1.0.0\"", version.escape_debug()))
+}
+
+fn check_words(key: &str, words: &[String], rule: impl Fn(&str) -> bool) -> Result<(), String> {
+    if words.is_empty() {
+        return Err(format!("{key} is empty; name at least one"));
+    }
+    match words.iter().find(|w| w.is_empty() || w.len() > MAX_NAME_BYTES || !rule(w)) {
+        Some(word) => Err(format!("{key} has \"{}\", which is not one", word.escape_debug())),
+        None => Ok(()),
+    }
+}

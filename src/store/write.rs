@@ -1,0 +1,145 @@
+//! Writes that a power cut cannot leave half done.
+
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::PackageError;
+
+/// Replaces or creates `path` so that after a crash it holds either the old or the new content, whole: a temporary
+/// file beside it, `fsync`, rename, `fsync` of the directory. The file is readable by all, writable by its owner.
+pub fn write_file(path: &Path, content: &[u8]) -> Result<(), PackageError> {
+    let error = |source| PackageError::Write { path: path.to_owned(), source };
+    let parent = parent_of(path);
+    let mut temporary = tempfile::Builder::new().prefix(".writing-").tempfile_in(&parent).map_err(error)?;
+    temporary.write_all(content).map_err(error)?;
+    temporary.as_file().set_permissions(Permissions::from_mode(0o644)).map_err(error)?;
+    temporary.as_file().sync_all().map_err(error)?;
+    temporary.persist(path).map_err(|e| error(e.error))?;
+    sync_directory(&parent).map_err(error)
+}
+
+/// A directory that is filled beside its target and then takes the target's place in one step.
+///
+/// Dropped before [`StagedDirectory::install`], it is removed.
+#[derive(Debug)]
+pub struct StagedDirectory {
+    staged: tempfile::TempDir,
+    target: PathBuf,
+}
+
+impl StagedDirectory {
+    /// An empty directory on the same file system as `target`, hidden from [`super::scan`].
+    pub fn beside(target: &Path) -> Result<Self, PackageError> {
+        let error = |source| PackageError::Write { path: target.to_owned(), source };
+        let parent = parent_of(target);
+        std::fs::create_dir_all(&parent).map_err(error)?;
+        let staged = tempfile::Builder::new().prefix(".staged-").tempdir_in(&parent).map_err(error)?;
+        std::fs::set_permissions(staged.path(), Permissions::from_mode(0o755)).map_err(error)?;
+        Ok(Self { staged, target: target.to_owned() })
+    }
+
+    /// Where to write.
+    pub fn path(&self) -> &Path {
+        self.staged.path()
+    }
+
+    /// Makes everything in it durable, then puts it in the target's place. An old target is exchanged with it in one
+    /// step and removed afterwards, so that at each moment the target is whole.
+    pub fn install(self) -> Result<(), PackageError> {
+        let error = |source| PackageError::Write { path: self.target.clone(), source };
+        sync_tree(self.staged.path()).map_err(error)?;
+        let parent = parent_of(&self.target);
+        if self.target.symlink_metadata().is_ok() {
+            exchange(self.staged.path(), &self.target).map_err(error)?;
+            sync_directory(&parent).map_err(error)?;
+            // The staged path now names the old content.
+            return self.staged.close().map_err(|source| PackageError::Write { path: self.target, source });
+        }
+        std::fs::rename(self.staged.path(), &self.target).map_err(error)?;
+        // The temporary name no longer exists: nothing is left to remove.
+        let _gone = self.staged.keep();
+        sync_directory(&parent).map_err(|source| PackageError::Write { path: self.target, source })
+    }
+}
+
+fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE)?)
+}
+
+fn parent_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn sync_tree(dir: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_tree(&entry.path())?;
+        } else {
+            File::open(entry.path())?.sync_all()?;
+        }
+    }
+    sync_directory(dir)
+}
+
+fn sync_directory(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(dir)
+            .expect("readable")
+            .map(|e| e.expect("readable").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_written_file_replaces_the_old_one_and_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("state.json");
+        write_file(&path, b"one").expect("writes");
+        write_file(&path, b"two").expect("writes");
+        assert_eq!(std::fs::read(&path).expect("readable"), b"two");
+        assert_eq!(names(dir.path()), ["state.json"]);
+    }
+
+    #[test]
+    fn a_directory_takes_the_place_of_another_whole() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let target = dir.path().join("package");
+        for content in ["one", "two"] {
+            let staged = StagedDirectory::beside(&target).expect("stages");
+            std::fs::write(staged.path().join(content), content).expect("writes");
+            staged.install().expect("installs");
+            assert_eq!(names(&target), [content]);
+            assert_eq!(names(dir.path()), ["package"]);
+        }
+    }
+
+    #[test]
+    fn a_directory_that_is_not_installed_leaves_the_old_one() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let target = dir.path().join("package");
+        std::fs::create_dir(&target).expect("creates");
+        drop(StagedDirectory::beside(&target).expect("stages"));
+        assert_eq!(names(dir.path()), ["package"]);
+    }
+
+    #[test]
+    fn writing_into_a_missing_directory_names_the_file() {
+        let error = write_file(Path::new("/nonexistent/state.json"), b"").unwrap_err().to_string();
+        assert!(error.starts_with("cannot write /nonexistent/state.json: "), "{error}");
+    }
+}
