@@ -1,3 +1,4 @@
 //! Bytes in, bytes out. Transports know [`crate::job`] and [`crate::status`], never the engine or the tasks.
 
+pub mod http;
 pub mod media;

@@ -1,0 +1,46 @@
+//! The bounds of HTTP that no setting changes. The others stand in [`crate::config::transport`].
+
+use std::time::Duration;
+
+/// Read buffer and largest head of one connection, bytes. Hyper starts with 8 KiB and grows it while a body comes fast.
+pub const MAX_CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Most fields of a form or a query.
+pub const MAX_FIELDS: usize = 64;
+
+/// Longest value of an option that is not the prompt, bytes.
+pub const MAX_FIELD_BYTES: usize = 1024;
+
+/// After `idle_timeout` a body must have come at this rate on average, bytes per second (a 16 kbit/s Opus stream that is
+/// recorded while it is sent takes four times as much).
+pub const MIN_BODY_BYTES_PER_SEC: u64 = 500;
+
+/// How long a refused request's body is still read and thrown away, so that its sender gets to read the refusal.
+pub const LINGER: Duration = Duration::from_secs(2);
+
+/// How much of a refused body is thrown away before the connection is closed, bytes.
+pub const LINGER_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A job answers by its own deadline; the transport waits this much longer before it answers in its stead.
+pub const REPLY_SLACK: Duration = Duration::from_secs(1);
+
+/// How often a silent event stream says that it lives.
+pub const EVENT_KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Wait after `accept` failed for want of descriptors or memory.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest `x-request-id` that is taken over, bytes.
+pub const MAX_REQUEST_ID_BYTES: usize = 64;
+
+/// Largest file of a bearer token, bytes.
+pub const MAX_TOKEN_BYTES: u64 = 4096;
+
+/// Memory of uploads is counted in pieces of this size, bytes.
+pub const BUDGET_UNIT_BYTES: u64 = 1024;
+
+/// An upload of unknown length reserves memory in steps of this size, bytes.
+pub const BUDGET_STEP_BYTES: u64 = 64 * 1024;
+
+/// `Retry-After` of a refusal that names no time, milliseconds.
+pub const DEFAULT_RETRY_AFTER_MS: u64 = 1000;

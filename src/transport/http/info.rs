@@ -1,0 +1,101 @@
+//! Endpoints that say what the daemon is and has. None of them waits for a worker.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use linnet_proto::status::{ModelState, ModelStatus};
+use linnet_proto::{ErrorCode, WireError};
+use serde::Serialize;
+
+use super::answer::{Refusal, json, typed, unserializable};
+use super::state::Shared;
+
+type Answered = Result<Response, Refusal>;
+
+/// What `prometheus-client` writes.
+const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// OpenAI's model object, with what Linnet knows beside it.
+#[derive(Serialize)]
+struct Model {
+    id: String,
+    object: &'static str,
+    /// OpenAI's clients want a number; packages carry no date.
+    created: u64,
+    owned_by: &'static str,
+    aliases: Vec<String>,
+    tasks: Vec<String>,
+    languages: Vec<String>,
+    ready: bool,
+}
+
+impl From<ModelStatus> for Model {
+    fn from(model: ModelStatus) -> Self {
+        Self {
+            id: model.name,
+            object: "model",
+            created: 0,
+            owned_by: "linnet",
+            aliases: model.aliases,
+            tasks: model.tasks,
+            languages: model.languages,
+            ready: model.state == ModelState::Ready,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ModelList {
+    object: &'static str,
+    data: Vec<Model>,
+}
+
+fn as_json(value: &impl Serialize) -> Answered {
+    serde_json::to_string(value).map(json).map_err(|e| Refusal(unserializable(&e)))
+}
+
+pub(super) async fn models(State(shared): State<Arc<Shared>>) -> Answered {
+    let data = shared.status.status().models.into_iter().map(Model::from).collect();
+    as_json(&ModelList { object: "list", data })
+}
+
+pub(super) async fn model(State(shared): State<Arc<Shared>>, id: Result<Path<String>, PathRejection>) -> Answered {
+    let Ok(Path(id)) = id else {
+        return Err(Refusal(WireError::new(ErrorCode::UnknownModel, "the model's name is not UTF-8")));
+    };
+    let named = |m: &ModelStatus| m.name == id || m.aliases.contains(&id);
+    let models = shared.status.status().models;
+    match models.iter().position(named) {
+        Some(at) => as_json(&models.into_iter().nth(at).map(Model::from)),
+        None => {
+            let names: Vec<_> = models.into_iter().map(|m| m.name).collect();
+            let shown: String = id.chars().take(80).collect();
+            let message = format!("there is no model {shown:?}; there is {}", names.join(", "));
+            Err(Refusal(WireError::new(ErrorCode::UnknownModel, message).with_param("model")))
+        }
+    }
+}
+
+pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Answered {
+    as_json(&shared.status.status())
+}
+
+/// 200 as long as the process answers at all.
+pub(super) async fn health() -> Response {
+    json(r#"{"status":"ok"}"#.into())
+}
+
+/// 200 once requests are taken; 503 before, and while draining.
+pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Answered {
+    if shared.status.is_ready() {
+        return Ok(json(r#"{"status":"ready"}"#.into()));
+    }
+    let message = "linnetd is not ready: it starts or drains";
+    Err(Refusal(WireError::new(ErrorCode::Unavailable, message).with_retry_after_ms(1000)))
+}
+
+pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    typed(METRICS_TYPE, shared.status.metrics())
+}

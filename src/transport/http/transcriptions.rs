@@ -1,0 +1,183 @@
+//! `POST /v1/audio/transcriptions`: OpenAI's form, or the audio itself as the body with the options in the query.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, request};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use linnet_proto::format::render;
+use linnet_proto::stream::StreamEvent;
+use linnet_proto::{ErrorBody, ErrorCode, Transcript, WireError};
+use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
+
+use super::answer::{Refusal, typed, unserializable};
+use super::bounds::{EVENT_KEEP_ALIVE, REPLY_SLACK};
+use super::form::{self, Form};
+use super::front::Ticket;
+use super::options::{Asked, Fields};
+use super::state::{Live, Shared};
+use super::upload::Upload;
+use crate::job::{self, Answer, Origin, Part, Priority, Reply, TaskRequest, TranscribeRequest};
+use crate::transport::media::media_of_content_type;
+use linnet_proto::format::ResponseFormat;
+
+pub(super) async fn transcribe(
+    State(shared): State<Arc<Shared>>,
+    Extension(ticket): Extension<Arc<Ticket>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let live = shared.live();
+    let (head, body) = request.into_parts();
+    shared.admit.foresee()?;
+    let Form { audio, media, fields } = receive(&head, body, &live).await?;
+    let Asked { options, format, granularities, timeout } = fields.finish(live.intake.max_timeout)?;
+    if audio.is_empty() {
+        return Err(WireError::new(ErrorCode::EmptyAudio, "the audio is empty: not one byte")
+            .with_param("file")
+            .into());
+    }
+    let timeout = timeout.unwrap_or(live.intake.default_timeout);
+    let streams = options.stream;
+    let reply = shared.admit.admit(job::Request {
+        id: ticket.id.clone(),
+        origin: Origin::Http,
+        task: TaskRequest::Transcribe(TranscribeRequest { audio, media, options }),
+        timeout,
+        priority: Priority::Normal,
+    })?;
+    let mut parts = Parts { reply, deadline: Instant::now() + timeout + REPLY_SLACK, timeout };
+    if streams {
+        return events(parts, ticket, format == ResponseFormat::LinnetJson).await;
+    }
+    let transcript = loop {
+        if let Part::Done(answer) = parts.next().await? {
+            break transcript(answer);
+        }
+    };
+    ticket.answered_by(&transcript.model);
+    let body = render(&transcript, format, granularities).map_err(|e| unserializable(&e))?;
+    Ok(typed(format.content_type(), body))
+}
+
+/// Reads the audio and the options by what the content type says that the body is.
+async fn receive(head: &request::Parts, body: Body, live: &Live) -> Result<Form, WireError> {
+    let query = Fields::of_query(head.uri.query().unwrap_or_default())?;
+    let content_type = head.headers.get(CONTENT_TYPE).ok_or_else(|| {
+        let message = "the request has no Content-Type; send multipart/form-data with a field `file`, or the audio itself as \
+                       audio/wav, audio/flac, audio/l16;rate=16000 …";
+        WireError::new(ErrorCode::UnsupportedMedia, message)
+    })?;
+    let shown = content_type
+        .to_str()
+        .map_err(|_| WireError::new(ErrorCode::UnsupportedMedia, "the Content-Type is not visible ASCII"))?;
+    let is_form = shown.trim_start().get(..20).is_some_and(|t| t.eq_ignore_ascii_case("multipart/form-data;"))
+        || shown.trim().eq_ignore_ascii_case("multipart/form-data");
+    // A type that is refused is refused before the body is read.
+    let media = if is_form { None } else { Some(media_of_content_type(shown)?) };
+    let upload = Upload::open(body, live.intake.max_upload_bytes, live.http.idle_timeout, &live.budget)?;
+    match media {
+        None => form::read(content_type, upload, query).await,
+        Some(media) => Ok(Form { audio: upload.collect().await?, media, fields: query }),
+    }
+}
+
+fn transcript(answer: Answer) -> Transcript {
+    match answer {
+        Answer::Transcript(transcript) => transcript,
+    }
+}
+
+/// The parts of an answer, each awaited until a deadline just behind the job's own.
+struct Parts {
+    reply: Reply,
+    deadline: Instant,
+    timeout: Duration,
+}
+
+impl Parts {
+    async fn next(&mut self) -> Result<Part, WireError> {
+        match timeout_at(self.deadline, self.reply.next()).await {
+            Ok(Some(part)) => part,
+            Ok(None) => Err(WireError::new(ErrorCode::Internal, "the job ended without an answer; the log says why")),
+            Err(_) => Err(WireError::new(
+                ErrorCode::DeadlineExceeded,
+                format!("no answer within {} ms; ask for less, or name a longer timeout_ms", self.timeout.as_millis()),
+            )),
+        }
+    }
+}
+
+/// An event stream on its way out.
+struct Events {
+    parts: Parts,
+    /// The part that has come already.
+    ready: Option<Part>,
+    /// Whether a delta with text has gone out.
+    begun: bool,
+    /// Whether the last event holds the whole transcript.
+    whole: bool,
+    ticket: Arc<Ticket>,
+    ended: bool,
+}
+
+/// Answers with server-sent events. The first part is awaited before the head goes out, so that a refusal or failure
+/// before it still has its HTTP status.
+async fn events(mut parts: Parts, ticket: Arc<Ticket>, whole: bool) -> Result<Response, Refusal> {
+    let ready = Some(parts.next().await?);
+    ticket.goes_on();
+    let events = Events { parts, ready, begun: false, whole, ticket, ended: false };
+    let sse = Sse::new(stream::unfold(events, |events| async {
+        let mut events = events;
+        if events.ended {
+            return None;
+        }
+        let event = events.next().await;
+        Some((Ok::<_, Infallible>(event), events))
+    }));
+    let mut response = sse.keep_alive(KeepAlive::new().interval(EVENT_KEEP_ALIVE)).into_response();
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(response)
+}
+
+impl Events {
+    async fn next(&mut self) -> Event {
+        let part = match self.ready.take() {
+            Some(part) => Ok(part),
+            None => self.parts.next().await,
+        };
+        let written = match part {
+            Ok(Part::Segment(segment)) => {
+                let first = !self.begun;
+                self.begun |= !segment.text.is_empty();
+                data(&StreamEvent::delta(segment, first))
+            }
+            Ok(Part::Done(answer)) => {
+                let transcript = transcript(answer);
+                self.ended = true;
+                self.ticket.answered_by(&transcript.model);
+                self.ticket.settle(200);
+                data(&StreamEvent::done(transcript, self.whole))
+            }
+            Err(error) => Err(error),
+        };
+        written.unwrap_or_else(|error| {
+            self.ended = true;
+            self.ticket.settle(error.code.http_status());
+            // An error object always serializes; without one the event would still be named `error`.
+            let body = serde_json::to_string(&ErrorBody::from(error)).unwrap_or_default();
+            Event::default().event("error").data(body)
+        })
+    }
+}
+
+fn data(value: &impl Serialize) -> Result<Event, WireError> {
+    serde_json::to_string(value).map(|json| Event::default().data(json)).map_err(|e| unserializable(&e))
+}

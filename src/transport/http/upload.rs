@@ -1,0 +1,305 @@
+//! Reading a request's body: bounded in bytes, in time, and in the memory of all uploads together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
+use hyper::body::Frame;
+use linnet_proto::{ErrorCode, WireError};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use super::bounds::{BUDGET_STEP_BYTES, BUDGET_UNIT_BYTES, MIN_BODY_BYTES_PER_SEC};
+
+/// Capacity taken ahead for a body that declares its length, bytes; a longer one grows as it comes.
+const MAX_CAPACITY_AHEAD_BYTES: usize = 1024 * 1024;
+
+/// Memory that all uploads may hold at once. Nothing waits for it: what does not fit is refused.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    free: Arc<Semaphore>,
+    total_bytes: u64,
+}
+
+impl Budget {
+    /// A budget of `total_bytes`.
+    pub fn new(total_bytes: u64) -> Self {
+        Self { free: Arc::new(Semaphore::new(units(total_bytes) as usize)), total_bytes }
+    }
+
+    /// Memory that nobody holds, bytes.
+    pub fn free_bytes(&self) -> u64 {
+        self.free.available_permits() as u64 * BUDGET_UNIT_BYTES
+    }
+}
+
+fn units(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(BUDGET_UNIT_BYTES)).unwrap_or(u32::MAX >> 1).min(u32::MAX >> 1)
+}
+
+/// A share of the [`Budget`], given back when the last holder is gone: the audio itself holds it, through the queue and
+/// the worker.
+#[derive(Debug)]
+struct Reservation {
+    budget: Budget,
+    units: AtomicU32,
+}
+
+impl Reservation {
+    fn grow(&self, bytes: u64) -> Result<(), WireError> {
+        let more = units(bytes);
+        match self.budget.free.try_acquire_many(more) {
+            Ok(permit) => {
+                permit.forget();
+                self.units.fetch_add(more, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(_) => Err(WireError::new(
+                ErrorCode::Overloaded,
+                format!(
+                    "uploads hold all of their {} bytes of memory (max_upload_total); send it again later",
+                    self.budget.total_bytes
+                ),
+            )),
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.free.add_permits(*self.units.get_mut() as usize);
+    }
+}
+
+/// Bytes that hold their share of the budget as long as anybody holds them.
+struct Held<T> {
+    bytes: T,
+    _reservation: Arc<Reservation>,
+}
+
+impl<T: AsRef<[u8]>> AsRef<[u8]> for Held<T> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+}
+
+/// A body on its way in.
+pub struct Upload {
+    body: Body,
+    max_bytes: u64,
+    idle: Duration,
+    began: Instant,
+    received: u64,
+    reserved: u64,
+    reservation: Arc<Reservation>,
+}
+
+impl Upload {
+    /// Checks what the head says before a byte of the body is asked for: a declared length above `max_bytes` is refused,
+    /// and a permitted one is reserved whole.
+    pub fn open(body: Body, max_bytes: u64, idle: Duration, budget: &Budget) -> Result<Self, WireError> {
+        let max_bytes = max_bytes.min(budget.total_bytes);
+        let declared = body.size_hint().exact();
+        if let Some(length) = declared.filter(|l| *l > max_bytes) {
+            return Err(too_large(&format!("the body is {length} bytes long"), max_bytes));
+        }
+        let reservation = Reservation { budget: budget.clone(), units: AtomicU32::new(0) };
+        let reserved = declared.unwrap_or(0);
+        reservation.grow(reserved)?;
+        Ok(Self {
+            body,
+            max_bytes,
+            idle,
+            began: Instant::now(),
+            received: 0,
+            reserved,
+            reservation: Arc::new(reservation),
+        })
+    }
+
+    /// The next piece; `None` at the end. Refused: more than the limit, more memory than there is, a silence of `idle`, an
+    /// average below [`MIN_BODY_BYTES_PER_SEC`] after the first `idle`, a body cut short.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, WireError> {
+        loop {
+            let frame = match self.frame().await? {
+                None => return Ok(None),
+                Some(Err(_)) => {
+                    let message = "the body ended early or its chunks are broken; send all that the head declares";
+                    return Err(WireError::new(ErrorCode::InvalidRequest, message));
+                }
+                Some(Ok(frame)) => frame,
+            };
+            // Trailers are no data.
+            let Ok(data) = frame.into_data() else { continue };
+            if data.is_empty() {
+                continue;
+            }
+            self.received += data.len() as u64;
+            if self.received > self.max_bytes {
+                return Err(too_large("the body goes on", self.max_bytes));
+            }
+            if self.received > self.reserved {
+                let step = (self.received - self.reserved).next_multiple_of(BUDGET_STEP_BYTES);
+                self.reservation.grow(step)?;
+                self.reserved += step;
+            }
+            return Ok(Some(data));
+        }
+    }
+
+    /// The next frame in time. What is there already is taken without a timer.
+    async fn frame(&mut self) -> Result<Option<Result<Frame<Bytes>, axum::Error>>, WireError> {
+        if let Some(frame) = self.body.frame().now_or_never() {
+            return Ok(frame);
+        }
+        let earned = Duration::from_secs(self.received / MIN_BODY_BYTES_PER_SEC);
+        let deadline = (Instant::now() + self.idle).min(self.began + self.idle + earned);
+        timeout_at(deadline, self.body.frame()).await.map_err(|_| self.too_slow())
+    }
+
+    fn too_slow(&self) -> WireError {
+        let message = format!(
+            "the body came too slowly ({} bytes in {:.1} s); send at least {MIN_BODY_BYTES_PER_SEC} bytes a second and \
+             pause for at most {:.1} s",
+            self.received,
+            self.began.elapsed().as_secs_f64(),
+            self.idle.as_secs_f64()
+        );
+        WireError::new(ErrorCode::RequestTimeout, message)
+    }
+
+    /// The whole rest of the body.
+    pub async fn collect(mut self) -> Result<Bytes, WireError> {
+        let mut pieces = self.pieces();
+        while let Some(piece) = self.next().await? {
+            pieces.push(&piece);
+        }
+        Ok(pieces.join())
+    }
+
+    /// Where pieces of this upload come together.
+    pub(super) fn pieces(&self) -> Pieces {
+        let ahead = usize::try_from(self.reserved).unwrap_or(usize::MAX).min(MAX_CAPACITY_AHEAD_BYTES);
+        Pieces { first: None, joined: Vec::new(), ahead, reservation: Arc::clone(&self.reservation) }
+    }
+}
+
+/// Pieces of an upload. A single one is passed on as it is; several are copied together once.
+pub(super) struct Pieces {
+    first: Option<Bytes>,
+    joined: Vec<u8>,
+    ahead: usize,
+    reservation: Arc<Reservation>,
+}
+
+impl Pieces {
+    pub(super) fn push(&mut self, piece: &Bytes) {
+        if self.joined.is_empty() {
+            match self.first.take() {
+                None => {
+                    self.first = Some(piece.clone());
+                    return;
+                }
+                Some(first) => {
+                    self.joined.reserve(self.ahead.max(first.len() + piece.len()));
+                    self.joined.extend_from_slice(&first);
+                }
+            }
+        }
+        self.joined.extend_from_slice(piece);
+    }
+
+    pub(super) fn join(self) -> Bytes {
+        let _reservation = self.reservation;
+        match self.first {
+            Some(bytes) => Bytes::from_owner(Held { bytes, _reservation }),
+            None if self.joined.is_empty() => Bytes::new(),
+            None => Bytes::from_owner(Held { bytes: self.joined, _reservation }),
+        }
+    }
+}
+
+fn too_large(what: &str, max_bytes: u64) -> WireError {
+    let message = format!("{what}; at most {max_bytes} bytes are taken (max_upload)");
+    WireError::new(ErrorCode::TooLarge, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::stream;
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(5);
+    const SHORT: Duration = Duration::from_millis(40);
+
+    fn chunked(pieces: Vec<Vec<u8>>) -> Body {
+        Body::from_stream(stream::iter(pieces.into_iter().map(|p| Ok::<_, Infallible>(Bytes::from(p)))))
+    }
+
+    #[tokio::test]
+    async fn a_declared_length_above_the_limit_is_refused_unread() {
+        let budget = Budget::new(1 << 20);
+        let e = Upload::open(Body::from(vec![0; 2000]), 1000, IDLE, &budget).err().expect("a refusal");
+        assert_eq!(e.code, ErrorCode::TooLarge);
+        assert_eq!(budget.free_bytes(), 1 << 20);
+    }
+
+    #[tokio::test]
+    async fn an_undeclared_length_is_counted_as_it_comes() {
+        let budget = Budget::new(1 << 20);
+        let body = chunked(vec![vec![1; 600], vec![2; 600]]);
+        let e = Upload::open(body, 1000, IDLE, &budget).expect("no length").collect().await.expect_err("a refusal");
+        assert_eq!(e.code, ErrorCode::TooLarge);
+        assert_eq!(budget.free_bytes(), 1 << 20);
+    }
+
+    #[tokio::test]
+    async fn pieces_come_together_in_order_and_hold_their_memory_until_dropped() {
+        let budget = Budget::new(1 << 20);
+        let body = chunked(vec![b"ab".to_vec(), Vec::new(), b"c".to_vec(), b"de".to_vec()]);
+        let upload = Upload::open(body, 1000, IDLE, &budget).expect("opens");
+        let bytes = upload.collect().await.expect("a body");
+        assert_eq!(&bytes[..], b"abcde");
+        let slice = bytes.slice(1..3);
+        drop(bytes);
+        assert_eq!(budget.free_bytes(), (1 << 20) - BUDGET_STEP_BYTES);
+        drop(slice);
+        assert_eq!(budget.free_bytes(), 1 << 20);
+    }
+
+    #[tokio::test]
+    async fn uploads_that_do_not_fit_together_are_refused_at_once() {
+        let budget = Budget::new(4096);
+        let first = Upload::open(Body::from(vec![0; 3000]), 4096, IDLE, &budget).expect("fits");
+        let e = Upload::open(Body::from(vec![0; 3000]), 4096, IDLE, &budget).err().expect("does not fit");
+        assert_eq!(e.code, ErrorCode::Overloaded);
+        drop(first);
+        assert!(Upload::open(Body::from(vec![0; 3000]), 4096, IDLE, &budget).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_silent_body_is_given_up() {
+        let body = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+        let mut upload = Upload::open(body, 1000, SHORT, &Budget::new(4096)).expect("opens");
+        assert_eq!(upload.next().await.expect_err("silence").code, ErrorCode::RequestTimeout);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_drips_is_given_up_too() {
+        let drops = stream::unfold((), |()| async {
+            tokio::time::sleep(SHORT / 4).await;
+            Some((Ok::<_, Infallible>(Bytes::from_static(b"x")), ()))
+        });
+        let began = Instant::now();
+        let upload = Upload::open(Body::from_stream(drops), 1000, SHORT, &Budget::new(1 << 20)).expect("opens");
+        assert_eq!(upload.collect().await.expect_err("too slow").code, ErrorCode::RequestTimeout);
+        assert!(began.elapsed() < 100 * SHORT, "each drop must not win another {SHORT:?}");
+    }
+}
