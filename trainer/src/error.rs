@@ -75,7 +75,8 @@ impl Failure {
     /// A file that cannot be written; a full disk is said as such.
     pub fn write(path: &Path, error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::StorageFull {
-            let message = format!("{}: the disk is full; free some space and start the same command again", path.display());
+            let message =
+                format!("{}: the disk is full; free some space and start the same command again", path.display());
             return Self::new(Kind::CantCreate, message);
         }
         Self::new(Kind::CantCreate, format!("{}: {error}", path.display()))

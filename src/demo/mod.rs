@@ -1,0 +1,149 @@
+//! `linnetd demo`: a broker, a daemon, one recording, both transports, and what was heard, in a few lines.
+//!
+//! Nothing is shortened for the show: the daemon is this same binary as a child process with a configuration of its own, and the
+//! recording goes through the local socket's HTTP and through a real MQTT broker.
+
+mod broker;
+mod daemon;
+mod over_http;
+mod over_mqtt;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use linnet_proto::Transcript;
+
+/// The recording that is bundled: synthesized by the project itself (`tests/data/audio/README.md`).
+const SAMPLE: &[u8] = include_bytes!("../../tests/data/audio/sample.wav");
+/// What was spoken in it.
+const SAMPLE_TEXT: &str = include_str!("../../tests/data/audio/sample.txt");
+
+/// How long one answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why the demo ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The user's file cannot be read.
+    #[error("{path}: {source}; give an audio file: linnetd demo --file recording.wav")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The temporary directory, the broker or the daemon did not start.
+    #[error("{0}")]
+    Start(String),
+    /// A transport gave no answer.
+    #[error("no answer over {transport}: {reason}")]
+    Answer {
+        /// `the socket` or `MQTT`.
+        transport: &'static str,
+        /// The cause.
+        reason: String,
+    },
+    /// Ctrl-C.
+    #[error("interrupted; the daemon and the broker are stopped and their directory is removed")]
+    Interrupted,
+}
+
+/// What the demo was asked for.
+#[derive(Debug, Clone, Default)]
+pub struct DemoOptions {
+    /// The user's own recording.
+    pub file: Option<PathBuf>,
+    /// Packages to load instead of the bundled ones.
+    pub models: Option<PathBuf>,
+}
+
+/// Runs the demo on a runtime of its own and prints to standard output.
+pub fn run(options: &DemoOptions) -> Result<(), DemoError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| DemoError::Start(format!("the demo's runtime did not start: {e}")))?;
+    runtime.block_on(async {
+        tokio::select! {
+            done = show(options) => done,
+            _ = tokio::signal::ctrl_c() => Err(DemoError::Interrupted),
+        }
+    })
+}
+
+async fn show(options: &DemoOptions) -> Result<(), DemoError> {
+    let (audio, name) = match &options.file {
+        Some(path) => (
+            tokio::fs::read(path).await.map_err(|source| DemoError::File { path: path.clone(), source })?,
+            path.display().to_string(),
+        ),
+        None => (SAMPLE.to_vec(), "the bundled sample".to_owned()),
+    };
+    let home = tempfile::Builder::new()
+        .prefix("linnet-demo-")
+        .tempdir()
+        .map_err(|e| DemoError::Start(format!("no temporary directory for the demo: {e}; set TMPDIR")))?;
+
+    println!("Linnet hears {name}.\n");
+    let port = broker::start()?;
+    let started = Instant::now();
+    let mut daemon = daemon::start(home.path(), port, options.models.as_deref()).await?;
+    println!(
+        "  linnetd        ready after {} ms (socket and MQTT broker on this machine only)",
+        started.elapsed().as_millis()
+    );
+    if options.file.is_none() {
+        println!("  spoken         {}", SAMPLE_TEXT.trim());
+    }
+
+    let asked = Instant::now();
+    let heard = over_http::transcribe(daemon.socket(), audio.clone()).await?;
+    print_answer("socket", &heard, asked.elapsed());
+
+    let asked = Instant::now();
+    let heard_again = over_mqtt::transcribe(port, audio).await?;
+    print_answer("MQTT", &heard_again, asked.elapsed());
+
+    print_words(&heard);
+    daemon.stop().await;
+    print_next_steps(options.file.as_deref());
+    Ok(())
+}
+
+fn print_answer(transport: &str, heard: &Transcript, took: Duration) {
+    let text = if heard.text.is_empty() { "(no speech)" } else { heard.text.as_str() };
+    println!("  over {transport:<9} {text}");
+    println!(
+        "                 {:.1} s of audio in {:.0} ms; real-time factor {:.3}; model {}",
+        heard.duration_secs,
+        took.as_secs_f64() * 1e3,
+        heard.rtf,
+        heard.model,
+    );
+}
+
+fn print_words(heard: &Transcript) {
+    if heard.words.is_empty() {
+        return;
+    }
+    println!("\n  words          from      to  confidence");
+    const SHOWN: usize = 12;
+    for word in heard.words.iter().take(SHOWN) {
+        println!("  {:<13} {:>5.2} s {:>5.2} s  {:>9.0} %", word.word, word.start, word.end, word.confidence * 100.0);
+    }
+    if heard.words.len() > SHOWN {
+        println!("  … and {} more", heard.words.len() - SHOWN);
+    }
+}
+
+fn print_next_steps(file: Option<&Path>) {
+    println!("\nTry your own:");
+    if file.is_none() {
+        println!("  cargo run --release -- demo --file my.wav");
+    }
+    println!("  cargo build --release --workspace && target/release/linnetd &");
+    println!("  target/release/linnet transcribe my.wav");
+    println!(
+        "  arecord -f S16_LE -r 16000 -d 5 | target/release/linnet transcribe -     # your microphone, five seconds"
+    );
+}
