@@ -90,4 +90,6 @@ pub struct Limits {
     pub queue_length: usize,
     /// Default deadline, milliseconds.
     pub default_deadline_ms: u64,
+    /// Longest deadline that a request may name, milliseconds.
+    pub max_deadline_ms: u64,
 }
