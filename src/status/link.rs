@@ -1,7 +1,8 @@
-//! The state of the link to the broker, set by the MQTT transport and read by everything that reports it.
+//! The state of the link to the broker and what was counted on it, set by the MQTT transport and read by everything that
+//! reports it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// Whether the broker is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,19 +33,89 @@ impl LinkState {
     }
 }
 
-/// The handle: clones share one state, which begins as [`LinkState::Off`].
+/// What is counted on the link since the daemon's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum LinkCount {
+    /// Connections that came up.
+    Connected,
+    /// Attempts that failed and connections that were lost.
+    Lost,
+    /// Messages on the request topics.
+    Received,
+    /// Requests that joined a running one or got the kept answer.
+    Repeated,
+    /// Messages dropped because they were retained.
+    DroppedRetained,
+    /// Messages dropped because they name no place for an answer.
+    DroppedUnanswerable,
+    /// QoS 0 requests dropped because the outbox is full.
+    DroppedFull,
+    /// Answers that the broker acknowledged.
+    Answered,
+    /// Answers that the broker refused for good.
+    AnswersRefused,
+}
+
+impl LinkCount {
+    /// Every count, in the order of declaration.
+    pub const ALL: [Self; 9] = [
+        Self::Connected,
+        Self::Lost,
+        Self::Received,
+        Self::Repeated,
+        Self::DroppedRetained,
+        Self::DroppedUnanswerable,
+        Self::DroppedFull,
+        Self::Answered,
+        Self::AnswersRefused,
+    ];
+
+    /// The label's value in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Lost => "lost",
+            Self::Received => "received",
+            Self::Repeated => "repeated",
+            Self::DroppedRetained => "dropped_retained",
+            Self::DroppedUnanswerable => "dropped_unanswerable",
+            Self::DroppedFull => "dropped_full",
+            Self::Answered => "answered",
+            Self::AnswersRefused => "answers_refused",
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: AtomicU8,
+    counts: [AtomicU64; LinkCount::ALL.len()],
+}
+
+/// The handle: clones share one state, which begins as [`LinkState::Off`], and one set of counts.
 #[derive(Debug, Clone, Default)]
-pub struct BrokerLink(Arc<AtomicU8>);
+pub struct BrokerLink(Arc<Inner>);
 
 impl BrokerLink {
     /// Sets the state and returns the one before.
     pub fn set(&self, state: LinkState) -> LinkState {
-        Self::of(self.0.swap(state as u8, Ordering::AcqRel))
+        Self::of(self.0.state.swap(state as u8, Ordering::AcqRel))
     }
 
     /// The state now.
     pub fn get(&self) -> LinkState {
-        Self::of(self.0.load(Ordering::Acquire))
+        Self::of(self.0.state.load(Ordering::Acquire))
+    }
+
+    /// Counts one more.
+    pub fn count(&self, what: LinkCount) {
+        self.0.counts[what as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were counted.
+    pub fn counted(&self, what: LinkCount) -> u64 {
+        self.0.counts[what as usize].load(Ordering::Relaxed)
     }
 
     fn of(byte: u8) -> LinkState {
@@ -64,6 +135,20 @@ mod tests {
             link.clone().set(state);
             assert_eq!(link.get(), state);
             assert_eq!(LinkState::ALL[state as usize], state);
+        }
+    }
+
+    #[test]
+    fn every_count_is_its_own() {
+        let link = BrokerLink::default();
+        for (place, what) in LinkCount::ALL.into_iter().enumerate() {
+            assert_eq!(what as usize, place);
+            for _ in 0..=place {
+                link.clone().count(what);
+            }
+        }
+        for (place, what) in LinkCount::ALL.into_iter().enumerate() {
+            assert_eq!(link.counted(what), place as u64 + 1, "{}", what.as_str());
         }
     }
 }

@@ -4,7 +4,7 @@ pub mod link;
 
 use linnet_proto::status::Status;
 
-pub use link::{BrokerLink, LinkState};
+pub use link::{BrokerLink, LinkCount, LinkState};
 
 /// What transports may ask of the daemon's state. Cheap: never waits for a worker.
 pub trait StatusSource: Send + Sync + 'static {

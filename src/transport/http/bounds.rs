@@ -5,12 +5,6 @@ use std::time::Duration;
 /// Read buffer and largest head of one connection, bytes. Hyper starts with 8 KiB and grows it while a body comes fast.
 pub const MAX_CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Most fields of a form or a query.
-pub const MAX_FIELDS: usize = 64;
-
-/// Longest value of an option that is not the prompt, bytes.
-pub const MAX_FIELD_BYTES: usize = 1024;
-
 /// After `idle_timeout` a body must have come at this rate on average, bytes per second (a 16 kbit/s Opus stream that is
 /// recorded while it is sent takes four times as much).
 pub const MIN_BODY_BYTES_PER_SEC: u64 = 500;

@@ -14,10 +14,9 @@ use futures_util::{FutureExt, stream};
 use linnet_features::audio::Media;
 use linnet_proto::{ErrorCode, WireError};
 
-use super::bounds::MAX_FIELDS;
-use super::options::{Fields, max_value_bytes};
 use super::upload::{Budget, Upload};
 use crate::transport::media::media_of_file;
+use crate::transport::options::{Fields, MAX_FIELDS, max_value_bytes};
 
 /// A form that was read to its end.
 #[derive(Debug)]

@@ -13,7 +13,6 @@ pub mod form;
 mod front;
 mod info;
 mod lingering;
-pub mod options;
 mod patience;
 mod routes;
 mod server;

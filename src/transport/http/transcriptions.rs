@@ -22,11 +22,11 @@ use super::answer::{Refusal, typed, unserializable};
 use super::bounds::{EVENT_KEEP_ALIVE, REPLY_SLACK};
 use super::form::{self, Form};
 use super::front::Ticket;
-use super::options::{Asked, Fields};
 use super::state::{Live, Shared};
 use super::upload::Upload;
 use crate::job::{self, Answer, Origin, Part, Priority, Reply, TaskRequest, TranscribeRequest};
 use crate::transport::media::media_of_content_type;
+use crate::transport::options::{Asked, Fields};
 use linnet_proto::format::ResponseFormat;
 
 pub(super) async fn transcribe(

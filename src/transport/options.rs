@@ -1,4 +1,5 @@
-//! The options of a transcription as a form or a query names them; pure, so that it can be fuzzed.
+//! The options of a transcription as a form, a query or a message's user properties name them: one reading for all
+//! transports; pure, so that it can be fuzzed.
 
 use std::time::Duration;
 
@@ -6,7 +7,11 @@ use linnet_proto::format::{Granularities, ResponseFormat};
 use linnet_proto::transcribe::MAX_PROMPT_BYTES;
 use linnet_proto::{ErrorCode, TranscribeOptions, WireError};
 
-use super::bounds::{MAX_FIELD_BYTES, MAX_FIELDS};
+/// Most options that one request may name.
+pub const MAX_FIELDS: usize = 64;
+
+/// Longest value of an option that is not the prompt, bytes.
+pub const MAX_FIELD_BYTES: usize = 1024;
 
 /// OpenAI's options, then Linnet's own. Of these, the ones in [`WITHOUT_EFFECT`] are taken and do nothing.
 pub const KNOWN: &[&str] = &[
@@ -123,10 +128,16 @@ impl Fields {
         Ok(())
     }
 
-    /// Checks all options together. No deadline beyond `max_timeout` is taken.
+    /// Checks all options together. No deadline beyond `max_timeout` is taken, and a request that names no format gets
+    /// OpenAI's.
     pub fn finish(self, max_timeout: Duration) -> Result<Asked, WireError> {
+        self.finish_as(ResponseFormat::default(), max_timeout)
+    }
+
+    /// As [`Fields::finish`], with another format where the request names none.
+    pub fn finish_as(self, default: ResponseFormat, max_timeout: Duration) -> Result<Asked, WireError> {
         self.options.check()?;
-        let format = self.format.unwrap_or_default();
+        let format = self.format.unwrap_or(default);
         let streams = matches!(format, ResponseFormat::Json | ResponseFormat::Text | ResponseFormat::LinnetJson);
         if self.options.stream && !streams {
             let message = format!(
