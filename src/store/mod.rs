@@ -126,12 +126,12 @@ pub fn verify(dir: &Path) -> Result<Verified, PackageError> {
     })
 }
 
-/// Opens every package in `dir`, in the order of their directories' names. Entries that begin with a dot and plain
-/// files are passed over. A name or alias that an earlier package has already taken is refused.
-pub fn scan(dir: &Path) -> Vec<Result<Package, PackageError>> {
+/// Opens every package in `dir`, in the order of their directories' names, each with its directory. Entries that begin
+/// with a dot and plain files are passed over. A name or alias that an earlier package has already taken is refused.
+pub fn scan(dir: &Path) -> Vec<(PathBuf, Result<Package, PackageError>)> {
     let mut directories = match std::fs::read_dir(dir).and_then(|entries| entries.collect::<Result<Vec<_>, _>>()) {
         Ok(entries) => entries.into_iter().map(|e| e.path()).collect::<Vec<_>>(),
-        Err(e) => return vec![Err(PackageError::read(dir, e))],
+        Err(e) => return vec![(dir.to_owned(), Err(PackageError::read(dir, e)))],
     };
     directories
         .retain(|path| path.is_dir() && !path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b".")));
@@ -139,7 +139,7 @@ pub fn scan(dir: &Path) -> Vec<Result<Package, PackageError>> {
     let mut taken = std::collections::BTreeMap::<String, PathBuf>::new();
     let mut packages = Vec::with_capacity(directories.len());
     for directory in directories {
-        packages.push(Package::open(&directory).and_then(|package| {
+        let package = Package::open(&directory).and_then(|package| {
             let names = || std::iter::once(&package.manifest.name).chain(&package.manifest.aliases);
             if let Some((name, first)) = names().find_map(|n| taken.get_key_value(n)) {
                 return Err(PackageError::Duplicate {
@@ -150,7 +150,8 @@ pub fn scan(dir: &Path) -> Vec<Result<Package, PackageError>> {
             }
             taken.extend(names().map(|n| (n.clone(), directory.clone())));
             Ok(package)
-        }));
+        });
+        packages.push((directory, package));
     }
     packages
 }
