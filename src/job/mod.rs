@@ -1,7 +1,7 @@
 //! Admission: a request becomes a [`Job`] with a deadline, a priority and a place for its answer, or is refused at once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -74,6 +74,13 @@ impl TaskRequest {
             Self::Transcribe(_) => "transcribe",
         }
     }
+
+    /// The model that is asked for by name or alias.
+    pub fn model(&self) -> Option<&str> {
+        match self {
+            Self::Transcribe(request) => request.options.model.as_deref(),
+        }
+    }
 }
 
 /// Speech to text.
@@ -103,19 +110,40 @@ pub enum Answer {
     Transcript(Transcript),
 }
 
-/// Tells a running job that nobody waits for it any more. Cheap to clone, checked between chunks and decode steps.
-#[derive(Debug, Clone, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
+/// Tells a job that nobody waits for it any more. Cheap to clone, checked between chunks and decode steps.
+#[derive(Clone, Default)]
+pub struct CancelToken(Arc<CancelState>);
+
+#[derive(Default)]
+struct CancelState {
+    cancelled: AtomicBool,
+    hook: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
 
 impl CancelToken {
     /// Asks the job to stop.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Release);
+        let first = !self.0.cancelled.swap(true, Ordering::AcqRel);
+        if first && let Some(hook) = self.0.hook.get() {
+            hook();
+        }
     }
 
     /// Whether the job should stop.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Has `hook` called by the first [`CancelToken::cancel`], on that caller's thread: the scheduler frees the job's
+    /// place in the queue at once. To be set before the token is shared; only the first hook counts.
+    pub fn on_cancel(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.0.hook.get_or_init(|| Box::new(hook));
+    }
+}
+
+impl std::fmt::Debug for CancelToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("CancelToken").field(&self.is_cancelled()).finish()
     }
 }
 
@@ -124,6 +152,7 @@ impl CancelToken {
 pub struct Reply {
     parts: mpsc::Receiver<Result<Part, WireError>>,
     cancel: CancelToken,
+    ended: bool,
 }
 
 impl Reply {
@@ -131,12 +160,17 @@ impl Reply {
     pub fn channel(capacity: usize) -> (mpsc::Sender<Result<Part, WireError>>, CancelToken, Self) {
         let (sender, parts) = mpsc::channel(capacity);
         let cancel = CancelToken::default();
-        (sender, cancel.clone(), Self { parts, cancel })
+        (sender, cancel.clone(), Self { parts, cancel, ended: false })
     }
 
-    /// The next part; `None` after the last one.
+    /// The next part; `None` after the last one, which is [`Part::Done`] or an error.
     pub async fn next(&mut self) -> Option<Result<Part, WireError>> {
-        self.parts.recv().await
+        if self.ended {
+            return None;
+        }
+        let part = self.parts.recv().await;
+        self.ended = !matches!(part, Some(Ok(Part::Segment(_))));
+        part
     }
 
     /// Waits for the final answer, passing over intermediate parts.
