@@ -7,6 +7,7 @@
 pub mod config;
 pub mod engine;
 pub mod job;
+pub mod scheduler;
 pub mod status;
 pub mod store;
 pub mod sys;

@@ -1,10 +1,16 @@
 //! What the daemon says of itself: snapshot, health, metrics, events.
 
+pub mod events;
 pub mod link;
+pub mod metrics;
+pub mod snapshot;
 
 use linnet_proto::status::Status;
 
+pub use events::{Events, Subject};
 pub use link::{BrokerLink, LinkCount, LinkState};
+pub use metrics::Metrics;
+pub use snapshot::DaemonStatus;
 
 /// What transports may ask of the daemon's state. Cheap: never waits for a worker.
 pub trait StatusSource: Send + Sync + 'static {

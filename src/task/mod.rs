@@ -3,6 +3,7 @@
 //! A loaded package becomes a [`Pipeline`]: weights, tokenizer and language model, shared and immutable. Each worker
 //! asks it once for an [`Execute`], which owns the sessions and buffers of that worker, and keeps it for the next jobs.
 
+pub mod catalog;
 pub mod context;
 pub mod decode;
 

@@ -1,0 +1,92 @@
+//! The daemon's state in one look: catalog, scheduler, link and limits together.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+use linnet_proto::status::{Health, Limits, Status};
+
+use super::metrics::{Sample, resident_bytes};
+use super::{BrokerLink, Events, LinkCount, StatusSource};
+use crate::scheduler::{Phase, Scheduler};
+use crate::task::catalog::CatalogHandle;
+
+/// What [`StatusSource`] is asked of, for the whole daemon. Build it once; it reads everything anew at each question.
+#[derive(Debug)]
+pub struct DaemonStatus {
+    device: String,
+    began: Instant,
+    catalog: CatalogHandle,
+    scheduler: Arc<Scheduler>,
+    link: BrokerLink,
+    limits: RwLock<Limits>,
+    events: Events,
+}
+
+impl DaemonStatus {
+    /// The status of the daemon that calls itself `device` and begins now.
+    pub fn new(
+        device: impl Into<String>,
+        catalog: CatalogHandle,
+        scheduler: Arc<Scheduler>,
+        link: BrokerLink,
+        limits: Limits,
+        events: Events,
+    ) -> Self {
+        let (device, began) = (device.into(), Instant::now());
+        Self { device, began, catalog, scheduler, link, limits: RwLock::new(limits), events }
+    }
+
+    /// Tells other limits from now on, after a reload.
+    pub fn set_limits(&self, limits: Limits) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    fn health(&self, phase: Phase) -> Health {
+        let catalog = self.catalog.get();
+        match phase {
+            Phase::Starting => Health::Starting,
+            Phase::Draining | Phase::Stopped => Health::Draining,
+            Phase::Open if self.scheduler.is_live() && catalog.serves() && !catalog.has_failed() => Health::Ready,
+            Phase::Open => Health::Degraded,
+        }
+    }
+}
+
+impl StatusSource for DaemonStatus {
+    fn status(&self) -> Status {
+        let load = self.scheduler.load();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            device: self.device.clone(),
+            health: self.health(load.phase),
+            uptime_secs: self.began.elapsed().as_secs_f64(),
+            models: self.catalog.get().status(),
+            limits: self.limits.read().unwrap_or_else(PoisonError::into_inner).clone(),
+            queue_depth: load.waiting,
+            workers: load.workers,
+            worker_restarts: self.events.metrics().worker_restarts(),
+            workers_stuck: self.events.metrics().workers_stuck(),
+            mqtt: self.link.get().as_str().to_owned(),
+        }
+    }
+
+    /// Requests are taken and some model can answer them.
+    fn is_ready(&self) -> bool {
+        self.scheduler.load().phase == Phase::Open && self.scheduler.is_live() && self.catalog.get().serves()
+    }
+
+    fn metrics(&self) -> String {
+        let load = self.scheduler.load();
+        self.events.metrics().text(&Sample {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime: self.began.elapsed(),
+            queue_depth: load.waiting,
+            running: load.running,
+            workers: load.workers,
+            models: self.catalog.get().memory(),
+            link: self.link.get(),
+            link_counts: LinkCount::ALL.map(|what| (what.as_str(), self.link.counted(what))),
+            resident_bytes: resident_bytes(),
+        })
+    }
+}

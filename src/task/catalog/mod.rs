@@ -1,0 +1,169 @@
+//! The models that the daemon has: which serve, which failed and why, and which one a request means.
+//!
+//! A catalog never changes. A reload loads another one beside it and swaps the [`CatalogHandle`] as a whole, so that a
+//! request sees either the old set of models or the new one.
+
+mod load;
+mod resolve;
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use linnet_proto::manifest::Manifest;
+use linnet_proto::status::{ModelState, ModelStatus};
+
+use crate::task::Pipeline;
+
+pub use load::{Families, LoadPipeline, Loader};
+
+/// A model that serves: loaded, warm, its canary passed.
+#[derive(Debug)]
+pub struct Served {
+    /// Name that requests use.
+    pub name: String,
+    /// Other names; those that another model has already taken are left out.
+    pub aliases: Vec<String>,
+    /// Where its package lies.
+    pub dir: PathBuf,
+    /// What the package says of itself.
+    pub manifest: Manifest,
+    /// Weights and everything else that workers share.
+    pub pipeline: Arc<dyn Pipeline>,
+}
+
+/// A package that does not serve.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failed {
+    /// Its name; that of its directory when the manifest cannot be read or the name is taken.
+    pub name: String,
+    /// Where it lies.
+    pub dir: PathBuf,
+    /// Its manifest, as far as it can be read.
+    pub manifest: Option<Manifest>,
+    /// One sentence.
+    pub reason: String,
+}
+
+/// One package.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    /// It serves.
+    Ready(Arc<Served>),
+    /// It does not.
+    Failed(Failed),
+}
+
+/// Every package that was found, in the order of directories and names.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    entries: Vec<Entry>,
+    /// The model of requests that name none, when the configuration says which.
+    default_model: Option<String>,
+}
+
+impl Catalog {
+    /// A catalog of these entries.
+    pub fn new(entries: Vec<Entry>, default_model: Option<String>) -> Self {
+        Self { entries, default_model }
+    }
+
+    /// Every package.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Models that serve.
+    pub fn served(&self) -> impl Iterator<Item = &Arc<Served>> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Ready(served) => Some(served),
+            Entry::Failed(_) => None,
+        })
+    }
+
+    /// Packages that do not serve.
+    pub fn failed(&self) -> impl Iterator<Item = &Failed> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Ready(_) => None,
+            Entry::Failed(failed) => Some(failed),
+        })
+    }
+
+    /// Whether any model serves.
+    pub fn serves(&self) -> bool {
+        self.served().next().is_some()
+    }
+
+    /// Whether any package does not serve.
+    pub fn has_failed(&self) -> bool {
+        self.failed().next().is_some()
+    }
+
+    /// Whether this very model is in the catalog.
+    pub fn holds(&self, served: &Arc<Served>) -> bool {
+        self.served().any(|own| Arc::ptr_eq(own, served))
+    }
+
+    /// What `GET /v1/status` says of every model, in name order.
+    pub fn status(&self) -> Vec<ModelStatus> {
+        let mut status: Vec<_> = self.entries.iter().map(Entry::status).collect();
+        status.sort_by(|a, b| a.name.cmp(&b.name));
+        status
+    }
+
+    /// Name, whether it serves, and bytes of its weights, for metrics.
+    pub fn memory(&self) -> Vec<(String, bool, u64)> {
+        self.entries
+            .iter()
+            .map(|entry| match entry {
+                Entry::Ready(served) => (served.name.clone(), true, served.pipeline.memory_bytes()),
+                Entry::Failed(failed) => (failed.name.clone(), false, 0),
+            })
+            .collect()
+    }
+}
+
+impl Entry {
+    fn status(&self) -> ModelStatus {
+        let (name, aliases, manifest, state, memory_bytes) = match self {
+            Self::Ready(s) => {
+                (&s.name, s.aliases.clone(), Some(&s.manifest), ModelState::Ready, s.pipeline.memory_bytes())
+            }
+            Self::Failed(f) => {
+                let aliases = f.manifest.as_ref().map(|m| m.aliases.clone()).unwrap_or_default();
+                (&f.name, aliases, f.manifest.as_ref(), ModelState::Failed { reason: f.reason.clone() }, 0)
+            }
+        };
+        ModelStatus {
+            name: name.clone(),
+            version: manifest.map(|m| m.version.clone()).unwrap_or_default(),
+            aliases,
+            tasks: manifest.map(|m| m.tasks.clone()).unwrap_or_default(),
+            languages: manifest.map(|m| m.languages.clone()).unwrap_or_default(),
+            family: manifest.map(|m| m.family.clone()).unwrap_or_default(),
+            state,
+            memory_mib: memory_bytes.div_ceil(1 << 20),
+        }
+    }
+}
+
+/// The catalog that serves now. Clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct CatalogHandle(Arc<RwLock<Arc<Catalog>>>);
+
+impl CatalogHandle {
+    /// A handle that begins with `catalog`.
+    pub fn new(catalog: Arc<Catalog>) -> Self {
+        Self(Arc::new(RwLock::new(catalog)))
+    }
+
+    /// The catalog of now; whoever holds it keeps its models alive.
+    pub fn get(&self) -> Arc<Catalog> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another in its place and gives back the one before. While a scheduler runs, call
+    /// [`crate::scheduler::Scheduler::swap_catalog`] instead: it has idle workers let go of models that are gone.
+    pub fn swap(&self, catalog: Arc<Catalog>) -> Arc<Catalog> {
+        std::mem::replace(&mut self.0.write().unwrap_or_else(PoisonError::into_inner), catalog)
+    }
+}

@@ -1,0 +1,107 @@
+//! Which model a request means.
+
+use std::sync::Arc;
+
+use linnet_proto::{ErrorCode, WireError};
+
+use super::{Catalog, Entry, Served};
+
+/// Names that an error lists at most.
+const MOST_NAMES: usize = 8;
+/// Characters of an asked name that an error repeats at most.
+const MOST_CHARS: usize = 80;
+/// Similarity (1 is equal) from which a name is offered instead.
+const SIMILAR: f64 = 0.5;
+
+impl Catalog {
+    /// The model for `task`: the one that is asked for by name or alias, else the configured default, else the first that
+    /// serves it.
+    pub fn resolve(&self, task: &str, asked: Option<&str>) -> Result<Arc<Served>, WireError> {
+        match asked {
+            Some(name) => self.named(task, name),
+            None => self.unnamed(task),
+        }
+    }
+
+    fn named(&self, task: &str, name: &str) -> Result<Arc<Served>, WireError> {
+        if let Some(served) = self.served().find(|s| s.name == name || s.aliases.iter().any(|a| a == name)) {
+            if served.does(task) {
+                return Ok(Arc::clone(served));
+            }
+            let message =
+                format!("the model {} does not {task}; it does: {}", served.name, served.manifest.tasks.join(", "));
+            return Err(WireError::new(ErrorCode::UnsupportedTask, message).with_param("model"));
+        }
+        if let Some(failed) = self
+            .failed()
+            .find(|f| f.name == name || f.manifest.as_ref().is_some_and(|m| m.aliases.iter().any(|a| a == name)))
+        {
+            let message = format!("the model {} is there but does not serve: {}", failed.name, failed.reason);
+            return Err(WireError::new(ErrorCode::ModelFailed, message).with_param("model"));
+        }
+        Err(self.unknown(name))
+    }
+
+    fn unnamed(&self, task: &str) -> Result<Arc<Served>, WireError> {
+        let default = self.default_model.as_deref().map(|name| self.named(task, name));
+        // A default for speech is not one for another task; but a default that failed is told, not replaced.
+        match default {
+            Some(Err(e)) if e.code != ErrorCode::UnsupportedTask => return Err(e),
+            Some(Ok(served)) => return Ok(served),
+            _ => {}
+        }
+        if let Some(served) = self.served().find(|s| s.does(task)) {
+            return Ok(Arc::clone(served));
+        }
+        let does = |f: &&super::Failed| f.manifest.as_ref().is_none_or(|m| m.tasks.iter().any(|t| t == task));
+        if let Some(failed) = self.failed().find(does) {
+            let message = format!("no model serves {task}: {} failed: {}", failed.name, failed.reason);
+            return Err(WireError::new(ErrorCode::ModelFailed, message));
+        }
+        let message = if self.entries.is_empty() {
+            "linnetd has no model; put a package into its models directory and reload it".to_owned()
+        } else {
+            format!("no model here does {task}; there is: {}", self.names().join(", "))
+        };
+        Err(WireError::new(ErrorCode::UnsupportedTask, message))
+    }
+
+    fn unknown(&self, asked: &str) -> WireError {
+        let shown: String = asked.chars().take(MOST_CHARS).collect();
+        let names = self.names();
+        let nearest = self
+            .served()
+            .flat_map(|s| std::iter::once(&s.name).chain(&s.aliases))
+            .map(|name| (strsim::normalized_damerau_levenshtein(&shown, name), name))
+            .filter(|(similarity, _)| *similarity >= SIMILAR)
+            .max_by(|a, b| a.0.total_cmp(&b.0));
+        let offer = match nearest {
+            Some((_, name)) => format!("; did you mean {name}?"),
+            None => String::new(),
+        };
+        let has = match names.len() {
+            0 => "there is none".to_owned(),
+            n if n > MOST_NAMES => format!("there is: {} and {} more", names[..MOST_NAMES].join(", "), n - MOST_NAMES),
+            _ => format!("there is: {}", names.join(", ")),
+        };
+        WireError::new(ErrorCode::UnknownModel, format!("there is no model {shown:?}; {has}{offer}"))
+            .with_param("model")
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.entries
+            .iter()
+            .map(|entry| match entry {
+                Entry::Ready(served) => served.name.as_str(),
+                Entry::Failed(failed) => failed.name.as_str(),
+            })
+            .collect()
+    }
+}
+
+impl Served {
+    /// Whether it does `task`.
+    pub fn does(&self, task: &str) -> bool {
+        self.manifest.tasks.iter().any(|t| t == task)
+    }
+}
