@@ -25,6 +25,7 @@ use linnet_proto::model_config::CtcConfig;
 use sha2::{Digest, Sha256};
 
 use crate::engine::{Engine, Model};
+pub(crate) use ctc::{FEATURES, LOG_PROBS};
 pub use error::PackageError;
 
 /// Name of the manifest in a package.
