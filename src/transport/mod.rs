@@ -2,4 +2,5 @@
 
 pub mod http;
 pub mod media;
+pub mod mqtt;
 pub mod options;

@@ -1,0 +1,87 @@
+//! The bounds of MQTT that no setting changes. The others stand in [`crate::config::transport`].
+
+use std::time::Duration;
+
+/// Payloads above this are decoded and digested off the link's task, so that keep-alive and answers go on, bytes.
+pub const INLINE_PAYLOAD_BYTES: usize = 64 * 1024;
+
+/// All user properties of one message together, names and values, bytes. The longest prompt fits twice.
+pub const MAX_USER_PROPERTY_BYTES: usize = 32 * 1024;
+
+/// The CONNECT packet allows packets this many times the largest that is taken, so that a broker lets a somewhat larger
+/// one through and it is answered `too_large` instead of vanishing.
+pub const PACKET_HEADROOM: u32 = 2;
+
+/// Largest packet that MQTT can express (section 1.5.5: four bytes of remaining length), bytes.
+pub const MAX_PROTOCOL_PACKET_BYTES: u32 = 268_435_455;
+
+/// Largest packet over WebSocket: the client library takes no larger frame, bytes.
+pub const MAX_WEBSOCKET_PACKET_BYTES: u32 = 16 * 1024 * 1024;
+
+/// Smallest `max_packet_bytes`: a refusal and `state` must always fit.
+pub const MIN_PACKET_BYTES: u32 = 16 * 1024;
+
+/// Packets between the transport and the client library: acknowledgements and answers in flight.
+pub const CLIENT_CHANNEL: usize = 64;
+
+/// Answers that await the broker's acknowledgement at once.
+pub const MAX_IN_FLIGHT: u16 = 32;
+
+/// Longest wait for TCP, TLS, WebSocket and CONNACK together, seconds.
+pub const CONNECT_TIMEOUT_SECS: u64 = 10;
+
+/// Longest wait for SUBACK.
+pub const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection that stayed up for this long starts the backoff anew when it is lost.
+pub const STEADY: Duration = Duration::from_secs(30);
+
+/// After this many connections in a row that ended with a packet that cannot be read, the session is thrown away once,
+/// since the broker would send the same packet for ever.
+pub const MALFORMED_BEFORE_CLEAN_START: u32 = 3;
+
+/// `state` is published at most this often.
+pub const STATE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// An answer that the broker has not acknowledged for this long is written to disk. Until then the request itself, which
+/// is unacknowledged at the broker, is the durable copy.
+pub const SPILL_AFTER: Duration = Duration::from_secs(1);
+
+/// Pause before an answer is sent again that the broker refused for a reason that may pass.
+pub const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often an answer is sent that the broker refuses for a reason that may pass.
+pub const MAX_REFUSALS: u32 = 5;
+
+/// A job answers by its own deadline; the transport waits this much longer before it answers in its stead.
+pub const REPLY_SLACK: Duration = Duration::from_secs(1);
+
+/// Memory of kept answers, bytes.
+pub const MAX_KEPT_BYTES: usize = 8 * 1024 * 1024;
+
+/// Memory of the outbox, bytes. Beyond it a QoS 0 request is dropped and a QoS 1 request waits at the broker.
+pub const MAX_OUTBOX_BYTES: usize = 32 * 1024 * 1024;
+
+/// Entries of the outbox beyond the requests in flight.
+pub const OUTBOX_SPARE: usize = 1024;
+
+/// Largest file of the outbox that is read at start, bytes.
+pub const MAX_OUTBOX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Requests with a record of crashes at once.
+pub const MAX_LEDGER_RECORDS: usize = 1024;
+
+/// How long a record of crashes is kept.
+pub const LEDGER_KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A request that was running at this many crashes is not run again.
+pub const MAX_CRASHES: u32 = 2;
+
+/// Largest file of a password, bytes.
+pub const MAX_PASSWORD_BYTES: u64 = 4096;
+
+/// `retry_after_ms` of an `overloaded` that names no time.
+pub const DEFAULT_RETRY_AFTER_MS: u64 = 1000;
+
+/// Longest wait for the broker to take `offline` at the end or before a reconnect.
+pub const FAREWELL: Duration = Duration::from_secs(2);

@@ -1,0 +1,226 @@
+//! The ledger of running requests: a mark on disk while a request runs, so that one that takes the daemon down is known
+//! when the broker sends it again. At its second crash it is answered `poisoned` instead of being run.
+//!
+//! One small file for each request that runs or was running at a crash. A first mark is written without `fsync`: it
+//! survives the end of the process, which is what it is for, and costs microseconds; a power cut may lose it, which costs
+//! one more attempt. From the first crash on every change is made durable.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::bounds::{LEDGER_KEPT_FOR, MAX_LEDGER_RECORDS};
+use super::fingerprint::Fingerprint;
+use crate::store::write::write_file;
+
+/// One request's record, on disk as JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    /// Crashes while it was running.
+    crashes: u32,
+    /// Whether it is running.
+    running: bool,
+    /// When it was last changed, seconds since 1970.
+    changed_secs: u64,
+}
+
+/// The ledger. Shared between the link and the workers' threads.
+#[derive(Debug)]
+pub struct Ledger {
+    dir: PathBuf,
+    records: Mutex<HashMap<Fingerprint, Record>>,
+}
+
+impl Ledger {
+    /// Opens the ledger in `dir`. Whatever is marked as running was running when the daemon died: its crash is counted
+    /// here. On an error the ledger works in memory only, so that a read-only disk stops nobody's answer.
+    pub fn open(dir: PathBuf, now: Duration) -> (Self, io::Result<()>) {
+        let ledger = Self { dir, records: Mutex::new(HashMap::new()) };
+        let opened = ledger.load(now);
+        (ledger, opened)
+    }
+
+    fn load(&self, now: Duration) -> io::Result<()> {
+        fs::create_dir_all(&self.dir)?;
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            match path.file_name().and_then(|n| n.to_str()).and_then(Fingerprint::parse) {
+                Some(request) => found.push((request, read(&path))),
+                // A temporary file that a crash left behind.
+                None => fs::remove_file(&path)?,
+            }
+        }
+        found.sort_by_key(|(_, record)| std::cmp::Reverse(record.changed_secs));
+        for (place, (request, mut record)) in found.into_iter().enumerate() {
+            if record.running {
+                record = Record { crashes: record.crashes + 1, running: false, changed_secs: now.as_secs() };
+                self.write(request, record)?;
+                log::warn!(CRASHES = record.crashes; "mqtt: a request was running when linnetd died; it is tried again once");
+            }
+            let age = now.saturating_sub(Duration::from_secs(record.changed_secs));
+            let worth = record.crashes > 0 && age < LEDGER_KEPT_FOR && place < MAX_LEDGER_RECORDS;
+            if worth {
+                self.records().insert(request, record);
+            } else {
+                fs::remove_file(self.path(request))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// At how many crashes `request` was running.
+    pub fn crashes(&self, request: Fingerprint) -> u32 {
+        self.records().get(&request).map_or(0, |r| r.crashes)
+    }
+
+    /// Marks `request` as running. Called on a worker's thread right before it runs.
+    pub fn begin(&self, request: Fingerprint, now: Duration) {
+        let record = Record { crashes: self.crashes(request), running: true, changed_secs: now.as_secs() };
+        self.records().insert(request, record);
+        if let Err(e) = self.write(request, record) {
+            log::warn!("{}: the mark of a running request cannot be written: {e}", self.path(request).display());
+        }
+    }
+
+    /// `request` has ended, well or not, and did not take the daemon down.
+    pub fn end(&self, request: Fingerprint) {
+        let record = self.records().remove(&request);
+        // Without a record it ended in the queue, and there is no mark.
+        if record.is_some()
+            && let Err(e) = fs::remove_file(self.path(request))
+            && e.kind() != io::ErrorKind::NotFound
+        {
+            log::warn!("{}: the mark of an ended request cannot be removed: {e}", self.path(request).display());
+        }
+    }
+
+    /// The daemon ends as it was asked to: what still runs is not to blame.
+    pub fn end_all_running(&self) {
+        let running: Vec<_> = self.records().iter().filter(|(_, r)| r.running).map(|(f, _)| *f).collect();
+        running.into_iter().for_each(|request| self.end(request));
+    }
+
+    fn write(&self, request: Fingerprint, record: Record) -> io::Result<()> {
+        let text = serde_json::to_vec(&record)?;
+        let path = self.path(request);
+        if record.crashes == 0 {
+            return fs::write(path, text);
+        }
+        write_file(&path, &text).map_err(io::Error::other)
+    }
+
+    fn path(&self, request: Fingerprint) -> PathBuf {
+        self.dir.join(request.to_string())
+    }
+
+    fn records(&self) -> MutexGuard<'_, HashMap<Fingerprint, Record>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A record that cannot be read was being written at a power cut, for the first time.
+fn read(path: &Path) -> Record {
+    let interrupted = Record { crashes: 0, running: true, changed_secs: 0 };
+    fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or(interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fingerprint::Key;
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1_000_000);
+
+    fn request(n: u32) -> Fingerprint {
+        Fingerprint::of(&Key::Id(n.to_string()), "transcribe", None, &[], b"")
+    }
+
+    fn open(dir: &Path, now: Duration) -> Ledger {
+        let (ledger, opened) = Ledger::open(dir.join("running"), now);
+        opened.expect("opens");
+        ledger
+    }
+
+    #[test]
+    fn a_request_that_ran_at_each_crash_is_counted_and_one_that_ended_is_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for crash in 0..3 {
+            let ledger = open(dir.path(), NOW);
+            assert_eq!(ledger.crashes(request(1)), crash);
+            ledger.begin(request(1), NOW);
+            ledger.begin(request(2), NOW);
+            ledger.end(request(2));
+            // Dropped without an end: the daemon died.
+        }
+        let ledger = open(dir.path(), NOW);
+        assert_eq!((ledger.crashes(request(1)), ledger.crashes(request(2))), (3, 0));
+        // Opened once more without another run: no further crash is counted.
+        assert_eq!(open(dir.path(), NOW).crashes(request(1)), 3);
+    }
+
+    #[test]
+    fn a_request_that_survives_is_forgiven() {
+        let dir = tempfile::tempdir().expect("a directory");
+        open(dir.path(), NOW).begin(request(1), NOW);
+        let ledger = open(dir.path(), NOW);
+        assert_eq!(ledger.crashes(request(1)), 1);
+        ledger.begin(request(1), NOW);
+        ledger.end(request(1));
+        assert_eq!(open(dir.path(), NOW).crashes(request(1)), 0);
+    }
+
+    #[test]
+    fn an_orderly_end_blames_nobody() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ledger = open(dir.path(), NOW);
+        ledger.begin(request(1), NOW);
+        ledger.end_all_running();
+        assert_eq!(open(dir.path(), NOW).crashes(request(1)), 0);
+    }
+
+    #[test]
+    fn a_torn_mark_counts_as_one_crash_and_a_stray_file_goes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        drop(open(dir.path(), NOW));
+        let running = dir.path().join("running");
+        fs::write(running.join(request(1).to_string()), b"{\"cra").expect("writes");
+        fs::write(running.join(".writing-abc"), b"x").expect("writes");
+        assert_eq!(open(dir.path(), NOW).crashes(request(1)), 1);
+        assert_eq!(fs::read_dir(running).expect("readable").count(), 1);
+    }
+
+    #[test]
+    fn records_are_bounded_in_age_and_number() {
+        let dir = tempfile::tempdir().expect("a directory");
+        drop(open(dir.path(), NOW));
+        let record = Record { crashes: 1, running: false, changed_secs: NOW.as_secs() };
+        for n in 0..MAX_LEDGER_RECORDS as u32 + 5 {
+            let path = dir.path().join("running").join(request(n).to_string());
+            fs::write(path, serde_json::to_vec(&record).expect("serializes")).expect("writes");
+        }
+        let files = || fs::read_dir(dir.path().join("running")).expect("readable").count();
+        drop(open(dir.path(), NOW));
+        assert_eq!(files(), MAX_LEDGER_RECORDS);
+        drop(open(dir.path(), NOW + LEDGER_KEPT_FOR));
+        assert_eq!(files(), 0);
+    }
+
+    #[test]
+    fn without_a_disk_it_counts_in_memory() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let blocked = dir.path().join("file");
+        fs::write(&blocked, b"").expect("writes");
+        let (ledger, opened) = Ledger::open(blocked.join("running"), NOW);
+        assert!(opened.is_err());
+        ledger.begin(request(1), NOW);
+        ledger.end(request(1));
+        assert_eq!(ledger.crashes(request(1)), 0);
+    }
+}

@@ -1,0 +1,13 @@
+//! MQTT 5.
+pub mod address;
+pub mod answer;
+pub mod backoff;
+pub mod bounds;
+pub mod envelope;
+pub mod fingerprint;
+pub mod ledger;
+pub mod outbox;
+pub mod payload;
+pub mod release;
+pub mod repeats;
+pub mod spill;
