@@ -34,7 +34,7 @@ pub const CONNECT_TIMEOUT_SECS: u64 = 10;
 pub const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection that stayed up for this long starts the backoff anew when it is lost.
-pub const STEADY: Duration = Duration::from_secs(30);
+pub const STEADY: Duration = Duration::from_secs(10);
 
 /// After this many connections in a row that ended with a packet that cannot be read, the session is thrown away once,
 /// since the broker would send the same packet for ever.
@@ -59,10 +59,10 @@ pub const REPLY_SLACK: Duration = Duration::from_secs(1);
 /// Memory of kept answers, bytes.
 pub const MAX_KEPT_BYTES: usize = 8 * 1024 * 1024;
 
-/// Memory of the outbox, bytes. Beyond it a QoS 0 request is dropped and a QoS 1 request waits at the broker.
+/// Memory of the outbox beyond which QoS 0 requests are dropped, bytes.
 pub const MAX_OUTBOX_BYTES: usize = 32 * 1024 * 1024;
 
-/// Entries of the outbox beyond the requests in flight.
+/// Entries of the outbox beyond the requests in flight before QoS 0 requests are dropped.
 pub const OUTBOX_SPARE: usize = 1024;
 
 /// Largest file of the outbox that is read at start, bytes.
@@ -82,6 +82,15 @@ pub const MAX_PASSWORD_BYTES: u64 = 4096;
 
 /// `retry_after_ms` of an `overloaded` that names no time.
 pub const DEFAULT_RETRY_AFTER_MS: u64 = 1000;
+
+/// Pause after the outbox could not be written to disk.
+pub const SPILL_PAUSE: Duration = Duration::from_secs(30);
+
+/// Memory of payloads is counted in pieces of this size, bytes.
+pub const BUDGET_UNIT_BYTES: u64 = 1024;
+
+/// Requests in flight beyond the queue's bound and the workers, so that `overloaded` can be answered.
+pub const RECEIVE_SPARE: usize = 16;
 
 /// Longest wait for the broker to take `offline` at the end or before a reconnect.
 pub const FAREWELL: Duration = Duration::from_secs(2);

@@ -89,11 +89,18 @@ impl Ledger {
         }
     }
 
-    /// `request` has ended, well or not, and did not take the daemon down.
+    /// `request` has ended, well or not, and did not take the daemon down. One that ended in the queue has no mark, and its
+    /// crashes stay counted.
     pub fn end(&self, request: Fingerprint) {
-        let record = self.records().remove(&request);
-        // Without a record it ended in the queue, and there is no mark.
-        if record.is_some()
+        let ran = {
+            let mut records = self.records();
+            let ran = records.get(&request).is_some_and(|r| r.running);
+            if ran {
+                records.remove(&request);
+            }
+            ran
+        };
+        if ran
             && let Err(e) = fs::remove_file(self.path(request))
             && e.kind() != io::ErrorKind::NotFound
         {
@@ -174,6 +181,15 @@ mod tests {
         ledger.begin(request(1), NOW);
         ledger.end(request(1));
         assert_eq!(open(dir.path(), NOW).crashes(request(1)), 0);
+    }
+
+    #[test]
+    fn a_request_that_ends_in_the_queue_keeps_its_count() {
+        let dir = tempfile::tempdir().expect("a directory");
+        open(dir.path(), NOW).begin(request(1), NOW);
+        let ledger = open(dir.path(), NOW);
+        ledger.end(request(1));
+        assert_eq!(ledger.crashes(request(1)), 1);
     }
 
     #[test]

@@ -1,13 +1,196 @@
-//! MQTT 5.
+//! MQTT 5: requests with a response topic or an id, each answered at least once.
+//!
+//! The way of one message: [`link`] polls the client library and hands what comes to the [`desk`], which reads where the
+//! answer goes ([`envelope`]) and what is asked ([`payload`]), sees whether it is a repeat ([`fingerprint`], [`repeats`]),
+//! and admits a job. The answer lies in the [`outbox`] until the broker has acknowledged it; only then is the request
+//! acknowledged, in the order of receipt ([`release`]). What ran when the daemon died stands in the [`ledger`].
+//!
+//! `docs/mqtt.md` shows topics, payloads and promises as a client sees them.
+
 pub mod address;
 pub mod answer;
-pub mod backoff;
+mod backoff;
 pub mod bounds;
-pub mod envelope;
+mod connection;
+mod desk;
+mod envelope;
+mod failure;
 pub mod fingerprint;
-pub mod ledger;
-pub mod outbox;
+mod ledger;
+mod link;
+mod outbox;
 pub mod payload;
-pub mod release;
-pub mod repeats;
-pub mod spill;
+mod plan;
+mod release;
+mod repeats;
+mod spill;
+mod tls;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use linnet_proto::topic::TopicError;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::config::transport::{IntakeSettings, MqttSettings};
+use crate::job::Admit;
+use crate::status::{BrokerLink, StatusSource};
+use crate::sys::clock;
+
+use bounds::RECEIVE_SPARE;
+use desk::Desk;
+use ledger::Ledger;
+use link::{Command, Link, Parts};
+use outbox::Outbox;
+use plan::Plan;
+use spill::Spill;
+
+/// Commands that may wait for the link.
+const COMMANDS: usize = 4;
+
+/// Why MQTT does not start, or why a reload keeps the old settings. That the broker is absent is no reason.
+#[derive(Debug, thiserror::Error)]
+pub enum MqttStartError {
+    /// The broker's address is none.
+    #[error("mqtt.url = {url:?} {reason}")]
+    Url {
+        /// As configured.
+        url: String,
+        /// What is wrong and what is right.
+        reason: String,
+    },
+    /// The device's name cannot be a topic level.
+    #[error("mqtt.device: {0}")]
+    Device(TopicError),
+    /// A filter of the allow-list is malformed.
+    #[error("mqtt.response_topics: {0}")]
+    ResponseTopics(TopicError),
+    /// MQTT allows no such client id.
+    #[error("mqtt.client_id is empty or longer than 65535 bytes")]
+    ClientId,
+    /// TLS without anybody to trust.
+    #[error("mqtt.url = {0:?} needs mqtt.ca_file: the authorities that the broker's certificate may come from")]
+    NoAuthorities(String),
+    /// A file cannot be read.
+    #[error("{path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The password's file is read and breaks a rule.
+    #[error("{path}: {reason}", path = path.display())]
+    Password {
+        /// The file.
+        path: PathBuf,
+        /// One sentence.
+        reason: &'static str,
+    },
+    /// A certificate or key cannot be used.
+    #[error("{path}: {reason}", path = path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// One sentence.
+        reason: String,
+    },
+    /// The link's task is gone, which only a panic in it can cause.
+    #[error("the MQTT link has ended; restart linnetd")]
+    Gone,
+}
+
+/// MQTT while it serves. Dropping it ends the link at once, without a goodbye; [`MqttTransport::drain`] is the gentle way.
+pub struct MqttTransport {
+    commands: mpsc::Sender<Command>,
+    changed: Arc<Notify>,
+    status: Arc<dyn StatusSource>,
+    task: JoinHandle<()>,
+}
+
+impl MqttTransport {
+    /// Checks the settings and begins to connect. Never waits for the broker. Must be called on a tokio runtime.
+    ///
+    /// A state directory that cannot be used is logged and done without: answers then survive a lost link, but not the
+    /// daemon's end, and crashes are not counted.
+    pub fn start(
+        mqtt: MqttSettings,
+        intake: IntakeSettings,
+        admit: Arc<dyn Admit>,
+        status: Arc<dyn StatusSource>,
+        link: BrokerLink,
+    ) -> Result<Self, MqttStartError> {
+        let plan = Plan::load(mqtt, intake, at_once(&*status))?;
+        let now = Instant::now();
+        let in_flight = usize::from(plan.receive_maximum);
+        let dir = plan.settings.state_dir.join("mqtt");
+        let (ledger, opened) = Ledger::open(dir.join("running"), clock::since_epoch());
+        let (spill, lying) = Spill::open(dir.join("outbox"), &plan.allowed);
+        let kept = match opened.and(lying) {
+            Ok(kept) => kept,
+            Err(e) => {
+                log::error!(
+                    "{}: {e}; MQTT works without it: answers that wait are lost when linnetd ends, and a request that \
+                     takes it down is not recognised",
+                    dir.display()
+                );
+                Vec::new()
+            }
+        };
+        let (notes_sender, notes) = mpsc::channel(in_flight.max(1));
+        let mut desk =
+            Desk::new(&plan, admit, link.clone(), ledger, Outbox::new(in_flight, kept.clone(), now), notes_sender);
+        desk.keep_from_disk(&kept, now);
+        let (commands, received) = mpsc::channel(COMMANDS);
+        let changed = Arc::new(Notify::new());
+        let parts = Parts {
+            plan,
+            desk,
+            status: Arc::clone(&status),
+            link,
+            commands: received,
+            notes,
+            changed: Arc::clone(&changed),
+            spill,
+        };
+        let task = tokio::spawn(Link::new(parts).run());
+        Ok(Self { commands, changed, status, task })
+    }
+
+    /// Takes new settings and reads their files again. What a connection does not depend on changes at once; for the rest
+    /// the link says goodbye and connects anew, while jobs go on. On an error everything stays as it was. The state
+    /// directory cannot be changed.
+    pub async fn reload(&self, mqtt: MqttSettings, intake: IntakeSettings) -> Result<(), MqttStartError> {
+        let plan = Plan::load(mqtt, intake, at_once(&*self.status))?;
+        self.commands.send(Command::Reload(Box::new(plan))).await.map_err(|_| MqttStartError::Gone)
+    }
+
+    /// Says that the daemon's state has changed: `state` is published again, at most once a second.
+    pub fn state_changed(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Takes no new request, lets what runs end for at most `grace`, delivers the answers, publishes `offline` and
+    /// disconnects. Gives the number of jobs that were left: the broker delivers their requests again at the next start.
+    pub async fn drain(self, grace: Duration) -> usize {
+        let (done, ended) = oneshot::channel();
+        if self.commands.send(Command::Drain { grace, done }).await.is_err() {
+            return 0;
+        }
+        ended.await.unwrap_or(0)
+    }
+}
+
+impl Drop for MqttTransport {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Requests that the daemon may hold, and some more, so that one beyond is told `overloaded`.
+fn at_once(status: &dyn StatusSource) -> usize {
+    let status = status.status();
+    status.limits.queue_length + status.workers + RECEIVE_SPARE
+}

@@ -80,33 +80,33 @@ impl Outbox {
         let mut outbox = Self { next: 1, waiting: BTreeMap::new(), bytes: 0, most: in_flight + OUTBOX_SPARE };
         for (number, entry) in kept {
             outbox.next = outbox.next.max(number + 1);
-            outbox.insert(number, entry, None, true, now);
+            outbox.insert(number, entry, Vec::new(), true, now);
         }
         outbox
     }
 
-    /// Puts an answer in and gives its number.
-    pub fn push(&mut self, entry: Entry, slot: Option<Slot>, now: Instant) -> u64 {
+    /// Puts an answer in and gives its number. `slots` are acknowledged with it.
+    pub fn push(&mut self, entry: Entry, slots: impl IntoIterator<Item = Slot>, now: Instant) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.insert(number, entry, slot, false, now);
+        self.insert(number, entry, slots.into_iter().collect(), false, now);
         number
     }
 
-    fn insert(&mut self, number: u64, entry: Entry, slot: Option<Slot>, on_disk: bool, now: Instant) {
+    fn insert(&mut self, number: u64, entry: Entry, slots: Vec<Slot>, on_disk: bool, now: Instant) {
         self.bytes += entry.body.payload.len();
-        let slots = slot.into_iter().collect();
         let waiting = Waiting { entry, slots, since: now, sent: false, not_before: now, refusals: 0, on_disk };
         self.waiting.insert(number, waiting);
     }
 
-    /// Whether nothing more should be taken on.
+    /// Whether no QoS 0 request should be taken on. Those of QoS 1 are bounded by Receive Maximum.
     pub fn is_full(&self) -> bool {
         self.waiting.len() >= self.most || self.bytes >= MAX_OUTBOX_BYTES
     }
 
     /// Answers that wait.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.waiting.len()
     }
 

@@ -61,12 +61,8 @@ impl ReleaseQueue {
         }
     }
 
-    /// Messages that are not acknowledged.
-    pub fn len(&self) -> usize {
-        self.waiting.len()
-    }
-
     /// Whether everything is acknowledged.
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

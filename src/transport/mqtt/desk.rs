@@ -1,0 +1,425 @@
+//! What is known of every request: received, being read, running, answered. It decides; the link carries.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use linnet_proto::topic::{DeviceName, ResponseTopics};
+use linnet_proto::{ErrorCode, WireError};
+use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::AbortHandle;
+
+use super::answer::Body;
+use super::bounds::{BUDGET_UNIT_BYTES, INLINE_PAYLOAD_BYTES, MAX_CRASHES, REPLY_SLACK};
+use super::envelope::{self, Envelope, Target};
+use super::fingerprint::Fingerprint;
+use super::ledger::Ledger;
+use super::outbox::{Entry, Outbox, Settled, Verdict};
+use super::payload::{self, ParseLimits, Parsed};
+use super::plan::Plan;
+use super::release::{ReleaseQueue, Slot};
+use super::repeats::KeptAnswers;
+use crate::job::{Admit, Answer, OnStart, Origin, Priority, Reply, Request, TaskRequest, TranscribeRequest};
+use crate::status::{BrokerLink, LinkCount};
+use crate::sys::clock;
+
+/// What the desk's own tasks tell it.
+pub(super) enum Note {
+    /// A large message was read.
+    Read(Box<Message>),
+    /// A job ended.
+    Finished { request: Fingerprint, body: Body },
+}
+
+/// A message whose payload was read.
+pub(super) struct Message {
+    arrival: Arrival,
+    request: Fingerprint,
+    parsed: Result<Parsed, WireError>,
+}
+
+/// A message before its payload is read.
+struct Arrival {
+    envelope: Envelope,
+    slot: Option<Slot>,
+    received: Instant,
+    /// What was left of the message's life when it came.
+    expiry: Option<Duration>,
+    /// The broker says that it may have delivered it before.
+    redelivered: bool,
+    /// The payload's share of the memory.
+    held: OwnedSemaphorePermit,
+}
+
+/// Somebody who waits for a running job's answer.
+struct Waiter {
+    target: Target,
+    slots: Vec<Slot>,
+}
+
+struct Running {
+    waiters: Vec<Waiter>,
+    began: Instant,
+    id: String,
+    task: AbortHandle,
+}
+
+impl Drop for Running {
+    /// Drops the job's reply, which cancels the job; nothing happens when it has ended.
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The limits that a reload replaces.
+struct Limits {
+    device: DeviceName,
+    allowed: ResponseTopics,
+    parse: ParseLimits,
+    default_timeout: Duration,
+    max_packet_bytes: u32,
+    most_running: usize,
+}
+
+pub(super) struct Desk {
+    limits: Limits,
+    admit: Arc<dyn Admit>,
+    link: BrokerLink,
+    ledger: Arc<Ledger>,
+    pub(super) outbox: Outbox,
+    pub(super) release: ReleaseQueue,
+    kept: KeptAnswers,
+    running: HashMap<Fingerprint, Running>,
+    /// Large messages that are being read.
+    reading: usize,
+    budget: Arc<Semaphore>,
+    notes: mpsc::Sender<Note>,
+    /// Tells the ids of this run from those of another.
+    run: u32,
+    jobs: u64,
+}
+
+impl Desk {
+    pub(super) fn new(
+        plan: &Plan,
+        admit: Arc<dyn Admit>,
+        link: BrokerLink,
+        ledger: Ledger,
+        outbox: Outbox,
+        notes: mpsc::Sender<Note>,
+    ) -> Self {
+        Self {
+            limits: limits_of(plan),
+            admit,
+            link,
+            ledger: Arc::new(ledger),
+            kept: KeptAnswers::new(plan.settings.kept_answers, plan.settings.kept_for),
+            outbox,
+            release: ReleaseQueue::default(),
+            running: HashMap::new(),
+            reading: 0,
+            budget: budget_of(plan),
+            notes,
+            run: rand::random(),
+            jobs: 0,
+        }
+    }
+
+    /// Takes the limits of `plan` for what comes from now on.
+    pub(super) fn apply(&mut self, plan: &Plan) {
+        self.limits = limits_of(plan);
+        self.kept.resize(plan.settings.kept_answers, plan.settings.kept_for);
+        self.budget = budget_of(plan);
+    }
+
+    /// Whether no job runs and no message is being read.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.reading == 0
+    }
+
+    /// A new connection: the broker will deliver again what was not acknowledged.
+    pub(super) fn connected(&mut self) {
+        self.release.begin_connection();
+    }
+
+    /// The connection is gone, and with it every place of a request.
+    pub(super) fn disconnected(&mut self) {
+        self.release.begin_connection();
+        self.outbox.disconnected();
+        for waiter in self.running.values_mut().flat_map(|r| &mut r.waiters) {
+            waiter.slots.clear();
+        }
+    }
+
+    /// The daemon ends as it was asked to: jobs that still run are cancelled and left to the broker, which delivers them
+    /// again at the next start. Gives their number.
+    pub(super) fn close(&mut self) -> usize {
+        let left = self.running.len();
+        self.running.clear();
+        self.ledger.end_all_running();
+        left
+    }
+
+    /// Takes a message from the broker.
+    pub(super) fn receive(&mut self, publish: Publish, now: Instant) {
+        self.link.count(LinkCount::Received);
+        let slot = self.release.receive(publish.pkid);
+        let bytes = publish.size();
+        let Publish { dup, retain, topic, payload, properties, .. } = publish;
+        let mut properties = properties.unwrap_or_default();
+        if retain {
+            log::warn!("mqtt: a retained request is ignored; publish requests without the retain flag");
+            return self.drop_message(LinkCount::DroppedRetained, slot);
+        }
+        let correlation = properties.correlation_data.take();
+        let asked = properties.response_topic.as_deref();
+        let envelope = match envelope::read(&self.limits.device, &self.limits.allowed, &topic, asked, correlation) {
+            Ok(envelope) => envelope,
+            Err(reason) => {
+                log::warn!("mqtt: a request is dropped, since nobody can be answered: {reason}");
+                return self.drop_message(LinkCount::DroppedUnanswerable, slot);
+            }
+        };
+        if slot.is_none() && self.outbox.is_full() {
+            return self.drop_message(LinkCount::DroppedFull, slot);
+        }
+        let envelope = match self.refuse_unread(envelope, bytes, payload.len()) {
+            Ok((envelope, held)) => {
+                let expiry = properties.message_expiry_interval.map(|secs| Duration::from_secs(secs.into()));
+                Arrival { envelope, slot, received: now, expiry, redelivered: dup, held }
+            }
+            Err((target, error)) => return self.answer(None, target, Body::of_error(error), slot, now),
+        };
+        self.read(envelope, properties, payload, now);
+    }
+
+    /// Refusals that need not know what the payload says; else its share of the memory.
+    fn refuse_unread(
+        &self,
+        envelope: Envelope,
+        packet_bytes: usize,
+        payload_bytes: usize,
+    ) -> Result<(Envelope, OwnedSemaphorePermit), (Target, WireError)> {
+        let max = self.limits.max_packet_bytes;
+        if packet_bytes as u64 > u64::from(max) {
+            let message = format!("the packet has {packet_bytes} bytes; at most {max} are taken (mqtt.max_packet_mib)");
+            return Err((envelope.target, WireError::new(ErrorCode::TooLarge, message)));
+        }
+        if let Err(error) = envelope.task {
+            return Err((envelope.target, error));
+        }
+        if self.running.len() + self.reading >= self.limits.most_running {
+            let message = format!("{} requests are in hand already; send it again later", self.limits.most_running);
+            return Err((envelope.target, WireError::new(ErrorCode::Overloaded, message)));
+        }
+        // The payload and, where it is base64, what it decodes to.
+        let units = (payload_bytes as u64 * 2).div_ceil(BUDGET_UNIT_BYTES);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        match Arc::clone(&self.budget).try_acquire_many_owned(units) {
+            Ok(held) => Ok((envelope, held)),
+            Err(_) => {
+                let message = "requests hold all of their memory (limits.max_upload_total_mib); send it again later";
+                Err((envelope.target, WireError::new(ErrorCode::Overloaded, message)))
+            }
+        }
+    }
+
+    /// Reads the payload: at once when it is small, else on a thread that may block.
+    fn read(&mut self, arrival: Arrival, properties: PublishProperties, payload: Bytes, now: Instant) {
+        let limits = self.limits.parse;
+        if payload.len() <= INLINE_PAYLOAD_BYTES {
+            return self.settle(read_payload(arrival, &properties, payload, limits), now);
+        }
+        self.reading += 1;
+        let notes = self.notes.clone();
+        tokio::task::spawn_blocking(move || {
+            let message = read_payload(arrival, &properties, payload, limits);
+            // Fails only when the transport has ended; the broker still has the message.
+            let _ = notes.blocking_send(Note::Read(Box::new(message)));
+        });
+    }
+
+    /// Takes what one of the desk's tasks has to say.
+    pub(super) fn note(&mut self, note: Note, now: Instant) {
+        match note {
+            Note::Read(message) => {
+                self.reading -= 1;
+                self.settle(*message, now);
+            }
+            Note::Finished { request, body } => self.finished(request, &body, now),
+        }
+    }
+
+    /// A message is read: it is a repeat, a refusal, or a job.
+    fn settle(&mut self, message: Message, now: Instant) {
+        let Message { arrival, request, parsed } = message;
+        let Arrival { envelope: Envelope { target, .. }, slot, redelivered, .. } = &arrival;
+        if self.outbox.join(request, target, *redelivered, *slot) {
+            return self.link.count(LinkCount::Repeated);
+        }
+        if let Some(running) = self.running.get_mut(&request) {
+            match running.waiters.iter_mut().find(|w| w.target == *target) {
+                Some(waiter) => waiter.slots.extend(*slot),
+                None => running.waiters.push(Waiter { target: target.clone(), slots: slot.iter().copied().collect() }),
+            }
+            return self.link.count(LinkCount::Repeated);
+        }
+        let (target, slot) = (target.clone(), *slot);
+        if let Some(body) = self.kept.find(request, now).or_else(|| self.outbox.answer_to(request)).cloned() {
+            self.link.count(LinkCount::Repeated);
+            return self.answer(Some(request), target, body, slot, now);
+        }
+        if let Err(error) = self.begin(arrival, request, parsed, now) {
+            let body = Body::of_error(error);
+            self.keep(request, &body, now);
+            self.answer(Some(request), target, body, slot, now);
+        }
+    }
+
+    /// Admits the request as a job, or says why not.
+    fn begin(
+        &mut self,
+        arrival: Arrival,
+        request: Fingerprint,
+        parsed: Result<Parsed, WireError>,
+        now: Instant,
+    ) -> Result<(), WireError> {
+        let crashes = self.ledger.crashes(request);
+        if crashes >= MAX_CRASHES {
+            let message = format!("linnetd died {crashes} times while it ran this request; it is not tried again");
+            return Err(WireError::new(ErrorCode::Poisoned, message));
+        }
+        let Parsed { audio, media, asked } = parsed?;
+        let mut timeout = asked.timeout.unwrap_or(self.limits.default_timeout);
+        if let Some(expiry) = arrival.expiry {
+            timeout = timeout.min(expiry.saturating_sub(now.saturating_duration_since(arrival.received)));
+        }
+        if timeout.is_zero() {
+            let message = "the message had expired when it came; give it a longer message expiry interval";
+            return Err(WireError::new(ErrorCode::DeadlineExceeded, message));
+        }
+        self.jobs += 1;
+        let id = format!("m{:08x}.{:x}", self.run, self.jobs);
+        let job = Request {
+            id: id.clone(),
+            origin: Origin::Mqtt,
+            task: TaskRequest::Transcribe(TranscribeRequest { audio, media, options: asked.options.clone() }),
+            timeout,
+            priority: Priority::Normal,
+        };
+        let ledger = Arc::clone(&self.ledger);
+        let on_start = OnStart::new(move || ledger.begin(request, clock::since_epoch()));
+        let reply = match self.admit.admit_marked(job, on_start) {
+            Ok(reply) => reply,
+            Err(error) => {
+                self.ledger.end(request);
+                return Err(error);
+            }
+        };
+        let (notes, held) = (self.notes.clone(), arrival.held);
+        let task = tokio::spawn(async move {
+            let body = match wait(reply, timeout).await {
+                Ok(answer) => Body::of_answer(&answer, &asked),
+                Err(error) => Body::of_error(error),
+            };
+            drop(held);
+            // Fails only when the transport has ended; the broker still has the message.
+            let _ = notes.send(Note::Finished { request, body }).await;
+        });
+        let waiter = Waiter { target: arrival.envelope.target, slots: arrival.slot.into_iter().collect() };
+        let running = Running { waiters: vec![waiter], began: arrival.received, id, task: task.abort_handle() };
+        self.running.insert(request, running);
+        Ok(())
+    }
+
+    /// A job has ended: everybody who waits for it is answered.
+    fn finished(&mut self, request: Fingerprint, body: &Body, now: Instant) {
+        self.ledger.end(request);
+        let Some(mut running) = self.running.remove(&request) else { return };
+        let ms = now.saturating_duration_since(running.began).as_secs_f64() * 1000.0;
+        let outcome = body.error.map_or("ok", ErrorCode::as_str);
+        log::debug!(
+            REQUEST_ID = running.id.as_str(), TASK = "transcribe", MS = ms, OUTCOME = outcome;
+            "mqtt transcribe {outcome} in {ms:.1} ms"
+        );
+        self.keep(request, body, now);
+        for Waiter { target, slots } in running.waiters.drain(..) {
+            self.outbox.push(Entry { request: Some(request), target, body: body.clone() }, slots, now);
+        }
+    }
+
+    fn keep(&mut self, request: Fingerprint, body: &Body, now: Instant) {
+        if body.is_final() {
+            self.kept.keep(request, body.clone(), now);
+        }
+    }
+
+    /// An answer that was on disk at the start may be asked for again, too.
+    pub(super) fn keep_from_disk(&mut self, entries: &[(u64, Entry)], now: Instant) {
+        for (_, entry) in entries {
+            if let Some(request) = entry.request {
+                self.keep(request, &entry.body, now);
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Option<Fingerprint>, target: Target, body: Body, slot: Option<Slot>, now: Instant) {
+        self.outbox.push(Entry { request, target, body }, slot, now);
+    }
+
+    /// The broker's word on an answer. `true` when its file is to be removed.
+    pub(super) fn delivered(&mut self, number: u64, verdict: Verdict, now: Instant) -> bool {
+        match self.outbox.settle(number, verdict, now) {
+            Settled::Stays => false,
+            Settled::Gone { slots, on_disk } => {
+                let taken = verdict == Verdict::Taken;
+                self.link.count(if taken { LinkCount::Answered } else { LinkCount::AnswersRefused });
+                slots.into_iter().for_each(|slot| self.release.finish(slot));
+                on_disk
+            }
+        }
+    }
+
+    fn drop_message(&mut self, why: LinkCount, slot: Option<Slot>) {
+        self.link.count(why);
+        if let Some(slot) = slot {
+            self.release.finish(slot);
+        }
+    }
+}
+
+fn limits_of(plan: &Plan) -> Limits {
+    Limits {
+        device: plan.device.clone(),
+        allowed: plan.allowed.clone(),
+        parse: plan.parse_limits(),
+        default_timeout: plan.intake.default_timeout,
+        max_packet_bytes: plan.max_packet_bytes,
+        most_running: usize::from(plan.receive_maximum),
+    }
+}
+
+fn budget_of(plan: &Plan) -> Arc<Semaphore> {
+    let units = plan.intake.max_upload_total_bytes.div_ceil(BUDGET_UNIT_BYTES);
+    Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)))
+}
+
+fn read_payload(arrival: Arrival, properties: &PublishProperties, payload: Bytes, limits: ParseLimits) -> Message {
+    let content_type = properties.content_type.as_deref();
+    let options = &properties.user_properties;
+    // An envelope without a task was answered before.
+    let task = arrival.envelope.task.as_ref().map_or("", |t| t.as_str());
+    let request = Fingerprint::of(&arrival.envelope.key, task, content_type, options, &payload);
+    let parsed = payload::parse(content_type, options, payload, limits);
+    Message { arrival, request, parsed }
+}
+
+/// The job's answer, awaited until just behind its own deadline.
+async fn wait(reply: Reply, timeout: Duration) -> Result<Answer, WireError> {
+    tokio::time::timeout(timeout + REPLY_SLACK, reply.answer()).await.unwrap_or_else(|_| {
+        let message = format!("no answer within {} ms; ask for less, or name a longer timeout_ms", timeout.as_millis());
+        Err(WireError::new(ErrorCode::DeadlineExceeded, message))
+    })
+}

@@ -1,0 +1,112 @@
+//! Why a connection ended, in a sentence that names the way out.
+
+use rumqttc::v5::mqttbytes::Error as PacketError;
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode};
+use rumqttc::v5::{ConnectionError, StateError};
+
+use super::bounds::CONNECT_TIMEOUT_SECS;
+
+/// How a connection ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// As it was meant to.
+    Closed,
+    /// Lost or refused.
+    Lost(String),
+    /// The broker sent a packet that cannot be read, after it had spoken MQTT before.
+    Malformed(String),
+}
+
+impl End {
+    /// The end that `error` is. `connected` says whether CONNACK had come.
+    pub(super) fn of(error: &ConnectionError, connected: bool) -> Self {
+        use ConnectionError as E;
+        Self::Lost(match error {
+            E::MqttState(StateError::Deserialization(PacketError::Io(e))) => e.to_string(),
+            // rumqttc cannot read a DISCONNECT without a reason, which is a normal end.
+            E::MqttState(StateError::Deserialization(PacketError::PayloadRequired)) if connected => {
+                "the broker closed the connection".into()
+            }
+            E::MqttState(StateError::Deserialization(e)) if connected => {
+                return Self::Malformed(match e {
+                    PacketError::PayloadSizeLimitExceeded { pkt_size, max } => {
+                        format!("the broker sent a packet of {pkt_size} bytes although at most {max} were asked for")
+                    }
+                    e => format!("the broker sent a packet that cannot be read: {e}"),
+                });
+            }
+            E::MqttState(StateError::Deserialization(e)) => no_broker(e),
+            E::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
+                disconnected(*reason_code, reason_string.as_deref())
+            }
+            E::MqttState(StateError::ConnectionAborted) => "the broker closed the connection".into(),
+            E::MqttState(StateError::AwaitPingResp) => "the broker does not answer pings".into(),
+            E::Timeout(_) => format!("no MQTT answer within {CONNECT_TIMEOUT_SECS} s"),
+            E::ConnectionRefused(code) => refused(*code),
+            E::NotConnAck(_) => no_broker(&"another packet than CONNACK came first"),
+            E::ResponseValidation(e) => format!("the WebSocket server does not speak MQTT: {e}"),
+            E::Io(e) => e.to_string(),
+            other => other.to_string(),
+        })
+    }
+}
+
+fn no_broker(cause: &dyn std::fmt::Display) -> String {
+    format!("what answers there does not speak MQTT 5 ({cause}); check mqtt.url")
+}
+
+fn refused(code: ConnectReturnCode) -> String {
+    use ConnectReturnCode as C;
+    match code {
+        C::BadUserNamePassword | C::NotAuthorized => format!(
+            "the broker refuses the connection ({code:?}); check mqtt.username, mqtt.password_file and the broker's ACL"
+        ),
+        C::UnsupportedProtocolVersion | C::RefusedProtocolVersion => {
+            "the broker does not speak MQTT 5, which linnetd needs (Mosquitto does from 1.6 on)".into()
+        }
+        C::ClientIdentifierNotValid | C::BadClientId => "the broker refuses mqtt.client_id".into(),
+        other => format!("the broker refuses the connection: {other:?}"),
+    }
+}
+
+fn disconnected(code: DisconnectReasonCode, reason: Option<&str>) -> String {
+    if code == DisconnectReasonCode::SessionTakenOver {
+        return "another client took the session over; give each daemon its own device or mqtt.client_id".into();
+    }
+    match reason {
+        Some(reason) => format!("the broker closed the connection: {code:?}, {reason}"),
+        None => format!("the broker closed the connection: {code:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unreadable(e: PacketError) -> ConnectionError {
+        ConnectionError::MqttState(StateError::Deserialization(e))
+    }
+
+    #[test]
+    fn nonsense_before_connack_is_no_broker_and_after_it_a_malformed_packet() {
+        let End::Lost(reason) = End::of(&unreadable(PacketError::InvalidPacketType(0)), false) else { panic!("lost") };
+        assert!(reason.contains("does not speak MQTT 5"), "{reason}");
+        let large = || unreadable(PacketError::PayloadSizeLimitExceeded { pkt_size: 9, max: 5 });
+        assert!(matches!(End::of(&large(), true), End::Malformed(_)));
+        assert!(matches!(End::of(&unreadable(PacketError::PayloadRequired), true), End::Lost(_)));
+        let broken_pipe = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        assert!(matches!(End::of(&unreadable(PacketError::Io(broken_pipe)), true), End::Lost(_)));
+    }
+
+    #[test]
+    fn a_refusal_names_the_setting_to_look_at() {
+        for (code, says) in [
+            (ConnectReturnCode::NotAuthorized, "mqtt.password_file"),
+            (ConnectReturnCode::UnsupportedProtocolVersion, "MQTT 5"),
+            (ConnectReturnCode::ServerBusy, "ServerBusy"),
+        ] {
+            let End::Lost(reason) = End::of(&ConnectionError::ConnectionRefused(code), false) else { panic!("lost") };
+            assert!(reason.contains(says), "{reason}");
+        }
+    }
+}

@@ -1,0 +1,634 @@
+//! The link: connects, carries what the desk decides, and connects again for ever.
+//!
+//! One task owns everything here. It never awaits a publish: the event loop's future is polled beside the desk's notes,
+//! commands and a clock, and whatever is to go out is handed over without waiting, as far as the window allows.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use linnet_proto::topic::Topic;
+use linnet_proto::{ErrorCode, WireError};
+use rumqttc::Outgoing;
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAckReason, SubscribeReasonCode};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::answer::Body;
+use super::backoff::Backoff;
+use super::bounds::{
+    CLIENT_CHANNEL, FAREWELL, MALFORMED_BEFORE_CLEAN_START, SPILL_PAUSE, STATE_INTERVAL, STEADY, SUBSCRIBE_TIMEOUT,
+};
+use super::connection::{Connection, Item, Message, Phase};
+use super::desk::{Desk, Note};
+use super::failure::End;
+use super::outbox::Verdict;
+use super::plan::{OFFLINE, ONLINE, Plan};
+use super::spill::Spill;
+use crate::status::{BrokerLink, LinkCount, LinkState, StatusSource};
+
+/// What the transport asks of its link.
+pub(super) enum Command {
+    /// Takes other settings.
+    Reload(Box<Plan>),
+    /// Takes no new request, lets what runs end until `grace` is over, delivers what is answered, says goodbye. Answers how
+    /// many jobs were left.
+    Drain { grace: Duration, done: oneshot::Sender<usize> },
+}
+
+/// What the link waited for.
+enum Step<E> {
+    Event(E),
+    Note(Note),
+    Command(Option<Command>),
+    StateChanged,
+    Spilled(Vec<(u64, bool)>),
+    Tick,
+}
+
+struct Draining {
+    until: Instant,
+    done: oneshot::Sender<usize>,
+}
+
+pub(super) struct Link {
+    pub(super) plan: Plan,
+    pub(super) desk: Desk,
+    pub(super) status: Arc<dyn StatusSource>,
+    pub(super) link: BrokerLink,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) notes: mpsc::Receiver<Note>,
+    pub(super) changed: Arc<Notify>,
+    pub(super) spill: Spill,
+    writing: Writing,
+    backoff: Backoff,
+    /// Connections in a row that ended with a packet that cannot be read.
+    malformed: u32,
+    last_reason: String,
+    /// Announcements that are due.
+    online_due: bool,
+    state_due: Option<Instant>,
+    last_state: Option<Instant>,
+    /// Settings that wait for the connection's end.
+    next_plan: Option<Box<Plan>>,
+    draining: Option<Draining>,
+    /// The transport was dropped.
+    abandoned: bool,
+}
+
+/// Answers on their way to disk, at most one lot at a time.
+#[derive(Default)]
+struct Writing {
+    task: Option<JoinHandle<Vec<(u64, bool)>>>,
+    not_before: Option<Instant>,
+}
+
+/// What a [`Link`] is made of.
+pub(super) struct Parts {
+    pub(super) plan: Plan,
+    pub(super) desk: Desk,
+    pub(super) status: Arc<dyn StatusSource>,
+    pub(super) link: BrokerLink,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) notes: mpsc::Receiver<Note>,
+    pub(super) changed: Arc<Notify>,
+    pub(super) spill: Spill,
+}
+
+impl Link {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { plan, desk, status, link, commands, notes, changed, spill } = parts;
+        Self {
+            backoff: Backoff::new(plan.settings.backoff),
+            plan,
+            desk,
+            status,
+            link,
+            commands,
+            notes,
+            changed,
+            spill,
+            writing: Writing::default(),
+            malformed: 0,
+            last_reason: String::new(),
+            online_due: false,
+            state_due: None,
+            last_state: None,
+            next_plan: None,
+            draining: None,
+            abandoned: false,
+        }
+    }
+
+    /// Runs until the transport is drained or dropped.
+    pub(super) async fn run(mut self) {
+        self.link.set(LinkState::Connecting);
+        loop {
+            let end = self.connect().await;
+            self.desk.disconnected();
+            self.report(&end);
+            if let Some(plan) = self.next_plan.take() {
+                self.install(*plan);
+                self.link.set(LinkState::Connecting);
+                continue;
+            }
+            if self.is_over(Instant::now()) {
+                break;
+            }
+            let pause = self.backoff.next(rand::random());
+            self.rest(pause).await;
+            if self.is_over(Instant::now()) {
+                break;
+            }
+        }
+        self.finish().await;
+    }
+
+    /// One connection, from its first packet to its end.
+    async fn connect(&mut self) -> End {
+        let clean_start = self.malformed >= MALFORMED_BEFORE_CLEAN_START;
+        if clean_start {
+            log::error!(
+                "mqtt: {} connections in a row ended with a packet that cannot be read; the session at the broker is \
+                 thrown away to be rid of it, and with it the requests that wait there",
+                self.malformed
+            );
+            self.malformed = 0;
+        }
+        let (client, mut events) = AsyncClient::new(self.plan.options(clean_start), CLIENT_CHANNEL);
+        let mut connection = Connection::new(client, silence(self.plan.keep_alive()), Instant::now());
+        let end = 'connection: loop {
+            let event = {
+                let poll = AssertUnwindSafe(events.poll()).catch_unwind();
+                let mut poll = pin!(poll);
+                loop {
+                    let now = Instant::now();
+                    if let Some(end) = self.pump(&mut connection, now) {
+                        break 'connection end;
+                    }
+                    let wake = self.next_wake(&connection, now);
+                    match self.step(Some(poll.as_mut()), wake).await {
+                        Step::Event(event) => break event,
+                        step => self.take(step, Instant::now()),
+                    }
+                }
+            };
+            connection.last_event = Instant::now();
+            match event {
+                Ok(Ok(event)) => {
+                    if let Some(end) = self.on_event(event, &mut connection, &mut events) {
+                        break end;
+                    }
+                }
+                Ok(Err(error)) => break Self::failed(&error, &connection),
+                Err(_) => break End::Lost("the MQTT library panicked; the log says where".into()),
+            }
+        };
+        // What had come in before the end is not thrown away: nobody sends a QoS 0 request again.
+        for event in events.state.events.drain(..) {
+            if let Event::Incoming(Packet::Publish(publish)) = event
+                && self.draining.is_none()
+            {
+                self.desk.receive(publish, Instant::now());
+            }
+        }
+        if connection.up_since.is_some_and(|since| since.elapsed() >= STEADY) {
+            self.backoff.reset();
+            self.malformed = 0;
+        }
+        end
+    }
+
+    /// Waits for the next thing to happen. The event loop's future is not dropped, only left alone.
+    async fn step<F: Future>(&mut self, poll: Option<Pin<&mut F>>, wake: Option<Instant>) -> Step<F::Output> {
+        let poll = async {
+            match poll {
+                Some(poll) => poll.await,
+                None => std::future::pending().await,
+            }
+        };
+        let written = async {
+            match &mut self.writing.task {
+                // A panic while writing is as good as a failure to write: the next lot tries again.
+                Some(task) => task.await.unwrap_or_default(),
+                None => std::future::pending().await,
+            }
+        };
+        let tick = async {
+            match wake {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            event = poll => Step::Event(event),
+            Some(note) = self.notes.recv() => Step::Note(note),
+            command = self.commands.recv(), if !self.abandoned => Step::Command(command),
+            () = self.changed.notified() => Step::StateChanged,
+            lot = written => Step::Spilled(lot),
+            () = tick => Step::Tick,
+        }
+    }
+
+    /// Takes anything but an event of the connection.
+    fn take<E>(&mut self, step: Step<E>, now: Instant) {
+        match step {
+            Step::Event(_) | Step::Tick => {}
+            Step::Note(note) => self.desk.note(note, now),
+            Step::StateChanged => self.state_due = Some(self.earliest_state(now)),
+            Step::Spilled(lot) => self.spilled(&lot, now),
+            Step::Command(Some(Command::Reload(plan))) => {
+                if plan.same_connection(&self.plan) {
+                    self.install(*plan);
+                } else {
+                    self.next_plan = Some(plan);
+                }
+            }
+            Step::Command(Some(Command::Drain { grace, done })) => {
+                self.draining = Some(Draining { until: now + grace, done });
+                self.state_due = Some(now);
+            }
+            Step::Command(None) => self.abandoned = true,
+        }
+        self.write_what_lies(now);
+    }
+
+    /// Takes other settings between two connections, or under one that may stay.
+    fn install(&mut self, plan: Plan) {
+        self.desk.apply(&plan);
+        self.backoff = Backoff::new(plan.settings.backoff);
+        self.plan = plan;
+        self.state_due = Some(self.earliest_state(Instant::now()));
+    }
+
+    /// Hands over whatever may go out now. Gives the end when there is nothing more to wait for.
+    fn pump(&mut self, connection: &mut Connection, now: Instant) -> Option<End> {
+        if self.abandoned {
+            return Some(End::Closed);
+        }
+        if connection.phase == Phase::Connecting {
+            return self.wants_to_leave(now).then_some(End::Closed);
+        }
+        if now.saturating_duration_since(connection.last_event) >= connection.silence {
+            return Some(End::Lost("the connection hangs: nothing goes out and nothing comes in".into()));
+        }
+        if connection.phase == Phase::Subscribing
+            && now.saturating_duration_since(connection.since) >= SUBSCRIBE_TIMEOUT
+        {
+            return Some(End::Lost(format!("the broker has not answered SUBSCRIBE within {SUBSCRIBE_TIMEOUT:?}")));
+        }
+        while let Some(packet_id) = self.desk.release.ready() {
+            if !connection.acknowledge(packet_id) {
+                break;
+            }
+            self.desk.release.released();
+        }
+        while connection.has_room() && self.publish_next(connection, now) {}
+        self.leave(connection, now)
+    }
+
+    /// Publishes one message; `false` when there is none or no place for it.
+    fn publish_next(&mut self, connection: &mut Connection, now: Instant) -> bool {
+        if connection.phase == Phase::Up && self.online_due {
+            self.online_due = !connection.publish(Item::Online, self.status_message(ONLINE));
+            return !self.online_due;
+        }
+        if connection.phase == Phase::Up && self.state_due.is_some_and(|at| at <= now) {
+            let published = connection.publish(Item::State, self.state_message());
+            if published {
+                (self.state_due, self.last_state) = (None, Some(now));
+            }
+            return published;
+        }
+        let Some((number, entry)) = self.desk.outbox.next_to_send(now) else { return false };
+        let message = Message {
+            topic: entry.target.topic.to_string(),
+            retain: false,
+            payload: entry.body.payload.clone(),
+            content_type: Some(entry.body.content_type.clone()),
+            correlation: entry.target.correlation.clone(),
+        };
+        let bytes = Connection::packet_bytes(&message);
+        if let Some(max) = connection.max_packet_bytes().filter(|max| bytes as u64 > u64::from(*max)) {
+            // Published, it would end the connection, and the next one, for ever.
+            if entry.body.error.is_some() {
+                log::error!("mqtt: the broker takes packets of {max} bytes at most, which no refusal fits in");
+                self.delivered(number, Verdict::Never, now);
+            } else {
+                self.desk.outbox.replace(number, too_large_for_the_broker(bytes, max));
+            }
+            return true;
+        }
+        let published = connection.publish(Item::Answer(number), message);
+        if published {
+            self.desk.outbox.sent(number);
+        }
+        published
+    }
+
+    /// Says goodbye step by step when the connection is to end: `offline`, its acknowledgement, DISCONNECT.
+    fn leave(&mut self, connection: &mut Connection, now: Instant) -> Option<End> {
+        let overdue = now.saturating_duration_since(connection.since) >= FAREWELL;
+        match connection.phase {
+            Phase::Connecting | Phase::Subscribing => self.wants_to_leave(now).then_some(End::Closed),
+            Phase::Up => {
+                let delivered = self.desk.outbox.is_empty() && self.desk.release.ready().is_none();
+                let drained = self.draining.as_ref().is_some_and(|d| delivered || d.until <= now);
+                if self.wants_to_leave(now) && (self.next_plan.is_some() || drained) {
+                    connection.publish(Item::Offline, self.status_message(OFFLINE));
+                    connection.enter(Phase::Farewell, now);
+                }
+                None
+            }
+            Phase::Farewell if overdue => {
+                connection.disconnect();
+                connection.enter(Phase::Closing, now);
+                None
+            }
+            Phase::Farewell => None,
+            Phase::Closing => overdue.then_some(End::Closed),
+        }
+    }
+
+    /// Whether the connection has no more purpose: other settings wait, or nothing is left to do before the end.
+    fn wants_to_leave(&self, now: Instant) -> bool {
+        self.next_plan.is_some() || self.is_over(now)
+    }
+
+    /// Whether the link is to end: nothing runs any more, or its time is up.
+    fn is_over(&self, now: Instant) -> bool {
+        self.abandoned || self.draining.as_ref().is_some_and(|d| self.desk.is_idle() || d.until <= now)
+    }
+
+    fn on_event(&mut self, event: Event, connection: &mut Connection, events: &mut EventLoop) -> Option<End> {
+        let now = Instant::now();
+        match event {
+            Event::Incoming(Packet::ConnAck(connack)) => return self.connected(&connack, connection, events, now),
+            Event::Incoming(Packet::SubAck(suback)) if connection.phase == Phase::Subscribing => {
+                return match suback.return_codes.first() {
+                    Some(SubscribeReasonCode::Success(_)) => {
+                        self.up(connection, now);
+                        None
+                    }
+                    refused => Some(End::Lost(format!(
+                        "the broker refuses the subscription to {} ({}); check its ACL",
+                        Topic::requests_filter(&self.plan.device),
+                        refused.map_or_else(|| "no reason".to_owned(), |code| format!("{code:?}"))
+                    ))),
+                };
+            }
+            // While draining, what comes stays unacknowledged, and the broker delivers it at the next start.
+            Event::Incoming(Packet::Publish(publish)) if self.draining.is_none() => self.desk.receive(publish, now),
+            Event::Incoming(Packet::PubAck(puback)) => match connection.acknowledged(puback.pkid) {
+                Some(Item::Answer(number)) => self.delivered(number, verdict(puback.reason), now),
+                Some(Item::Offline) if connection.phase == Phase::Farewell => {
+                    connection.disconnect();
+                    connection.enter(Phase::Closing, now);
+                }
+                Some(Item::Online | Item::State) if verdict(puback.reason) != Verdict::Taken => log::warn!(
+                    "mqtt: the broker refuses status or state of {} ({:?}); check its ACL",
+                    self.plan.device,
+                    puback.reason
+                ),
+                _ => {}
+            },
+            Event::Outgoing(Outgoing::Publish(packet_id)) => connection.sent(packet_id),
+            Event::Outgoing(Outgoing::Disconnect) => return Some(End::Closed),
+            _ => {}
+        }
+        None
+    }
+
+    fn connected(
+        &mut self,
+        connack: &ConnAck,
+        connection: &mut Connection,
+        events: &mut EventLoop,
+        now: Instant,
+    ) -> Option<End> {
+        if let Some(properties) = &connack.properties {
+            if properties.max_qos == Some(0) {
+                return Some(End::Lost("the broker offers QoS 0 only; linnetd needs QoS 1".into()));
+            }
+            connection.learn(properties);
+        }
+        if events.options.keep_alive().is_zero() {
+            // A broker that wants no pings: rumqttc would send them without a pause.
+            events.options.set_keep_alive(self.plan.keep_alive());
+        }
+        connection.silence = silence(events.options.keep_alive());
+        self.desk.connected();
+        // On every connection: a session that is present may still be without the subscription.
+        if !connection.subscribe(Topic::requests_filter(&self.plan.device)) {
+            return Some(End::Lost("the event loop takes nothing".into()));
+        }
+        connection.enter(Phase::Subscribing, now);
+        log::debug!("mqtt: connected to {}, session present: {}", self.plan.settings.url, connack.session_present);
+        None
+    }
+
+    fn up(&mut self, connection: &mut Connection, now: Instant) {
+        connection.enter(Phase::Up, now);
+        connection.up_since = Some(now);
+        self.online_due = true;
+        self.state_due = Some(now);
+        self.link.set(LinkState::Up);
+        self.link.count(LinkCount::Connected);
+        self.last_reason.clear();
+        log::info!("mqtt: {} is reached; requests to {} are taken", self.plan.settings.url, self.plan.device);
+    }
+
+    fn failed(error: &ConnectionError, connection: &Connection) -> End {
+        // DISCONNECT was sent; the broker may close before the event of it is seen.
+        if connection.phase == Phase::Closing {
+            return End::Closed;
+        }
+        End::of(error, connection.phase > Phase::Connecting)
+    }
+
+    /// Logs and counts a connection's end; the same reason again only at debug level.
+    fn report(&mut self, end: &End) {
+        let reason = match end {
+            End::Closed => return,
+            End::Lost(reason) => reason,
+            End::Malformed(reason) => {
+                self.malformed += 1;
+                reason
+            }
+        };
+        self.link.count(LinkCount::Lost);
+        self.link.set(LinkState::Down);
+        let level = if *reason == self.last_reason { log::Level::Debug } else { log::Level::Warn };
+        log::log!(level, "mqtt: {}: {reason}; linnetd goes on trying", self.plan.settings.url);
+        self.last_reason.clone_from(reason);
+    }
+
+    /// The pause between two attempts. Jobs go on, and their answers are kept.
+    async fn rest(&mut self, pause: Duration) {
+        let until = Instant::now() + pause;
+        loop {
+            let now = Instant::now();
+            if now >= until || self.next_plan.is_some() || self.is_over(now) {
+                break;
+            }
+            let drain = self.draining.as_ref().map(|d| d.until);
+            let wake = [Some(until), drain, self.next_write()].into_iter().flatten().min();
+            let step = self.step(None::<Pin<&mut std::future::Pending<()>>>, wake).await;
+            self.take(step, Instant::now());
+        }
+        if let Some(plan) = self.next_plan.take() {
+            self.install(*plan);
+        }
+    }
+
+    /// The next moment at which something is due although nothing happens.
+    fn next_wake(&self, connection: &Connection, now: Instant) -> Option<Instant> {
+        let mut due = vec![self.draining.as_ref().map(|d| d.until), self.next_write()];
+        match connection.phase {
+            Phase::Connecting => {}
+            Phase::Subscribing => due.push(Some(connection.since + SUBSCRIBE_TIMEOUT)),
+            Phase::Up => due.extend([self.state_due, self.desk.outbox.next_attempt(now)]),
+            Phase::Farewell | Phase::Closing => due.push(Some(connection.since + FAREWELL)),
+        }
+        if connection.phase != Phase::Connecting {
+            due.push(Some(connection.last_event + connection.silence));
+        }
+        // What is due already waits for room, which an event makes.
+        due.into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    fn earliest_state(&self, now: Instant) -> Instant {
+        self.last_state.map_or(now, |last| (last + STATE_INTERVAL).max(now))
+    }
+
+    fn status_message(&self, text: &'static str) -> Message {
+        Message {
+            topic: Topic::Status(self.plan.device.clone()).to_string(),
+            retain: true,
+            payload: text.into(),
+            content_type: Some("text/plain".into()),
+            correlation: None,
+        }
+    }
+
+    fn state_message(&self) -> Message {
+        let mut status = self.status.status();
+        status.limits.max_packet_bytes = self.plan.max_packet_bytes.into();
+        Message {
+            topic: Topic::State(self.plan.device.clone()).to_string(),
+            retain: true,
+            // Names and numbers always serialize.
+            payload: serde_json::to_vec(&status).unwrap_or_default().into(),
+            content_type: Some("application/json".into()),
+            correlation: None,
+        }
+    }
+
+    fn delivered(&mut self, number: u64, verdict: Verdict, now: Instant) {
+        if verdict == Verdict::Never {
+            log::warn!(
+                "mqtt: the broker refuses an answer for good; its ACL must let linnetd publish to response topics"
+            );
+        }
+        if self.desk.delivered(number, verdict, now) {
+            let spill = self.spill.clone();
+            tokio::task::spawn_blocking(move || spill.remove(number));
+        }
+    }
+
+    /// Starts writing what has lain for long enough.
+    fn write_what_lies(&mut self, now: Instant) {
+        if self.writing.task.is_some() || self.writing.not_before.is_some_and(|at| at > now) {
+            return;
+        }
+        let lot = self.desk.outbox.to_spill(false, now);
+        if !lot.is_empty() {
+            let spill = self.spill.clone();
+            self.writing.task = Some(tokio::task::spawn_blocking(move || write(&spill, lot)));
+        }
+    }
+
+    fn next_write(&self) -> Option<Instant> {
+        if self.writing.task.is_some() {
+            return None;
+        }
+        let due = self.desk.outbox.next_spill()?;
+        Some(self.writing.not_before.map_or(due, |at| at.max(due)))
+    }
+
+    fn spilled(&mut self, lot: &[(u64, bool)], now: Instant) {
+        self.writing.task = None;
+        let written = !lot.is_empty() && lot.iter().all(|(_, written)| *written);
+        self.writing.not_before = (!written).then(|| now + SPILL_PAUSE);
+        for (number, written) in lot.iter().copied() {
+            if written && !self.desk.outbox.spilled(number) {
+                let spill = self.spill.clone();
+                tokio::task::spawn_blocking(move || spill.remove(number));
+            }
+        }
+    }
+
+    /// The end: answers that nobody has taken yet go to disk.
+    async fn finish(mut self) {
+        if let Some(task) = self.writing.task.take() {
+            let lot = task.await.unwrap_or_default();
+            self.spilled(&lot, Instant::now());
+        }
+        let Some(draining) = self.draining.take() else { return };
+        let left = self.desk.close();
+        let lot = self.desk.outbox.to_spill(true, Instant::now());
+        let spill = self.spill.clone();
+        if let Err(e) = tokio::task::spawn_blocking(move || write(&spill, lot)).await {
+            log::error!("mqtt: answers that wait could not be written to disk: {e}");
+        }
+        self.link.set(LinkState::Off);
+        // Nobody may be waiting for the number.
+        let _ = draining.done.send(left);
+    }
+}
+
+/// Twice the keep-alive, in which at least one ping goes out and its answer comes, and some time for a slow network.
+fn silence(keep_alive: Duration) -> Duration {
+    keep_alive * 2 + Duration::from_secs(10)
+}
+
+fn write(spill: &Spill, lot: Vec<(u64, super::outbox::Entry)>) -> Vec<(u64, bool)> {
+    let mut failed = false;
+    lot.into_iter()
+        .map(|(number, entry)| {
+            // After one failure the rest of the lot would only fill the log.
+            let written = !failed
+                && spill
+                    .write(number, &entry)
+                    .inspect_err(|e| log::warn!("mqtt: an answer that waits is kept in memory only: {e}"))
+                    .is_ok();
+            failed |= !written;
+            (number, written)
+        })
+        .collect()
+}
+
+fn verdict(reason: PubAckReason) -> Verdict {
+    match reason {
+        PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Verdict::Taken,
+        PubAckReason::NotAuthorized | PubAckReason::TopicNameInvalid | PubAckReason::PayloadFormatInvalid => {
+            Verdict::Never
+        }
+        PubAckReason::UnspecifiedError
+        | PubAckReason::ImplementationSpecificError
+        | PubAckReason::PacketIdentifierInUse
+        | PubAckReason::QuotaExceeded => Verdict::Later,
+    }
+}
+
+fn too_large_for_the_broker(bytes: usize, max: u32) -> Body {
+    let message = format!(
+        "the answer takes a packet of {bytes} bytes, but the broker takes at most {max}; ask for format text, or send \
+         less audio at once"
+    );
+    Body::of_error(WireError::new(ErrorCode::TooLarge, message))
+}
