@@ -4,6 +4,7 @@
 //! Of a file that breaks off or is damaged, what can be decoded is heard; only when nothing can is the file refused.
 
 use std::io::{Cursor, ErrorKind};
+use std::ops::Range;
 
 use bytes::Bytes;
 use symphonia::core::codecs::CodecParameters;
@@ -17,6 +18,7 @@ use symphonia::default::formats::{AdtsReader, FlacReader, IsoMp4Reader, MkvReade
 
 use super::AudioError;
 use super::mix::mix;
+use super::mp4_edits::{Presented, has_header, presented};
 use super::opus::Opus;
 use super::source::{Form, Source};
 
@@ -82,6 +84,12 @@ pub(super) struct Container {
     declared_secs: Option<f64>,
     frames_read: u64,
     parts: u32,
+    /// The part that is to be heard, until the first samples say their rate.
+    presented: Option<Presented>,
+    /// Frames that are still to drop.
+    skip: u64,
+    /// Frames that are still to be heard.
+    rest: u64,
     interleaved: Vec<f32>,
     /// What went wrong last.
     failure: Option<String>,
@@ -89,12 +97,16 @@ pub(super) struct Container {
 
 impl Container {
     pub(super) fn open(bytes: Bytes, kind: Kind) -> Result<Self, AudioError> {
-        let format = kind.open(bytes).map_err(|e| refused(kind, &e))?;
+        if kind == Kind::Mp4 && !has_header(&bytes) {
+            return Err(AudioError::Malformed("the MP4 ends before its header (`moov`) or within it".to_owned()));
+        }
+        let format = kind.open(bytes.clone()).map_err(|e| refused(kind, &e))?;
         let track = audio_track(kind, format.as_ref())?;
         let params = audio_params(kind, track)?;
         let decoder = decoder(kind, params)?;
-        let declared_secs = declared_secs(kind, track, params);
+        let declared_secs = declared_secs(track, params);
         let (track, form) = (track.id, form(params));
+        let presented = if kind == Kind::Mp4 { presented(&bytes, track) } else { None };
         Ok(Self {
             kind,
             format,
@@ -104,6 +116,9 @@ impl Container {
             declared_secs,
             frames_read: 0,
             parts: 1,
+            presented,
+            skip: 0,
+            rest: u64::MAX,
             interleaved: Vec::new(),
             failure: None,
         })
@@ -119,6 +134,21 @@ impl Container {
         self.decoder = decoder(self.kind, audio_params(self.kind, track)?)?;
         self.track = track.id;
         Ok(())
+    }
+
+    /// Which of the decoded frames are to be heard.
+    fn trim(&mut self, form: Form) -> Range<usize> {
+        if let Some(Presented { skip_secs, secs }) = self.presented.take() {
+            let frames = |secs: f64| (secs * f64::from(form.rate)).round() as u64;
+            self.skip = frames(skip_secs);
+            self.rest = secs.map_or(u64::MAX, frames);
+        }
+        let there = self.interleaved.len() / usize::from(form.channels).max(1);
+        let start = there.min(usize::try_from(self.skip).unwrap_or(usize::MAX));
+        let end = start + (there - start).min(usize::try_from(self.rest).unwrap_or(usize::MAX));
+        self.skip -= start as u64;
+        self.rest -= (end - start) as u64;
+        start..end
     }
 
     /// The end, unless nothing was heard and something went wrong.
@@ -164,13 +194,16 @@ impl Source for Container {
                     continue;
                 }
             };
-            let frames = self.interleaved.len() / usize::from(form.channels).max(1);
+            let heard = self.trim(form);
+            self.form = Some(form);
+            let frames = heard.len() as u64;
             if frames == 0 {
                 continue;
             }
-            self.form = Some(form);
-            mix(&self.interleaved, form.channels, self.frames_read, mono)?;
-            self.frames_read += frames as u64;
+            let channels = usize::from(form.channels);
+            let samples = &self.interleaved[heard.start * channels..heard.end * channels];
+            mix(samples, form.channels, self.frames_read, mono)?;
+            self.frames_read += frames;
             return Ok(true);
         }
     }
@@ -227,7 +260,7 @@ fn channel_count(count: usize) -> u16 {
 }
 
 /// What the header says, not what is guessed from it: of an MP3, only the length that its encoder noted.
-fn declared_secs(_kind: Kind, track: &Track, params: &AudioCodecParameters) -> Option<f64> {
+fn declared_secs(track: &Track, params: &AudioCodecParameters) -> Option<f64> {
     let by_frames = || Some(track.num_frames? as f64 / f64::from(params.sample_rate.filter(|r| *r > 0)?));
     let by_time = || Some(track.time_base?.calc_duration_saturating(track.duration?).as_secs_f64());
     by_frames().or_else(by_time).filter(|secs| *secs > 0.0)

@@ -19,12 +19,16 @@ mod container;
 mod error;
 mod limits;
 mod mix;
+mod mp4_edits;
 mod opus;
+mod opus_packet;
 mod pcm;
 mod reader;
 pub mod resample;
 mod sniff;
 mod source;
+#[cfg(test)]
+mod tests;
 mod wav;
 
 pub use error::AudioError;

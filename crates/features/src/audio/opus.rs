@@ -1,9 +1,11 @@
-//! Opus in Ogg (RFC 7845) and in WebM: the identification header, the pre-skip, the gain and the trim at the end.
+//! Opus in Ogg (RFC 7845) and in WebM: the identification header, the pre-skip, the gain, the trim at the end, and the
+//! streams of which surround sound is made.
 
-use opus_decoder::{OpusDecoder, OpusMultistreamDecoder};
+use rusty_opus::OpusDecoder;
 use symphonia::core::packet::Packet;
 
 use super::AudioError;
+use super::opus_packet::split_first;
 use super::source::Form;
 
 /// Opus counts in samples of this rate whatever was recorded.
@@ -14,23 +16,25 @@ const MAX_PACKET_FRAMES: usize = 5_760;
 
 /// One Opus track.
 pub(super) struct Opus {
-    streams: Streams,
-    channels: u16,
+    /// The coupled ones, of two channels, come first.
+    streams: Vec<Stream>,
+    /// For each channel its decoded channel among those of all streams; none for silence.
+    mapping: Vec<Option<usize>>,
     /// Frames at the start that are still to drop.
     skip: usize,
     gain: f32,
-    pcm: Vec<f32>,
 }
 
-enum Streams {
-    One(Box<OpusDecoder>),
-    Many(Box<OpusMultistreamDecoder>),
+struct Stream {
+    decoder: OpusDecoder,
+    channels: usize,
+    /// The samples of one packet, interleaved.
+    pcm: Vec<f32>,
 }
 
 impl Opus {
     /// `head` is the identification header of RFC 7845, section 5.1.
     pub(super) fn new(head: &[u8]) -> Result<Self, AudioError> {
-        let broken = |what: &str| AudioError::Malformed(format!("the header of the Opus audio is broken: {what}"));
         if head.len() < 19 || !head.starts_with(b"OpusHead") {
             return Err(broken("it ends too early"));
         }
@@ -38,57 +42,96 @@ impl Opus {
         if version >> 4 != 0 {
             return Err(AudioError::Unsupported(format!("the Opus audio has version {version}; version 1 is read")));
         }
-        if channels == 0 {
-            return Err(broken("it has 0 channels"));
-        }
         let skip = usize::from(u16::from_le_bytes([head[10], head[11]]));
         let gain_db = f32::from(i16::from_le_bytes([head[16], head[17]])) / 256.0;
-        let streams = match family {
-            0 if channels <= 2 => Streams::One(Box::new(
-                OpusDecoder::new(RATE, usize::from(channels)).map_err(|e| broken(&e.to_string()))?,
-            )),
-            0 => return Err(broken(&format!("it has {channels} channels where its family has 1 or 2"))),
-            1 if channels > 8 => {
-                return Err(broken(&format!("it has {channels} channels where its family has 1 to 8")));
+        let (streams, coupled, mapping) = match (family, channels) {
+            (0, 1) => (1, 0, &[0][..]),
+            (0, 2) => (1, 1, &[0, 1][..]),
+            (1, 1..=8) | (255, 1..) => {
+                let mapping = head.get(21..21 + usize::from(channels));
+                (head[19], head[20], mapping.ok_or_else(|| broken("its channel mapping is cut off"))?)
             }
-            1 | 255 => {
-                let mapping =
-                    head.get(21..21 + usize::from(channels)).ok_or_else(|| broken("its channel mapping is cut off"))?;
-                let (streams, coupled) = (usize::from(head[19]), usize::from(head[20]));
-                let outputs = streams + coupled;
-                if streams == 0 || coupled > streams || outputs > 255 {
-                    return Err(broken(&format!("it has {streams} streams, {coupled} of them coupled")));
-                }
-                if let Some(out) = mapping.iter().find(|m| **m != 255 && usize::from(**m) >= outputs) {
-                    return Err(broken(&format!("a channel comes from output {out} of {outputs}")));
-                }
-                let decoder = OpusMultistreamDecoder::new(RATE, usize::from(channels), streams, coupled, mapping)
-                    .map_err(|e| broken(&e.to_string()))?;
-                Streams::Many(Box::new(decoder))
+            (0 | 1 | 255, _) => {
+                return Err(broken(&format!("it has {channels} channels, which its mapping family {family} has not")));
             }
-            other => {
+            _ => {
                 return Err(AudioError::Unsupported(format!(
-                    "the Opus audio has channel mapping family {other}; 0, 1 and 255 are read; mix it down first"
+                    "the Opus audio has channel mapping family {family}; 0, 1 and 255 are read; mix it down first"
                 )));
             }
         };
-        let channels = u16::from(channels);
-        let pcm = vec![0.0; MAX_PACKET_FRAMES * usize::from(channels)];
-        Ok(Self { streams, channels, skip, gain: 10f32.powf(gain_db / 20.0), pcm })
+        let outputs = usize::from(streams) + usize::from(coupled);
+        if streams == 0 || coupled > streams || outputs > 255 {
+            return Err(broken(&format!("it has {streams} streams, {coupled} of them coupled")));
+        }
+        if let Some(output) = mapping.iter().find(|m| **m != 255 && usize::from(**m) >= outputs) {
+            return Err(broken(&format!("a channel is the decoded channel {output} of {outputs}")));
+        }
+        Ok(Self {
+            streams: (0..streams).map(|s| Stream::new(if s < coupled { 2 } else { 1 })).collect::<Result<_, _>>()?,
+            mapping: mapping.iter().map(|m| (*m != 255).then_some(usize::from(*m))).collect(),
+            skip,
+            gain: 10f32.powf(gain_db / 20.0),
+        })
     }
 
     /// Puts the packet's samples into `interleaved`, or says what is wrong with it.
     pub(super) fn decode(&mut self, packet: &Packet, interleaved: &mut Vec<f32>) -> Result<Form, String> {
-        let frames = match &mut self.streams {
-            Streams::One(decoder) => decoder.decode_float(&packet.data, &mut self.pcm, false),
-            Streams::Many(decoder) => decoder.decode_float(&packet.data, &mut self.pcm, false),
-        }
-        .map_err(|e| e.to_string())?;
+        let frames = self.decode_streams(&packet.data)?;
         let end = frames.saturating_sub(usize::try_from(packet.trim_end.get()).unwrap_or(usize::MAX));
         let start = self.skip.min(end);
         self.skip -= self.skip.min(frames);
-        let channels = usize::from(self.channels);
-        interleaved.extend(self.pcm[start * channels..end * channels].iter().map(|x| x * self.gain));
-        Ok(Form { rate: RATE, channels: self.channels })
+        let places: Vec<Option<(usize, usize)>> = self.mapping.iter().map(|m| m.map(|m| self.place(m))).collect();
+        for frame in start..end {
+            interleaved.extend(places.iter().map(|place| match *place {
+                Some((stream, channel)) => {
+                    let stream = &self.streams[stream];
+                    stream.pcm[frame * stream.channels + channel] * self.gain
+                }
+                None => 0.0,
+            }));
+        }
+        Ok(Form { rate: RATE, channels: places.len() as u16 })
     }
+
+    /// Decodes every stream's part of the packet; the number of frames of each.
+    fn decode_streams(&mut self, packet: &[u8]) -> Result<usize, String> {
+        let mut rest = packet.to_vec();
+        let mut frames = None;
+        let last = self.streams.len() - 1;
+        for (i, stream) in self.streams.iter_mut().enumerate() {
+            let own = if i < last {
+                let (own, others) = split_first(&rest).ok_or("a stream of the packet is cut off")?;
+                rest = others.to_vec();
+                own
+            } else {
+                std::mem::take(&mut rest)
+            };
+            if own.is_empty() {
+                return Err("an empty packet".to_owned());
+            }
+            let decoded = stream.decoder.decode(&own, MAX_PACKET_FRAMES, &mut stream.pcm).map_err(|e| e.to_string())?;
+            if *frames.get_or_insert(decoded) != decoded || decoded > MAX_PACKET_FRAMES {
+                return Err("the streams of a packet differ in length".to_owned());
+            }
+        }
+        Ok(frames.unwrap_or(0))
+    }
+
+    /// Stream and channel in it of a decoded channel.
+    fn place(&self, output: usize) -> (usize, usize) {
+        let coupled = self.streams.iter().filter(|s| s.channels == 2).count();
+        if output < 2 * coupled { (output / 2, output % 2) } else { (output - coupled, 0) }
+    }
+}
+
+impl Stream {
+    fn new(channels: usize) -> Result<Self, AudioError> {
+        let decoder = OpusDecoder::new(RATE as i32, channels).map_err(|e| broken(&e.to_string()))?;
+        Ok(Self { decoder, channels, pcm: vec![0.0; MAX_PACKET_FRAMES * channels] })
+    }
+}
+
+fn broken(what: &str) -> AudioError {
+    AudioError::Malformed(format!("the header of the Opus audio is broken: {what}"))
 }

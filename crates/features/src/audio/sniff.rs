@@ -60,9 +60,9 @@ fn said_to_be_mp3(media: &Media) -> bool {
 
 /// The bytes after an ID3v2 tag (or several), which players put before MP3, AAC and even FLAC.
 fn without_id3(mut bytes: Bytes) -> Bytes {
-    while let [b'I', b'D', b'3', _, _, flags, a, b, c, d, ..] = *bytes {
+    while let [b'I', b'D', b'3', 2..=4, _, flags, a @ 0..0x80, b @ 0..0x80, c @ 0..0x80, d @ 0..0x80, ..] = *bytes {
         // Seven bits in each byte of the length; a footer, where there is one, is as long as the header.
-        let length = [a, b, c, d].iter().fold(0usize, |n, x| n << 7 | usize::from(x & 0x7f));
+        let length = [a, b, c, d].iter().fold(0usize, |n, x| n << 7 | usize::from(*x));
         let tag = 10 + length + if flags & 0x10 == 0 { 0 } else { 10 };
         bytes = bytes.slice(tag.min(bytes.len())..);
     }
