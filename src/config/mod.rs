@@ -1,3 +1,144 @@
 //! One tree of settings: file -> raw -> checked. Unknown keys, wrong types and bad values are named with file, line and key.
+//!
+//! Four layers cover each other: the embedded `config/linnet.toml`, the operator's file, the environment, the command
+//! line ([`Sources`]). [`keys`] is the table of every key; [`document`] holds values to it, `raw` gives them types, and
+//! [`Config`] is what has passed the rules between keys, too. `linnetd --check` and the start run the same [`load`].
+//! [`diff`] is what `SIGHUP` applies, and can take back.
 
+mod check;
+pub mod diff;
+pub mod document;
+pub mod error;
+pub mod keys;
+pub mod overrides;
+mod raw;
+pub mod reference;
+#[cfg(test)]
+mod tests;
 pub mod transport;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use linnet_proto::topic::DeviceName;
+
+use document::Values;
+pub use error::{ConfigError, Fault, Place};
+pub use overrides::Overrides;
+use transport::{HttpSettings, IntakeSettings, MqttSettings};
+
+/// The default configuration, commented: what ships is what runs.
+pub const DEFAULT_FILE: &str = include_str!("../../config/linnet.toml");
+
+/// Checked settings of the whole daemon.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The operator's file, when there is one.
+    pub file: Option<PathBuf>,
+    /// Device name, one topic level.
+    pub device: String,
+    /// Directory of model packages; `None` when none is set and none was found beside the program.
+    pub models: Option<PathBuf>,
+    /// Directory of what must outlive a restart.
+    pub state_dir: PathBuf,
+    /// How much is logged.
+    pub log: log::LevelFilter,
+    /// `[http]` and the local socket.
+    pub http: HttpSettings,
+    /// Limits of what HTTP takes in.
+    pub intake: IntakeSettings,
+    /// `[mqtt]`; `None` when it is off.
+    pub mqtt: Option<MqttSettings>,
+    /// Limits of what MQTT takes in.
+    pub mqtt_intake: IntakeSettings,
+    /// `[scheduler]`.
+    pub scheduler: Scheduling,
+    /// The same as it was written, for the diff.
+    values: Values,
+}
+
+/// `[scheduler]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scheduling {
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// Jobs that may wait.
+    pub queue_length: usize,
+    /// A running job without a mark of progress for so long is stuck.
+    pub stuck_after: Duration,
+    /// How long running jobs may take to end when the daemon ends.
+    pub drain: Duration,
+}
+
+/// What this machine gives for keys without a fixed default ([`crate::sys::surroundings`] looks).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The host's name made fit for a topic.
+    pub device: String,
+    /// Where the local socket goes.
+    pub socket: PathBuf,
+    /// Where state goes.
+    pub state: PathBuf,
+    /// Packages beside the program, when there are any.
+    pub models: Option<PathBuf>,
+    /// Processors that this process may use.
+    pub processors: usize,
+}
+
+/// Where settings come from. Kept while the daemon runs: a reload reads the file again under the same flags.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sources {
+    /// The command line.
+    pub flags: Overrides,
+    /// The environment.
+    pub environment: Overrides,
+    /// The machine.
+    pub around: Surroundings,
+}
+
+impl Sources {
+    /// The operator's file: the flag's, else the environment's.
+    pub fn file(&self) -> Option<&Path> {
+        self.flags.config.as_deref().or(self.environment.config.as_deref())
+    }
+}
+
+/// Loads the configuration: default, file, environment, flags, each over the one before; then the rules.
+pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
+    let mut values = defaults()?;
+    if let Some(file) = sources.file() {
+        values.cover_with(document::read_file(file)?);
+    }
+    values.cover_with(sources.environment.values(false)?);
+    values.cover_with(sources.flags.values(true)?);
+    check::check(values, sources.file().map(Path::to_owned), &sources.around)
+}
+
+/// Checks `file` alone, as `linnetd --check FILE` does: neither flags nor environment count.
+pub fn check_file(file: &Path, around: &Surroundings) -> Result<Config, ConfigError> {
+    load(&Sources {
+        flags: Overrides { config: Some(file.to_owned()), ..Overrides::default() },
+        environment: Overrides::default(),
+        around: around.clone(),
+    })
+}
+
+/// The embedded default's values.
+fn defaults() -> Result<Values, ConfigError> {
+    let mut values = document::parse(DEFAULT_FILE, Path::new("config/linnet.toml"), Path::new("."))?;
+    values.forget_places();
+    Ok(values)
+}
+
+/// A host's name made fit for a topic: what the rule of device names does not allow becomes `-`.
+pub fn device_of_host(host: &str) -> String {
+    let fit = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
+    let name: String = host.trim().chars().map(fit).take(linnet_proto::topic::MAX_DEVICE_BYTES).collect();
+    match DeviceName::new(name) {
+        Ok(name) => name.as_str().to_owned(),
+        Err(_) => FALLBACK_DEVICE.to_owned(),
+    }
+}
+
+/// The device's name on a machine without one.
+const FALLBACK_DEVICE: &str = "linnet";

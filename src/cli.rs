@@ -1,0 +1,127 @@
+//! The command line of `linnetd`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Overrides;
+
+/// Speech-to-text on the device that hears you.
+#[derive(Debug, Parser)]
+#[command(
+    name = "linnetd",
+    version,
+    about = "Speech-to-text on the device that hears you, over a local socket and MQTT.",
+    long_about = "Speech-to-text on the device that hears you, over a local socket and MQTT.\n\n\
+                  Without a verb it serves, until SIGTERM or Ctrl-C; SIGHUP reads the configuration again. No configuration is \
+                  needed: the bundled models are found by themselves, and MQTT is off.",
+    after_help = AFTER_HELP,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// A verb that does one thing and ends.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+    /// How to serve.
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+/// Flags of serving.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Serve with this configuration file.
+    #[arg(long, value_name = "FILE", help = "Serve with this configuration file [env: LINNET_CONFIG]")]
+    pub config: Option<PathBuf>,
+    /// Check a configuration file and end.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["config", "socket", "models", "state", "log"],
+        help = "Say what is wrong with a configuration file, with line and key, and end"
+    )]
+    pub check: Option<PathBuf>,
+    /// The local socket.
+    #[arg(long, value_name = "PATH", help = "Path of the local socket [env: LINNET_SOCKET]")]
+    pub socket: Option<OsString>,
+    /// Directory of model packages.
+    #[arg(long, value_name = "DIR", help = "Directory of model packages [env: LINNET_MODELS]")]
+    pub models: Option<OsString>,
+    /// Directory of state.
+    #[arg(long, value_name = "DIR", help = "Directory of what must outlive a restart [env: LINNET_STATE]")]
+    pub state: Option<OsString>,
+    /// Log level.
+    #[arg(long, value_name = "LEVEL", help = "off, error, warn, info, debug or trace [env: LINNET_LOG]")]
+    pub log: Option<OsString>,
+}
+
+/// The verbs that need the engine.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Show what Linnet does: a broker, a daemon and one recording over the socket and over MQTT.
+    #[cfg(feature = "demo")]
+    Demo {
+        /// Your own recording instead of the bundled one.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Directory of model packages instead of the bundled ones.
+        #[arg(long, value_name = "DIR")]
+        models: Option<PathBuf>,
+    },
+    /// Print what the processor offers, the kernels that are chosen on it, threads and memory.
+    ExplainCpu,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  linnetd                                        serve with the bundled models
+  linnetd --config /etc/linnet/linnet.toml
+  linnetd --check /etc/linnet/linnet.toml
+  linnetd --socket ./linnet.sock --models ./models --log debug
+
+A flag goes before the environment, that before the file, that before the default. docs/config.md lists every key.
+
+Exit codes (sysexits.h): 0 ended as asked; 64 wrong use; 66 no input file; 69 the socket belongs to another daemon;
+70 a fault of linnetd; 71 the system refused a thread; 73 something cannot be created; 74 reading or writing failed;
+78 the configuration is wrong.";
+
+impl Serve {
+    /// The flags as a layer of the configuration.
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            config: self.config.clone(),
+            socket: self.socket.clone(),
+            models: self.models.clone(),
+            state: self.state.clone(),
+            log: self.log.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_are_a_layer_of_the_configuration() {
+        let cli = Cli::try_parse_from(["linnetd", "--config", "a.toml", "--log", "debug"]).expect("flags");
+        let overrides = cli.serve.overrides();
+        assert_eq!(overrides.config, Some(PathBuf::from("a.toml")));
+        assert_eq!(overrides.log, Some(OsString::from("debug")));
+        assert!(cli.verb.is_none());
+    }
+
+    #[test]
+    fn checking_takes_no_other_flag() {
+        assert!(Cli::try_parse_from(["linnetd", "--check", "a.toml", "--socket", "s"]).is_err());
+        assert!(Cli::try_parse_from(["linnetd", "--check", "a.toml"]).is_ok());
+    }
+}

@@ -1,0 +1,214 @@
+//! Raw to checked: the rules between keys, and what stands in for a key without a fixed default.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use linnet_features::audio::AudioLimits;
+use linnet_proto::topic::DeviceName;
+
+use super::document::Values;
+use super::error::{ConfigError, Fault};
+use super::keys::parse_mode;
+use super::raw::{Raw, RawHttp, RawLimits, RawMqtt};
+use super::transport::{HttpSettings, HttpTcpSettings, IntakeSettings, MqttSettings, TlsFiles};
+use super::{Config, Scheduling, Surroundings};
+use crate::limits::{MAX_AUTO_WORKERS, MAX_SOCKET_PATH_BYTES};
+
+/// Collects faults; a rule that fails still gives a value, so that one run names every fault.
+struct Checker<'a> {
+    values: &'a Values,
+    faults: Vec<Fault>,
+}
+
+impl Checker<'_> {
+    fn fault(&mut self, key: &str, message: impl Into<String>) {
+        self.faults.push(Fault { place: self.values.place(key), key: key.to_owned(), message: message.into() });
+    }
+
+    /// Two keys that need each other.
+    fn pair(&mut self, section: &str, cert: (&str, Option<PathBuf>), key: (&str, Option<PathBuf>)) -> Option<TlsFiles> {
+        let path = |name: &str| format!("{section}.{name}");
+        match (cert.1, key.1) {
+            (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+            (None, None) => None,
+            (Some(_), None) => {
+                self.fault(&path(cert.0), format!("needs {} beside it", path(key.0)));
+                None
+            }
+            (None, Some(_)) => {
+                self.fault(&path(key.0), format!("needs {} beside it", path(cert.0)));
+                None
+            }
+        }
+    }
+}
+
+/// Checks the layered values.
+pub(super) fn check(values: Values, file: Option<PathBuf>, around: &Surroundings) -> Result<Config, ConfigError> {
+    let mut c = Checker { values: &values, faults: Vec::new() };
+    let raw: Raw = match values.to_table().try_into() {
+        Ok(raw) => raw,
+        Err(e) => {
+            // Every value has passed its key's rule, so only a table of keys that disagrees with `Raw` leads here.
+            c.fault("", e.message().to_owned());
+            return Err(ConfigError::Faults(c.faults));
+        }
+    };
+    let device = device(&mut c, &raw, around);
+    let state_dir = raw.state.clone().unwrap_or_else(|| around.state.clone());
+    let scheduler = Scheduling {
+        workers: match raw.scheduler.workers {
+            0 => around.processors.clamp(1, MAX_AUTO_WORKERS),
+            workers => workers,
+        },
+        queue_length: raw.scheduler.queue_length,
+        stuck_after: Duration::from_secs(raw.scheduler.stuck_after_secs),
+        drain: Duration::from_secs(raw.scheduler.drain_secs),
+    };
+    let socket = raw.socket.clone().unwrap_or_else(|| around.socket.clone());
+    let http = http(&mut c, &raw.http, socket);
+    let intake = intake(&mut c, &raw.limits, raw.http.default_timeout_secs);
+    let mqtt = mqtt(&mut c, &raw.mqtt, &device, scheduler.queue_length, state_dir.clone());
+    let mqtt_default = Duration::from_secs(raw.mqtt.default_timeout_secs);
+    let mqtt_intake = IntakeSettings { default_timeout: mqtt_default, ..intake.clone() };
+    for key in ["http.default_timeout_secs", "mqtt.default_timeout_secs"] {
+        let default = values.get(key).and_then(toml::Value::as_integer).and_then(|n| u64::try_from(n).ok());
+        if default.is_some_and(|secs| secs > raw.limits.max_timeout_secs) {
+            c.fault(key, format!("at most limits.max_timeout_secs, which is {}", raw.limits.max_timeout_secs));
+        }
+    }
+    let log = raw.log.parse().unwrap_or(log::LevelFilter::Info);
+    let faults = c.faults;
+    if !faults.is_empty() {
+        return Err(ConfigError::Faults(faults));
+    }
+    let models = raw.models.or_else(|| around.models.clone());
+    Ok(Config { file, device, models, state_dir, log, http, intake, mqtt, mqtt_intake, scheduler, values })
+}
+
+fn device(c: &mut Checker<'_>, raw: &Raw, around: &Surroundings) -> String {
+    if let (Some(top), Some(inner)) = (&raw.device, &raw.mqtt.device)
+        && top != inner
+    {
+        c.fault("mqtt.device", format!("the device is named {top:?} at the top of the file; name it once"));
+    }
+    let given = raw.device.as_ref().or(raw.mqtt.device.as_ref()).unwrap_or(&around.device);
+    match DeviceName::new(given.as_str()) {
+        Ok(device) => device.as_str().to_owned(),
+        Err(e) => {
+            c.fault("device", e.to_string());
+            given.clone()
+        }
+    }
+}
+
+fn http(c: &mut Checker<'_>, raw: &RawHttp, socket: PathBuf) -> HttpSettings {
+    if socket.as_os_str().len() > MAX_SOCKET_PATH_BYTES {
+        c.fault(
+            "socket",
+            format!("the path of a socket has at most {MAX_SOCKET_PATH_BYTES} bytes; choose a shorter one"),
+        );
+    }
+    let tls = c.pair("http", ("tls_cert", raw.tls_cert.clone()), ("tls_key", raw.tls_key.clone()));
+    let address = raw.tcp.as_ref().and_then(|tcp| tcp.parse::<SocketAddr>().ok());
+    let tcp = address.and_then(|address| {
+        let exposed = !address.ip().to_canonical().is_loopback();
+        if exposed && tls.is_none() && !raw.insecure_plaintext {
+            let message = format!(
+                "{address} is reachable from other machines: set tls_cert and tls_key, or insecure_plaintext = true, or \
+                 listen on 127.0.0.1"
+            );
+            c.fault("http.tcp", message);
+        }
+        let Some(token_file) = raw.token_file.clone() else {
+            c.fault("http.tcp", "TCP always needs a bearer token: set http.token_file, a file that holds one");
+            return None;
+        };
+        Some(HttpTcpSettings { address, token_file, tls, insecure_plaintext: raw.insecure_plaintext })
+    });
+    HttpSettings {
+        socket,
+        // The key's own rule has passed; the fallback is the strictest.
+        socket_mode: parse_mode(&raw.socket_mode).unwrap_or(0o600),
+        socket_group: raw.socket_group.clone(),
+        tcp,
+        max_connections: raw.max_connections,
+        header_timeout: Duration::from_secs(raw.header_timeout_secs),
+        idle_timeout: Duration::from_secs(raw.idle_timeout_secs),
+    }
+}
+
+fn intake(c: &mut Checker<'_>, raw: &RawLimits, default_timeout_secs: u64) -> IntakeSettings {
+    if raw.max_upload_total_mib < raw.max_upload_mib {
+        c.fault(
+            "limits.max_upload_total_mib",
+            format!("at least limits.max_upload_mib, which is {}", raw.max_upload_mib),
+        );
+    }
+    if raw.max_sample_rate_hz < raw.min_sample_rate_hz {
+        c.fault(
+            "limits.max_sample_rate_hz",
+            format!("at least limits.min_sample_rate_hz, which is {}", raw.min_sample_rate_hz),
+        );
+    }
+    IntakeSettings {
+        max_upload_bytes: raw.max_upload_mib << 20,
+        max_upload_total_bytes: raw.max_upload_total_mib << 20,
+        audio: AudioLimits {
+            max_secs: f64::from(raw.max_audio_secs),
+            min_rate: raw.min_sample_rate_hz,
+            max_rate: raw.max_sample_rate_hz,
+            max_channels: raw.max_channels,
+        },
+        default_timeout: Duration::from_secs(default_timeout_secs),
+        max_timeout: Duration::from_secs(raw.max_timeout_secs),
+    }
+}
+
+fn mqtt(
+    c: &mut Checker<'_>,
+    raw: &RawMqtt,
+    device: &str,
+    queue_length: usize,
+    state_dir: PathBuf,
+) -> Option<MqttSettings> {
+    let client_cert = c.pair("mqtt", ("client_cert", raw.client_cert.clone()), ("client_key", raw.client_key.clone()));
+    let backoff = (Duration::from_millis(raw.backoff_first_ms), Duration::from_secs(raw.backoff_longest_secs));
+    if backoff.0 > backoff.1 {
+        c.fault("mqtt.backoff_longest_secs", "at least as long as mqtt.backoff_first_ms");
+    }
+    // Both ends are within `u16`: the queue has at most 32,768 places.
+    let receive_maximum = raw
+        .receive_maximum
+        .unwrap_or_else(|| u16::try_from(queue_length.saturating_mul(2)).unwrap_or(u16::MAX).max(16));
+    if usize::from(receive_maximum) <= queue_length {
+        let message =
+            format!("above scheduler.queue_length, which is {queue_length}, so that what is too much is refused");
+        c.fault("mqtt.receive_maximum", message);
+    }
+    let url = raw.url.clone()?;
+    let encrypted = url.starts_with("mqtts://") || url.starts_with("wss://");
+    if encrypted && raw.ca_file.is_none() {
+        c.fault("mqtt.url", "TLS needs mqtt.ca_file: the authorities that the broker's certificate may come from");
+    }
+    Some(MqttSettings {
+        url,
+        device: device.to_owned(),
+        client_id: raw.client_id.clone().unwrap_or_else(|| format!("linnet-{device}")),
+        username: raw.username.clone(),
+        password_file: raw.password_file.clone(),
+        ca_file: raw.ca_file.clone(),
+        client_cert,
+        alpn: raw.alpn.clone(),
+        keep_alive: Duration::from_secs(raw.keep_alive_secs),
+        session_expiry: Duration::from_secs(raw.session_expiry_secs),
+        max_packet_bytes: raw.max_packet_mib << 20,
+        receive_maximum,
+        response_topics: raw.response_topics.clone(),
+        kept_answers: raw.kept_answers,
+        kept_for: Duration::from_secs(raw.kept_answer_secs),
+        state_dir,
+        backoff,
+    })
+}

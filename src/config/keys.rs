@@ -1,0 +1,381 @@
+//! Every key of the configuration in one table: name, rule, meaning, and whether a reload can change it. The reader, the
+//! messages and `docs/config.md` are made from it. Defaults stand in `config/linnet.toml`.
+
+use std::net::SocketAddr;
+
+use linnet_proto::topic::{DeviceName, TopicFilter};
+use toml::Value;
+
+/// One key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// Its section; empty for the top level.
+    pub section: &'static str,
+    /// Its name in the section.
+    pub name: &'static str,
+    /// What values it takes.
+    pub kind: Kind,
+    /// Whether `SIGHUP` can change it.
+    pub reload: Reload,
+    /// What it means, one sentence. Says what happens without it when it has no default.
+    pub meaning: &'static str,
+}
+
+/// Whether a running daemon takes a new value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// `SIGHUP` applies it.
+    Live,
+    /// `SIGHUP` refuses it by name; a restart applies it.
+    Restart,
+}
+
+/// What values a key takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text that is not empty.
+    Text,
+    /// A path; a relative one is taken from the directory of the file that names it.
+    Path,
+    /// A whole number between two bounds.
+    Integer(i64, i64),
+    /// `true` or `false`.
+    Boolean,
+    /// A list of texts.
+    Texts,
+    /// A list of MQTT topic filters.
+    Filters,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// One level of MQTT topics.
+    Device,
+    /// An IP address and a port.
+    Address,
+    /// A file mode in octal digits.
+    Mode,
+    /// The broker's URL.
+    BrokerUrl,
+}
+
+/// Names of log levels, quietest first.
+pub const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
+
+/// Schemes of the broker's URL.
+const BROKER_SCHEMES: [&str; 4] = ["mqtt", "mqtts", "ws", "wss"];
+
+const DAY_SECS: i64 = 86_400;
+
+const fn key(section: &'static str, name: &'static str, kind: Kind, reload: Reload, meaning: &'static str) -> Key {
+    Key { section, name, kind, reload, meaning }
+}
+
+use Kind::{Address, Boolean, BrokerUrl, Device, Filters, Integer, Mode, OneOf, Path, Text, Texts};
+use Reload::{Live, Restart};
+
+/// The table, in the order of `config/linnet.toml`.
+pub const KEYS: &[Key] = &[
+    key("", "device", Device, Restart, "Name of this device, one level of MQTT topics. Not set: the host's name."),
+    key(
+        "",
+        "socket",
+        Path,
+        Restart,
+        "The local socket. Not set: `linnet.sock` in systemd's runtime directory, else `$XDG_RUNTIME_DIR/linnet/linnet.sock`, else `/run/linnet/linnet.sock`.",
+    ),
+    key(
+        "",
+        "models",
+        Path,
+        Live,
+        "Directory of model packages. Not set: the packages that were installed with `linnetd`, or the tree's own.",
+    ),
+    key(
+        "",
+        "state",
+        Path,
+        Restart,
+        "Directory of what must outlive a restart. Not set: systemd's state directory, else `$XDG_STATE_HOME/linnet`, else `~/.local/state/linnet`, for root `/var/lib/linnet`.",
+    ),
+    key("", "log", OneOf(LEVELS), Live, "How much is logged."),
+    key("http", "socket_mode", Mode, Restart, "File mode of the local socket."),
+    key(
+        "http",
+        "socket_group",
+        Text,
+        Restart,
+        "Group that owns the local socket: a name of `/etc/group`, or a number. Not set: the daemon's own.",
+    ),
+    key("http", "tcp", Address, Restart, "Address of HTTP over TCP. Not set: off."),
+    key("http", "token_file", Path, Live, "File of the bearer token; needed with `tcp`. Read again by `SIGHUP`."),
+    key("http", "tls_cert", Path, Live, "Certificate chain of TCP (PEM). Read again by `SIGHUP`."),
+    key("http", "tls_key", Path, Live, "Key of `tls_cert` (PEM)."),
+    key("http", "insecure_plaintext", Boolean, Live, "Plain text beyond loopback, on the operator's word."),
+    key("http", "max_connections", Integer(1, 65_536), Live, "Connections at once; a further one waits in the kernel."),
+    key("http", "header_timeout_secs", Integer(1, 3600), Live, "Time for a request's head to arrive, seconds."),
+    key(
+        "http",
+        "idle_timeout_secs",
+        Integer(1, 3600),
+        Live,
+        "Longest silence inside a body, and of a client that reads nothing, seconds.",
+    ),
+    key(
+        "http",
+        "default_timeout_secs",
+        Integer(1, DAY_SECS),
+        Live,
+        "Deadline of a request over HTTP that names none, seconds.",
+    ),
+    key(
+        "mqtt",
+        "url",
+        BrokerUrl,
+        Live,
+        "The broker: `mqtt://`, `mqtts://`, `ws://` or `wss://` with host and port. Not set: MQTT is off.",
+    ),
+    key("mqtt", "device", Device, Restart, "The same as the top-level `device`."),
+    key("mqtt", "client_id", Text, Live, "Client identifier. Not set: `linnet-<device>`."),
+    key("mqtt", "username", Text, Live, "User name. Not set: none is sent."),
+    key("mqtt", "password_file", Path, Live, "File of the password. Not set: none is sent."),
+    key(
+        "mqtt",
+        "ca_file",
+        Path,
+        Live,
+        "Authorities that the broker's certificate may come from (PEM); needed for `mqtts` and `wss`.",
+    ),
+    key("mqtt", "client_cert", Path, Live, "Client certificate chain (PEM). Not set: none is shown."),
+    key("mqtt", "client_key", Path, Live, "Key of `client_cert` (PEM)."),
+    key("mqtt", "alpn", Texts, Live, "ALPN protocols that are offered."),
+    key("mqtt", "keep_alive_secs", Integer(5, 3600), Live, "Keep-alive, seconds."),
+    key(
+        "mqtt",
+        "session_expiry_secs",
+        Integer(0, 30 * DAY_SECS),
+        Live,
+        "How long the broker keeps requests for a daemon that is away, seconds.",
+    ),
+    key("mqtt", "max_packet_mib", Integer(1, 255), Live, "Largest packet in either direction, MiB."),
+    key(
+        "mqtt",
+        "receive_maximum",
+        Integer(2, 65_535),
+        Live,
+        "Requests in flight; above `scheduler.queue_length`. Not set: twice the queue's length.",
+    ),
+    key(
+        "mqtt",
+        "response_topics",
+        Filters,
+        Live,
+        "Topic filters that response topics may match, beside `linnet/+/response/#`.",
+    ),
+    key(
+        "mqtt",
+        "default_timeout_secs",
+        Integer(1, DAY_SECS),
+        Live,
+        "Deadline of a request over MQTT that names none, seconds.",
+    ),
+    key("mqtt", "kept_answers", Integer(1, 65_536), Live, "Answers that are kept for a request that is sent again."),
+    key("mqtt", "kept_answer_secs", Integer(1, DAY_SECS), Live, "How long an answer is kept, seconds."),
+    key(
+        "mqtt",
+        "backoff_first_ms",
+        Integer(10, 60_000),
+        Live,
+        "First pause before a new attempt to connect, milliseconds.",
+    ),
+    key(
+        "mqtt",
+        "backoff_longest_secs",
+        Integer(1, 3600),
+        Live,
+        "Longest pause before a new attempt to connect, seconds.",
+    ),
+    key("limits", "max_upload_mib", Integer(1, 4096), Live, "Largest audio file in one request, MiB."),
+    key(
+        "limits",
+        "max_upload_total_mib",
+        Integer(1, 65_536),
+        Live,
+        "Audio files of all requests in memory together, MiB.",
+    ),
+    key("limits", "max_audio_secs", Integer(1, 7 * DAY_SECS), Live, "Longest audio, seconds."),
+    key("limits", "min_sample_rate_hz", Integer(1000, 384_000), Live, "Lowest sample rate, Hz."),
+    key("limits", "max_sample_rate_hz", Integer(8000, 768_000), Live, "Highest sample rate, Hz."),
+    key("limits", "max_channels", Integer(1, 64), Live, "Most channels."),
+    key("limits", "max_timeout_secs", Integer(1, DAY_SECS), Live, "Longest deadline that a request may name, seconds."),
+    key(
+        "scheduler",
+        "workers",
+        Integer(0, 64),
+        Restart,
+        "Worker threads, each of which runs one job at a time. 0: one for each processor, at most 8.",
+    ),
+    key(
+        "scheduler",
+        "queue_length",
+        Integer(1, 32_768),
+        Live,
+        "Jobs that may wait for a worker; a further one is refused with `overloaded`.",
+    ),
+    key(
+        "scheduler",
+        "stuck_after_secs",
+        Integer(1, 3600),
+        Live,
+        "A job that shows no progress for so long is answered with an error and its worker is given up, seconds.",
+    ),
+    key(
+        "scheduler",
+        "drain_secs",
+        Integer(0, 3600),
+        Live,
+        "How long running jobs may take to end after `SIGTERM`, seconds.",
+    ),
+];
+
+/// Sections in the order of the table; the top level is the first and has an empty name.
+pub const SECTIONS: [&str; 5] = ["", "http", "mqtt", "limits", "scheduler"];
+
+impl Key {
+    /// `section.name`, or the bare name at the top level.
+    pub fn path(&self) -> String {
+        if self.section.is_empty() { self.name.to_owned() } else { format!("{}.{}", self.section, self.name) }
+    }
+}
+
+/// The key of `section` and `name`.
+pub fn find(section: &str, name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|k| k.section == section && k.name == name)
+}
+
+impl Kind {
+    /// What is expected, to follow "expected".
+    pub fn expected(&self) -> String {
+        match self {
+            Text => "a text in quotes, not empty".into(),
+            Path => "a path in quotes, not empty".into(),
+            Integer(least, most) => format!("a whole number from {least} to {most}"),
+            Boolean => "true or false".into(),
+            Texts => "a list of texts, for example [\"mqtt\"]".into(),
+            Filters => "a list of MQTT topic filters, for example [\"site/+/answers/#\"]".into(),
+            OneOf(words) => {
+                format!("one of {}", words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", "))
+            }
+            Device => {
+                "a name of letters, digits, `-`, `_` and `.`, at most 64 characters, for example \"kitchen\"".into()
+            }
+            Address => "an IP address with a port, for example \"127.0.0.1:8053\"".into(),
+            Mode => "a file mode in octal digits, for example \"0660\"".into(),
+            BrokerUrl => {
+                "a broker, for example \"mqtt://localhost:1883\" (mqtt, mqtts, ws or wss; user and password stand \
+                          in keys of their own)"
+                    .into()
+            }
+        }
+    }
+
+    /// Whether `value` keeps the rule.
+    pub fn accepts(&self, value: &Value) -> bool {
+        match (self, value) {
+            (Text, Value::String(s)) => !s.is_empty() && !s.contains(char::is_control),
+            (Path, Value::String(s)) => !s.is_empty() && !s.contains('\0'),
+            (Integer(least, most), Value::Integer(n)) => (least..=most).contains(&n),
+            (Boolean, Value::Boolean(_)) => true,
+            (Texts, Value::Array(items)) => items.iter().all(|i| i.as_str().is_some_and(|s| !s.is_empty())),
+            (Filters, Value::Array(items)) => {
+                items.iter().all(|i| i.as_str().is_some_and(|s| TopicFilter::new(s).is_ok()))
+            }
+            (OneOf(words), Value::String(s)) => words.contains(&s.as_str()),
+            (Device, Value::String(s)) => DeviceName::new(s.as_str()).is_ok(),
+            (Address, Value::String(s)) => s.parse::<SocketAddr>().is_ok(),
+            (Mode, Value::String(s)) => parse_mode(s).is_some(),
+            (BrokerUrl, Value::String(s)) => is_broker_url(s),
+            _ => false,
+        }
+    }
+}
+
+/// `0660` as a number; three or four octal digits, no set-id bits.
+pub fn parse_mode(text: &str) -> Option<u32> {
+    let digits = (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    u32::from_str_radix(text, 8).ok().filter(|mode| digits && *mode <= 0o777)
+}
+
+fn is_broker_url(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let known = BROKER_SCHEMES.contains(&scheme);
+    let (authority, path) = rest.split_once('/').map_or((rest, ""), |(a, p)| (a, p));
+    let path_fits = path.is_empty() || scheme.starts_with("ws");
+    let (host, port) = match authority.rsplit_once(':') {
+        // A colon inside the brackets of an IPv6 address is none before a port.
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse::<u16>().is_ok_and(|p| p > 0)),
+        _ => (authority, true),
+    };
+    let host_fits = !host.is_empty() && !host.contains(['@', ' ', '?', '#']) && !host.contains(char::is_control);
+    known && path_fits && port && host_fits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_is_declared_twice_and_sections_stand_together() {
+        let mut sections = vec![""];
+        for (place, key) in KEYS.iter().enumerate() {
+            assert!(!KEYS[..place].contains(key), "{}", key.path());
+            assert!(find(key.section, key.name) == Some(key), "{}", key.path());
+            if sections.last() != Some(&key.section) {
+                sections.push(key.section);
+            }
+        }
+        assert_eq!(sections, SECTIONS);
+    }
+
+    #[test]
+    fn a_unit_is_part_of_the_name_of_every_duration_and_size() {
+        let counts = ["max_connections", "receive_maximum", "kept_answers", "max_channels", "workers", "queue_length"];
+        for key in KEYS.iter().filter(|k| matches!(k.kind, Integer(..))) {
+            let has_unit = ["_secs", "_ms", "_mib", "_hz"].iter().any(|unit| key.name.ends_with(unit));
+            assert!(has_unit != counts.contains(&key.name), "{}", key.path());
+        }
+    }
+
+    #[test]
+    fn a_broker_is_named_by_scheme_host_and_port_and_by_nothing_else() {
+        for good in [
+            "mqtt://localhost:1883",
+            "mqtts://broker.example",
+            "mqtt://[::1]:1883",
+            "mqtt://[fe80::1]",
+            "wss://h:443/mqtt",
+        ] {
+            assert!(is_broker_url(good), "{good}");
+        }
+        for bad in [
+            "localhost:1883",
+            "http://h:1",
+            "mqtt://",
+            "mqtt://:1883",
+            "mqtt://u:p@h:1883",
+            "mqtt://h:0",
+            "mqtt://h:70000",
+            "mqtt://h:1/x",
+            "mqtt://a b",
+        ] {
+            assert!(!is_broker_url(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_mode_is_octal_and_sets_no_ids() {
+        assert_eq!(parse_mode("0660"), Some(0o660));
+        assert_eq!(parse_mode("600"), Some(0o600));
+        for bad in ["", "66", "0o660", "0689", "4755", "+660", "00660"] {
+            assert_eq!(parse_mode(bad), None, "{bad}");
+        }
+    }
+}

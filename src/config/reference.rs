@@ -1,0 +1,80 @@
+//! `docs/config.md`, written from the table of keys and the default file; a test holds the committed page to it.
+
+use std::fmt::Write;
+
+use super::keys::{KEYS, Key, Kind, Reload, SECTIONS};
+use super::{ConfigError, defaults};
+
+/// The page as Markdown.
+pub fn page() -> Result<String, ConfigError> {
+    let defaults = defaults()?;
+    let mut page = String::from(INTRODUCTION);
+    for section in SECTIONS {
+        let title = if section.is_empty() { "Top of the file".to_owned() } else { format!("`[{section}]`") };
+        // Writing to a string cannot fail.
+        let _ = write!(page, "\n## {title}\n\n| key | takes | default | reload | meaning |\n|---|---|---|---|---|\n");
+        for key in KEYS.iter().filter(|k| k.section == section) {
+            let default = defaults.get(&key.path()).map_or("–".to_owned(), |value| format!("`{value}`"));
+            let reload = match key.reload {
+                Reload::Live => "yes",
+                Reload::Restart => "restart",
+            };
+            let _ = writeln!(page, "| `{}` | {} | {default} | {reload} | {} |", key.name, takes(key), key.meaning);
+        }
+    }
+    page.push_str(CLOSING);
+    Ok(page)
+}
+
+fn takes(key: &Key) -> String {
+    match key.kind {
+        Kind::Text => "text".into(),
+        Kind::Path => "path".into(),
+        Kind::Integer(least, most) => format!("{least} to {most}"),
+        Kind::Boolean => "true, false".into(),
+        Kind::Texts => "list of texts".into(),
+        Kind::Filters => "list of topic filters".into(),
+        Kind::OneOf(words) => words.join(", "),
+        Kind::Device => "name".into(),
+        Kind::Address => "address and port".into(),
+        Kind::Mode => "octal digits".into(),
+        Kind::BrokerUrl => "URL".into(),
+    }
+}
+
+const INTRODUCTION: &str = "\
+# Configuration
+
+`linnetd` needs no configuration. A file holds only what differs from the default, `config/linnet.toml`, which is built into the
+program and shows every key with a comment. This page is written from the program's own table of keys; a test keeps it true.
+
+```sh
+linnetd --config /etc/linnet/linnet.toml      # serve with it
+linnetd --check /etc/linnet/linnet.toml       # say what is wrong with it: file, line, key, what was expected
+```
+
+A value is taken from the first of these that gives one:
+
+| | file | socket | models | state | log |
+|---|---|---|---|---|---|
+| flag | `--config` | `--socket` | `--models` | `--state` | `--log` |
+| environment | `LINNET_CONFIG` | `LINNET_SOCKET` | `LINNET_MODELS` | `LINNET_STATE` | `LINNET_LOG` |
+| key of the file | | `socket` | `models` | `state` | `log` |
+
+An empty variable counts as none. A relative path in the file is taken from the file's own directory. Durations and sizes carry their
+unit in their name.
+
+## Reload
+
+`systemctl reload linnetd` (`SIGHUP`) reads the file again and applies the difference, part by part; HTTP's token and certificates are
+read again too. When a part cannot take it, the parts that already have are put back, and the log says why. A key that says *restart* below
+is refused by name and keeps its value until the daemon is restarted. A file that is wrong changes nothing.
+";
+
+const CLOSING: &str = "
+## Exit codes
+
+Those of `sysexits.h`: 0 ended as asked, 64 wrong use of the command line, 66 an input file is missing, 69 the socket belongs to another
+daemon or the demo got no answer, 70 a fault of `linnetd` itself, 71 the operating system refused a thread, 73 a file, directory or
+socket cannot be created, 74 reading or writing failed, 78 the configuration is wrong. 130: interrupted in the demo.
+";

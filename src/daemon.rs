@@ -1,0 +1,206 @@
+//! Builds every component in dependency order, says READY, serves, reloads, drains.
+
+mod error;
+mod models;
+mod own_thread;
+mod reload;
+mod state_dir;
+mod watchdog;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use linnet_proto::status::Limits;
+use tokio::net::UnixListener;
+
+use crate::config::{self, Config, Sources};
+use crate::limits::{BLOCKING_THREAD_IDLE, CLOSE_GRACE, RUNTIME_BLOCKING_THREADS, RUNTIME_THREADS};
+use crate::logging::{self, message_id};
+use crate::scheduler::{Scheduler, SchedulerSettings};
+use crate::status::{BrokerLink, DaemonStatus, Events, StatusSource, events};
+use crate::sys::notify;
+use crate::sys::signals::{Signals, Wish};
+use crate::sys::socket::OwnedSocket;
+use crate::task::catalog::{CatalogHandle, Loader};
+use crate::transport::http::{HttpServer, Listeners};
+use crate::transport::mqtt::{MqttStartError, MqttTransport};
+pub use error::DaemonError;
+use own_thread::on_own_thread;
+
+/// Serves until it is asked to end.
+pub fn serve(sources: Sources) -> Result<(), DaemonError> {
+    let config = config::load(&sources)?;
+    logging::start(config.log);
+    events::log_panics();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .max_blocking_threads(RUNTIME_BLOCKING_THREADS)
+        .thread_keep_alive(BLOCKING_THREAD_IDLE)
+        .thread_name("transport")
+        .enable_all()
+        .build()
+        .map_err(DaemonError::Thread)?;
+    let ended = runtime.block_on(async {
+        let mut signals = Signals::listen().map_err(DaemonError::Thread)?;
+        let Some(daemon) = Daemon::start(sources, config, &mut signals).await? else { return Ok(()) };
+        daemon.run(&mut signals).await;
+        Ok(())
+    });
+    runtime.shutdown_timeout(Duration::ZERO);
+    ended
+}
+
+/// The running daemon. Fields are dropped in this order: transports, then the scheduler, then the socket's path.
+struct Daemon {
+    http: HttpServer,
+    mqtt: Option<MqttTransport>,
+    link: BrokerLink,
+    status: Arc<DaemonStatus>,
+    scheduler: Arc<Scheduler>,
+    loader: Loader,
+    catalog: CatalogHandle,
+    config: Arc<Config>,
+    sources: Sources,
+    _socket: OwnedSocket,
+}
+
+impl Daemon {
+    /// From a checked configuration to READY. `None` when the end was asked for meanwhile.
+    async fn start(sources: Sources, config: Config, signals: &mut Signals) -> Result<Option<Self>, DaemonError> {
+        let config = Arc::new(config);
+        log::info!("linnetd {} starts on {}", env!("CARGO_PKG_VERSION"), config.http.socket.display());
+
+        // The path first: a second daemon is refused before it loads anything, and who connects meanwhile waits.
+        let group = config.http.socket_group.as_deref();
+        let (socket, unix) = OwnedSocket::claim(&config.http.socket, config.http.socket_mode, group)?;
+        state_dir::prepare(&config)?;
+
+        let events = Events::default();
+        let loader = models::loader(events.clone());
+        let catalog = tokio::select! {
+            loaded = models::load(&loader, &config, None) => CatalogHandle::new(Arc::new(loaded?)),
+            () = end_is_wished(signals) => return Ok(None),
+        };
+
+        let scheduler = Scheduler::start(scheduler_settings(&config), catalog.clone(), events.clone());
+        let scheduler = Arc::new(scheduler.map_err(DaemonError::Thread)?);
+        let link = BrokerLink::default();
+        let limits = limits(&config);
+        let status =
+            DaemonStatus::new(&*config.device, catalog.clone(), Arc::clone(&scheduler), link.clone(), limits, events);
+        let status = Arc::new(status);
+
+        let listeners = Listeners {
+            unix: UnixListener::from_std(unix).map_err(DaemonError::Thread)?,
+            tcp: Listeners::bind_tcp(config.http.tcp.as_ref()).await?,
+        };
+        let (http, intake) = (config.http.clone(), config.intake.clone());
+        let http = HttpServer::start(http, intake, listeners, Arc::clone(&scheduler) as _, Arc::clone(&status) as _)?;
+        scheduler.open();
+        let mut daemon =
+            Self { http, mqtt: None, link, status, scheduler, loader, catalog, config, sources, _socket: socket };
+        // It connects when it can: READY does not wait for the broker.
+        daemon.mqtt = daemon.start_mqtt(&daemon.config)?;
+        daemon.tell_ready();
+        Ok(Some(daemon))
+    }
+
+    /// Serves until the end is asked for, then drains.
+    async fn run(mut self, signals: &mut Signals) {
+        let watchdog = watchdog::start(Arc::clone(&self.scheduler));
+        while signals.next().await == Wish::Reload {
+            self.reload().await;
+        }
+        tokio::select! {
+            () = self.drain() => {}
+            () = end_is_wished(signals) => log::warn!("asked to end a second time: ending at once"),
+        }
+        watchdog.abort();
+        log::info!(MESSAGE_ID = message_id::ENDED; "linnetd has ended");
+    }
+
+    /// MQTT under `config`, where it is on.
+    fn start_mqtt(&self, config: &Config) -> Result<Option<MqttTransport>, MqttStartError> {
+        let Some(mqtt) = config.mqtt.clone() else { return Ok(None) };
+        let (admit, status) = (Arc::clone(&self.scheduler) as _, Arc::clone(&self.status) as _);
+        MqttTransport::start(mqtt, config.mqtt_intake.clone(), admit, status, self.link.clone()).map(Some)
+    }
+
+    fn tell_ready(&self) {
+        let status = self.status.status();
+        let serving = self.catalog.get().served().count();
+        let line = match serving {
+            0 => "no model serves; the log says why".to_owned(),
+            1 => "serving with 1 model".to_owned(),
+            n => format!("serving with {n} models"),
+        };
+        let (socket, workers) = (self.config.http.socket.display().to_string(), status.workers);
+        log::info!(
+            MESSAGE_ID = message_id::READY, SOCKET = socket.as_str(), WORKERS = workers;
+            "ready: {line}, {workers} workers, socket {socket}"
+        );
+        if let Some(tcp) = self.http.tcp_address() {
+            log::info!("http.tcp listens on {tcp}");
+        }
+        notify::ready(&line);
+    }
+
+    /// Takes no new request, lets running ones end for `drain_secs`, answers the rest.
+    async fn drain(self) {
+        let grace = self.config.scheduler.drain;
+        log::info!(MESSAGE_ID = message_id::DRAINING; "ending: running requests have {} s", grace.as_secs());
+        notify::stopping();
+        let scheduler = Arc::clone(&self.scheduler);
+        let jobs = on_own_thread("drain", move || scheduler.drain(grace));
+        let mqtt = async {
+            match self.mqtt {
+                Some(mqtt) => mqtt.drain(grace + CLOSE_GRACE).await,
+                None => 0,
+            }
+        };
+        let (drained, cut, left) = tokio::join!(jobs, self.http.drain(grace + CLOSE_GRACE), mqtt);
+        if let Ok(d) = drained
+            && d.refused + d.interrupted > 0
+        {
+            log::warn!("{} requests that ran and {} that waited were answered with an error", d.interrupted, d.refused);
+        }
+        if cut > 0 {
+            log::warn!("{cut} connections were closed before their time");
+        }
+        if left > 0 {
+            log::warn!("{left} requests over MQTT are left; the broker delivers them again at the next start");
+        }
+    }
+}
+
+/// Waits for the wish to end; a wish to reload meanwhile is too late or too early to count.
+async fn end_is_wished(signals: &mut Signals) {
+    while signals.next().await != Wish::End {}
+}
+
+fn scheduler_settings(config: &Config) -> SchedulerSettings {
+    SchedulerSettings {
+        workers: config.scheduler.workers,
+        queue_length: config.scheduler.queue_length,
+        stuck_after: config.scheduler.stuck_after,
+        audio_limits: config.intake.audio.clone(),
+        ..SchedulerSettings::default()
+    }
+}
+
+/// What callers are told of the limits.
+fn limits(config: &Config) -> Limits {
+    let intake = if config.mqtt.is_some() { &config.mqtt_intake } else { &config.intake };
+    Limits {
+        max_upload_bytes: config.intake.max_upload_bytes,
+        max_audio_secs: config.intake.audio.max_secs as u64,
+        max_packet_bytes: config.mqtt.as_ref().map_or(0, |mqtt| u64::from(mqtt.max_packet_bytes)),
+        queue_length: config.scheduler.queue_length,
+        default_deadline_ms: ms(intake.default_timeout),
+        max_deadline_ms: ms(intake.max_timeout),
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

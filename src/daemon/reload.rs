@@ -1,0 +1,127 @@
+//! `SIGHUP`: the configuration is read again and the difference applied, part by part; when a part refuses, those that
+//! have already taken it are put back.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use super::{Daemon, limits, models, scheduler_settings, state_dir};
+use crate::config::Config;
+use crate::config::diff::{Diff, Part};
+use crate::logging::{self, message_id};
+use crate::status::LinkState;
+use crate::sys::notify;
+use crate::{config, task::catalog::Catalog};
+
+/// A part that has taken the new settings, with what its way back needs.
+enum Done {
+    /// The old configuration is enough.
+    Part(Part),
+    /// The models that served before: put back as they were, without loading anything.
+    Models(Arc<Catalog>),
+}
+
+impl Daemon {
+    /// Reads the configuration again; whatever comes of it, the daemon serves on.
+    pub(super) async fn reload(&mut self) {
+        notify::reloading();
+        match config::load(&self.sources).and_then(|new| Diff::between(&self.config, &new, &self.sources.around)) {
+            Err(refused) => {
+                for line in refused.to_string().lines() {
+                    refuse(&format!("the new configuration is refused, the old one stays: {line}"));
+                }
+            }
+            Ok(diff) => self.apply_all(diff).await,
+        }
+        self.tell_ready();
+    }
+
+    async fn apply_all(&mut self, diff: Diff) {
+        for change in &diff.refused {
+            refuse(&format!("needs a restart and keeps its old value: {change}"));
+        }
+        let mut done = Vec::new();
+        for part in diff.parts() {
+            match self.apply(part, &diff.to).await {
+                Ok(step) => done.push(step),
+                Err(reason) => {
+                    refuse(&format!(
+                        "{} cannot take the new configuration, the old one stays: {reason}",
+                        part.as_str()
+                    ));
+                    let back = diff.reverse();
+                    while let Some(step) = done.pop() {
+                        self.take_back(step, &back.to).await;
+                    }
+                    return;
+                }
+            }
+        }
+        self.status.set_limits(limits(&diff.to));
+        for change in &diff.changed {
+            log::info!("changed: {change}");
+        }
+        log::info!(MESSAGE_ID = message_id::RELOADED; "the configuration was read again: {} keys changed", diff.changed.len());
+        self.config = diff.to;
+        if let Some(mqtt) = &self.mqtt {
+            mqtt.state_changed();
+        }
+    }
+
+    async fn apply(&mut self, part: Part, to: &Config) -> Result<Done, String> {
+        match part {
+            Part::Http => self.http.reload(to.http.clone(), to.intake.clone()).map_err(|e| e.to_string())?,
+            Part::Scheduler => self.scheduler.reconfigure(scheduler_settings(to)),
+            Part::Models => {
+                let loaded =
+                    models::load(&self.loader, to, Some(self.catalog.get())).await.map_err(|e| e.to_string())?;
+                if !loaded.serves() && self.catalog.get().serves() {
+                    return Err("no model in it serves; the log says why".to_owned());
+                }
+                return Ok(Done::Models(self.scheduler.swap_catalog(Arc::new(loaded))));
+            }
+            Part::Mqtt => self.apply_mqtt(to).await?,
+            Part::Log => logging::set_level(to.log),
+        }
+        Ok(Done::Part(part))
+    }
+
+    /// On, off, or other settings; a link that stays keeps its jobs and its answers.
+    async fn apply_mqtt(&mut self, to: &Config) -> Result<(), String> {
+        match (&to.mqtt, self.mqtt.take()) {
+            (Some(settings), Some(mqtt)) => {
+                let taken = mqtt.reload(settings.clone(), to.mqtt_intake.clone()).await;
+                self.mqtt = Some(mqtt);
+                taken.map_err(|e| e.to_string())
+            }
+            (Some(_), None) => {
+                state_dir::prepare(to).map_err(|e| e.to_string())?;
+                self.mqtt = self.start_mqtt(to).map_err(|e| e.to_string())?;
+                Ok(())
+            }
+            (None, Some(mqtt)) => {
+                mqtt.drain(self.config.scheduler.drain).await;
+                self.link.set(LinkState::Off);
+                Ok(())
+            }
+            (None, None) => Ok(()),
+        }
+    }
+
+    async fn take_back(&mut self, step: Done, old: &Config) {
+        let (part, back) = match step {
+            Done::Models(before) => {
+                self.scheduler.swap_catalog(before);
+                return;
+            }
+            Done::Part(part) => (part, self.apply(part, old).await),
+        };
+        if let Err(reason) = back {
+            refuse(&format!("{} cannot go back to the old configuration: {reason}", part.as_str()));
+        }
+    }
+}
+
+/// One line in the log of what a reload did not do.
+fn refuse(what: &dyn Display) {
+    log::error!(MESSAGE_ID = message_id::RELOAD_REFUSED; "reload: {what}");
+}

@@ -1,0 +1,41 @@
+//! Every bound that no setting changes, in one place, each with its reason. Bounds that an operator may want to change are
+//! keys of the configuration (`config/linnet.toml`), and their own ranges stand in [`crate::config::keys`].
+
+pub use crate::store::{
+    MAX_CONFIG_BYTES as MAX_MODEL_CONFIG_BYTES, MAX_FILES as MAX_PACKAGE_FILES, MAX_MANIFEST_BYTES,
+};
+pub use crate::transport::http::bounds as http;
+pub use linnet_proto::topic::{MAX_DEVICE_BYTES, MAX_ID_BYTES, MAX_TASK_BYTES, MAX_TOPIC_BYTES};
+
+use std::time::Duration;
+
+/// Largest configuration file, bytes: a hundred times what all keys with their comments take.
+pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// Longest path of the local socket, bytes. The kernel takes 107; the name beside it that is renamed into place needs the
+/// rest.
+pub const MAX_SOCKET_PATH_BYTES: usize = 100;
+
+/// Connections that may wait in the kernel for the daemon to accept them; `net.core.somaxconn` is 4096 on Linux.
+pub const SOCKET_BACKLOG: i32 = 1024;
+
+/// Largest `/etc/group` that is searched for the socket's group, bytes.
+pub const MAX_GROUP_FILE_BYTES: u64 = 4 << 20;
+
+/// Workers when `scheduler.workers` is 0: more would hold more sessions in memory than a small machine wants.
+pub const MAX_AUTO_WORKERS: usize = 8;
+
+/// Threads of the transports' runtime. Models run on threads of their own, so these only move bytes.
+pub const RUNTIME_THREADS: usize = 2;
+
+/// Threads of the runtime for blocking file work (uploads, state), which end after a while without any.
+pub const RUNTIME_BLOCKING_THREADS: usize = 8;
+
+/// How long a blocking thread without work is kept: idle threads cost memory.
+pub const BLOCKING_THREAD_IDLE: Duration = Duration::from_secs(5);
+
+/// Shortest pause between two marks of life to systemd, however short its watchdog is.
+pub const MIN_WATCHDOG_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long the transports may take to close after the jobs have ended, or when there is no time to drain.
+pub const CLOSE_GRACE: Duration = Duration::from_secs(2);

@@ -1,0 +1,13 @@
+//! `MESSAGE_ID` of events that an operator may want to find again (`journalctl MESSAGE_ID=…`), as `systemd-id128 new` makes
+//! them. A number never changes its meaning.
+
+/// The daemon takes requests.
+pub const READY: &str = "ed1b3aca88884bcebdef4f0db67a50d8";
+/// The daemon takes no more requests, and ends when the running ones have.
+pub const DRAINING: &str = "4f4299e910944fa8b9f4b20468cf3c33";
+/// The daemon has ended.
+pub const ENDED: &str = "a9497cc949b749318024b949439cdfa0";
+/// A new configuration serves.
+pub const RELOADED: &str = "1d1f037a3c67474dabe861a1b5db48fd";
+/// A new configuration, or a key of it, was refused.
+pub const RELOAD_REFUSED: &str = "fc346f76be5c4fb9b98389997dbf5ece";
