@@ -1,0 +1,373 @@
+//! How `linnetd` begins, reloads and ends, as systemd, an operator and a shell see it.
+
+mod harness;
+
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use harness::daemon::linnetd;
+use harness::{Daemon, NotifySocket, PATIENCE, eventually, http, models, sample, wav};
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs `linnetd` to its end.
+fn run(command: &mut Command) -> (i32, String) {
+    let output = command.output().expect("linnetd starts");
+    (output.status.code().expect("it ends by itself"), said(&output))
+}
+
+/// Minutes of speech: the bundled recording again and again, with silence in between.
+fn long_recording(minutes: usize) -> Vec<u8> {
+    let sample = sample();
+    let samples: Vec<i16> = sample[44..].chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect();
+    let mut long = Vec::with_capacity(minutes * 60 * 16_000);
+    while long.len() < minutes * 60 * 16_000 {
+        long.extend(&samples);
+        long.extend([0; 8000]);
+    }
+    wav(16_000, 1, &long)
+}
+
+/// Copies a directory of packages.
+fn copy_packages(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("packages") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_packages(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
+}
+
+#[test]
+fn it_serves_without_any_configuration() {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut child = linnetd()
+        .env("XDG_RUNTIME_DIR", home.path())
+        .env("XDG_STATE_HOME", home.path().join("state"))
+        .env_remove("RUNTIME_DIRECTORY")
+        .env_remove("STATE_DIRECTORY")
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("linnetd starts");
+    let socket = home.path().join("linnet/linnet.sock");
+    let ready = || http::request(&socket, "GET", "/readyz", &[], b"").ok().filter(|a| a.status == 200);
+    eventually("the bundled models serve", ready);
+    let status = http::request(&socket, "GET", "/v1/status", &[], b"").expect("an answer").json();
+    assert_eq!(status["mqtt"], "off");
+    assert_eq!(status["models"][0]["name"], "stt-en-small");
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+}
+
+#[test]
+fn it_ends_in_good_order_and_leaves_no_socket() {
+    for signal in ["TERM", "INT"] {
+        let home = tempfile::tempdir().expect("a directory");
+        let daemon = Daemon::builder().in_home(home.path()).start();
+        let socket = daemon.socket();
+        let metadata = std::fs::symlink_metadata(&socket).expect("the socket");
+        assert!(metadata.file_type().is_socket());
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o660);
+        daemon.signal(signal);
+        let ended = daemon.wait();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+        assert!(!socket.exists() && !home.path().join("linnet.sock.lock").exists());
+    }
+}
+
+#[test]
+fn a_live_daemons_socket_is_refused_and_a_dead_ones_taken_over() {
+    let home = tempfile::tempdir().expect("a directory");
+    let first = Daemon::builder().in_home(home.path()).start();
+    let (code, why) = run(linnetd().arg("--socket").arg(first.socket()).arg("--models").arg(models()));
+    assert_eq!(code, 69, "{why}");
+    assert!(why.contains("another linnetd serves on this socket"), "{why}");
+    assert_eq!(first.get("/healthz").status, 200, "the first one is not disturbed");
+    first.kill();
+    assert!(home.path().join("linnet.sock").exists(), "a killed daemon cannot tidy up");
+    let second = Daemon::builder().in_home(home.path()).start();
+    assert!(second.log().contains("taking over the socket"), "{}", second.log());
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_left_alone() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("precious");
+    std::fs::write(&path, "text").expect("a file");
+    let (code, why) = run(linnetd().arg("--socket").arg(&path).arg("--models").arg(models()));
+    assert_eq!(code, 73, "{why}");
+    assert!(why.contains("precious: there is a file that is not a socket"), "{why}");
+    assert_eq!(std::fs::read_to_string(&path).expect("the file"), "text");
+}
+
+#[test]
+fn checking_and_starting_say_the_same_of_a_wrong_configuration() {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("linnet.toml");
+    std::fs::write(&file, "log = \"info\"\n\n[http]\nmax_conections = 5\nidle_timeout_secs = \"long\"\n")
+        .expect("a file");
+    let (checked, why) = run(linnetd().arg("--check").arg(&file));
+    let (started, same) = run(linnetd().arg("--config").arg(&file));
+    assert_eq!((checked, started), (78, 78));
+    assert_eq!(why, same);
+    let lines: Vec<_> = why.lines().collect();
+    assert_eq!(lines.len(), 2, "{why}");
+    assert!(lines[0].contains("linnet.toml:4: http.max_conections: ") && lines[0].contains("max_connections"), "{why}");
+    assert!(lines[1].contains("linnet.toml:5: http.idle_timeout_secs: expected a whole number"), "{why}");
+}
+
+#[test]
+fn the_shipped_configuration_passes_its_check() {
+    let file = harness::root().join("config/linnet.toml");
+    let output = linnetd().arg("--check").arg(&file).output().expect("linnetd starts");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{}: ok\n", file.display()));
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_one_clear_sentence() {
+    let home = tempfile::tempdir().expect("a directory");
+    let unreadable = home.path().join("unreadable.toml");
+    std::fs::write(&unreadable, "").expect("a file");
+    std::fs::set_permissions(&unreadable, std::fs::Permissions::from_mode(0)).expect("its owner may");
+    let mut cases = vec![(home.path().join("none.toml"), "there is no such file"), (home.path().into(), "a directory")];
+    // Root reads everything.
+    if !rustix::process::geteuid().is_root() {
+        cases.push((unreadable, "may not be read"));
+    }
+    for (file, wanted) in cases {
+        for flag in ["--check", "--config"] {
+            let (code, why) = run(linnetd().arg(flag).arg(&file));
+            assert_eq!(code, 78, "{why}");
+            assert!(why.contains(wanted) && why.lines().count() == 1, "{why}");
+        }
+    }
+}
+
+#[test]
+fn a_flag_goes_before_the_environment_before_the_file() {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("linnet.toml");
+    std::fs::write(&file, "models = \"of-the-file\"\n").expect("a file");
+    let mut command = linnetd();
+    command.arg("--config").arg(&file).arg("--socket").arg(home.path().join("s"));
+    assert!(run(&mut command).1.contains("of-the-file: "));
+    command.env("LINNET_MODELS", "/of-the-environment");
+    assert!(run(&mut command).1.contains("/of-the-environment: "));
+    command.arg("--models").arg("/of-the-flag");
+    let (code, why) = run(&mut command);
+    assert!(code == 66 && why.contains("/of-the-flag: "), "{code}: {why}");
+}
+
+#[test]
+fn systemd_is_told_when_it_is_ready_reloads_and_ends_and_is_fed() {
+    let systemd = NotifySocket::new();
+    let daemon =
+        Daemon::builder().variable("NOTIFY_SOCKET", systemd.path()).variable("WATCHDOG_USEC", "100000").start();
+    assert!(systemd.wait_for("READY=1").contains("STATUS=serving with "));
+    for _ in 0..3 {
+        systemd.wait_for("WATCHDOG=1");
+    }
+    daemon.signal("HUP");
+    let reloading = systemd.wait_for("RELOADING=1");
+    let stamp = reloading.lines().find_map(|l| l.strip_prefix("MONOTONIC_USEC=")).expect("a time");
+    assert!(stamp.parse::<u64>().expect("a number") > 0);
+    systemd.wait_for("READY=1");
+    daemon.signal("TERM");
+    systemd.wait_for("STOPPING=1");
+    assert_eq!(daemon.wait().status.code(), Some(0));
+}
+
+#[test]
+fn a_reload_applies_what_it_can_and_refuses_the_rest_by_name() {
+    let systemd = NotifySocket::new();
+    let builder = Daemon::builder().models_of_the_configuration().variable("NOTIFY_SOCKET", systemd.path());
+    let daemon = builder.start();
+    let reload = |text: &str| {
+        daemon.write_config(text);
+        daemon.signal("HUP");
+        systemd.wait_for("RELOADING=1");
+        systemd.wait_for("READY=1");
+    };
+    let upload_mib = || daemon.get("/v1/status").json()["limits"]["max_upload_bytes"].as_u64().map(|b| b >> 20);
+    systemd.wait_for("READY=1");
+    assert_eq!(upload_mib(), Some(128));
+
+    reload("log = \"debug\"\n[limits]\nmax_upload_mib = 1\n[scheduler]\nworkers = 1\n");
+    assert_eq!(upload_mib(), Some(1));
+    assert_eq!(daemon.post("/v1/audio/transcriptions", "audio/wav", &vec![0; 2 << 20]).status, 413);
+    let log = daemon.log();
+    assert!(log.contains("changed: limits.max_upload_mib: 128 -> 1"), "{log}");
+    assert!(log.contains("needs a restart and keeps its old value: scheduler.workers: 0 -> 1"), "{log}");
+    assert!(log.contains(" DEBUG "), "{log}");
+
+    reload("[limits]\nmax_uplaod_mib = 2\n");
+    assert_eq!(upload_mib(), Some(1), "a wrong file changes nothing");
+    assert!(daemon.log().contains("did you mean `limits.max_upload_mib`?"), "{}", daemon.log());
+
+    // HTTP is told first and takes it; the models are told later and cannot.
+    reload("models = \"nowhere\"\n[limits]\nmax_upload_mib = 3\n");
+    let answer = daemon.post("/v1/audio/transcriptions", "audio/wav", &vec![0; 2 << 20]);
+    assert_eq!(upload_mib(), Some(1));
+    assert_eq!(answer.status, 413, "what was applied is taken back");
+    assert_eq!(daemon.get("/readyz").status, 200);
+}
+
+#[test]
+fn a_model_that_is_broken_fails_alone_and_serves_again_when_it_is_mended() {
+    let home = tempfile::tempdir().expect("a directory");
+    let packages = home.path().join("packages");
+    copy_packages(&models(), &packages);
+    // A second package beside the first, broken: its graph is cut short.
+    let (good, broken) = (packages.join("stt-en-small"), packages.join("stt-en-broken"));
+    copy_packages(&good, &broken);
+    let manifest = std::fs::read_to_string(broken.join("manifest.toml")).expect("a manifest");
+    let manifest = manifest.replace("name = \"stt-en-small\"", "name = \"stt-en-broken\"");
+    let manifest: String = manifest.lines().filter(|l| !l.starts_with("aliases")).map(|l| format!("{l}\n")).collect();
+    std::fs::write(broken.join("manifest.toml"), manifest).expect("a manifest");
+    let graph = std::fs::read_dir(&broken).expect("files").flatten().map(|e| e.path());
+    let graph = graph.into_iter().find(|p| p.extension().is_some_and(|e| e == "onnx")).expect("a graph");
+    let whole = std::fs::read(&graph).expect("a graph");
+    std::fs::write(&graph, &whole[..whole.len() / 2]).expect("a graph");
+
+    let systemd = NotifySocket::new();
+    let daemon = Daemon::builder().models(&packages).variable("NOTIFY_SOCKET", systemd.path()).start();
+    systemd.wait_for("READY=1");
+    let status = daemon.get("/v1/status").json();
+    assert_eq!(status["health"], "degraded");
+    let model = |name: &str| {
+        let models = daemon.get("/v1/status").json()["models"].clone();
+        let found = models.as_array().expect("a list").iter().find(|m| m["name"] == name).cloned();
+        found.unwrap_or_else(|| panic!("no {name} in {models}"))
+    };
+    assert_eq!(model("stt-en-broken")["state"]["state"], "failed");
+    let reason = model("stt-en-broken")["state"]["reason"].to_string();
+    assert!(reason.contains(".onnx"), "{reason}");
+    assert_eq!(daemon.transcribe(&sample())["model"], "stt-en-small");
+
+    std::fs::write(&graph, &whole).expect("a graph");
+    daemon.signal("HUP");
+    systemd.wait_for("RELOADING=1");
+    systemd.wait_for("READY=1");
+    assert_eq!(model("stt-en-broken")["state"]["state"], "ready", "{}", daemon.log());
+    assert_eq!(daemon.get("/v1/status").json()["health"], "ready");
+}
+
+#[test]
+fn a_running_request_is_answered_before_the_end() {
+    let daemon = Daemon::builder().config("[scheduler]\ndrain_secs = 60\n").start();
+    let socket = daemon.socket();
+    let recording = long_recording(3);
+    let request = std::thread::spawn(move || {
+        let path = "/v1/audio/transcriptions?response_format=linnet_json";
+        http::request(&socket, "POST", path, &[("content-type", "audio/wav")], &recording)
+    });
+    let running = || daemon.get("/metrics").text().lines().any(|l| l == "linnet_jobs_running 1").then_some(());
+    eventually("the request runs", running);
+    daemon.signal("TERM");
+    let answer = request.join().expect("no panic").expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let ended = daemon.wait();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+}
+
+#[test]
+fn a_second_signal_ends_at_once_and_the_drain_ends_with_its_time() {
+    for (drain_secs, again) in [(600, true), (0, false)] {
+        let daemon = Daemon::builder().config(format!("[scheduler]\ndrain_secs = {drain_secs}\n")).start();
+        let socket = daemon.socket();
+        let recording = long_recording(30);
+        let request = std::thread::spawn(move || {
+            let path = "/v1/audio/transcriptions?response_format=linnet_json";
+            http::request(&socket, "POST", path, &[("content-type", "audio/wav")], &recording)
+        });
+        let running = || daemon.get("/metrics").text().lines().any(|l| l == "linnet_jobs_running 1").then_some(());
+        eventually("the request runs", running);
+        daemon.signal("TERM");
+        daemon.wait_for_log("ending: running requests have");
+        if again {
+            daemon.signal("TERM");
+        }
+        let ended = daemon.wait();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+        // An error or a cut connection, but no answer that would have taken minutes.
+        let answer = request.join().expect("no panic");
+        assert!(answer.is_err() || answer.is_ok_and(|a| a.status == 503), "{}", ended.log);
+    }
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_written_stops_only_who_needs_it() {
+    let home = tempfile::tempdir().expect("a directory");
+    std::fs::write(home.path().join("file"), "").expect("a file");
+    // Under a file there can be no directory, for root neither.
+    let state = home.path().join("file/state");
+    let daemon = Daemon::builder().state(&state).start();
+    assert!(daemon.log().contains("the state directory cannot be written"), "{}", daemon.log());
+    let ended = Daemon::builder().config("[mqtt]\nurl = \"mqtt://127.0.0.1:1\"\n").state(&state).spawn().wait();
+    assert_eq!(ended.status.code(), Some(73), "{}", ended.log);
+    assert!(ended.log.contains("--state DIR"), "{}", ended.log);
+}
+
+#[test]
+fn no_word_of_anybodys_speech_is_logged() {
+    let daemon = Daemon::start();
+    let heard = daemon.transcribe(&sample());
+    let text = heard["text"].as_str().expect("a text").to_owned();
+    let spoken = std::fs::read_to_string(harness::audio("sample.txt")).expect("what was spoken");
+    let log = daemon.stop().log.to_lowercase();
+    for word in text.split_whitespace().chain(spoken.split_whitespace()).filter(|w| w.len() > 5) {
+        let word = word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+        assert!(!log.contains(&word), "{word:?} stands in the log:\n{log}");
+    }
+}
+
+#[test]
+fn the_command_line_explains_itself_with_sysexits_codes() {
+    let (code, why) = run(linnetd().arg("--confg").arg("x"));
+    assert_eq!(code, 64, "{why}");
+    assert!(why.contains("--config"), "{why}");
+    let help = linnetd().arg("--help").output().expect("linnetd starts");
+    assert!(help.status.success());
+    let text = String::from_utf8_lossy(&help.stdout).into_owned();
+    for wanted in ["linnetd --check /etc/linnet/linnet.toml", "LINNET_SOCKET", "Exit codes"] {
+        assert!(text.contains(wanted), "{text}");
+    }
+    let cpu = linnetd().arg("explain-cpu").output().expect("linnetd starts");
+    let text = String::from_utf8_lossy(&cpu.stdout).into_owned();
+    assert!(cpu.status.success());
+    for wanted in ["features", "threads", "memory", "int8 matrix product"] {
+        assert!(text.contains(wanted), "{text}");
+    }
+}
+
+#[test]
+fn the_group_and_mode_of_the_socket_are_those_of_the_configuration() {
+    use std::os::unix::fs::MetadataExt;
+    let group = rustix::process::getegid().as_raw();
+    let config = format!("[http]\nsocket_mode = \"0600\"\nsocket_group = \"{group}\"\n");
+    let daemon = Daemon::builder().config(config).start();
+    let metadata = std::fs::metadata(daemon.socket()).expect("the socket");
+    assert_eq!((metadata.mode() & 0o777, metadata.gid()), (0o600, group));
+    let wrong = Daemon::builder().config("[http]\nsocket_group = \"no-such-group-here\"\n").spawn().wait();
+    assert_eq!(wrong.status.code(), Some(78), "{}", wrong.log);
+}
+
+/// A connection that nobody uses does not hold up the end.
+#[test]
+fn an_idle_connection_does_not_hold_up_the_end() {
+    let daemon = Daemon::builder().config("[scheduler]\ndrain_secs = 600\n").start();
+    let _idle = http::connect(&daemon.socket()).expect("a connection");
+    std::thread::sleep(Duration::from_millis(50));
+    let began = std::time::Instant::now();
+    assert_eq!(daemon.stop().status.code(), Some(0));
+    assert!(began.elapsed() < PATIENCE);
+}
