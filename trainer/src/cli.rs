@@ -7,7 +7,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
-use crate::train;
+use crate::{sources, split, synth, train, units};
 
 /// Pretrains, fine-tunes, evaluates and exports the models that linnetd loads.
 #[derive(Debug, Parser)]
@@ -25,6 +25,14 @@ pub enum Verb {
     Pretrain(train::PretrainArgs),
     /// Go on from weights that were trained before.
     Finetune(train::FinetuneArgs),
+    /// Split a reader's recordings by text.
+    Split(split::SplitArgs),
+    /// Make a speech corpus from text.
+    Synth(synth::SynthArgs),
+    /// Make a list of sentences from books and data sets.
+    Text(sources::TextArgs),
+    /// Make the units that a CTC model emits.
+    Units(units::UnitsArgs),
 }
 
 /// Runs one verb.
@@ -32,5 +40,9 @@ pub fn run(cli: Cli) -> Result<()> {
     match cli.verb {
         Verb::Pretrain(args) => train::pretrain(args),
         Verb::Finetune(args) => train::finetune(args),
+        Verb::Split(args) => split::run(args),
+        Verb::Synth(args) => synth::run(args),
+        Verb::Text(args) => sources::run(args),
+        Verb::Units(args) => units::run(args),
     }
 }

@@ -1,5 +1,19 @@
 //! `linnet-train` as a library: each verb is a module with `run`, and tests drive them without a process.
 
+pub mod audio_header;
+pub mod bad;
 pub mod cli;
 pub mod error;
+pub mod heldout;
+pub mod interrupt;
+pub mod manifest;
+pub mod output;
+pub mod progress;
+#[cfg(test)]
+mod skips;
+pub mod sources;
+pub mod split;
+pub mod synth;
+pub mod text;
 pub mod train;
+pub mod units;
