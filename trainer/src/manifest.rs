@@ -111,12 +111,13 @@ pub(crate) fn read_guarded(path: &Path, purpose: Purpose, held_out: &HeldOut, ba
 
 fn check(row: &str, line: usize, dir: &Path, default_speaker: &str) -> Result<Utterance, Fault> {
     let row: Row = serde_json::from_str(row).map_err(|e| Fault::Row(e.to_string()))?;
-    let text = text::normalize(row.text.as_deref().unwrap_or(""));
+    let raw = row.text.as_deref().unwrap_or("");
+    if let Some(c) = text::stranger(raw) {
+        return Err(Fault::UnknownCharacter(c));
+    }
+    let text = text::normalize(raw);
     if text.is_empty() {
         return Err(Fault::EmptyText);
-    }
-    if let Some(c) = text::stranger(&text) {
-        return Err(Fault::UnknownCharacter(c));
     }
     let audio = dir.join(&row.audio);
     let header = audio_header::read(&audio)?;

@@ -231,7 +231,7 @@ mod tests {
     fn a_list_has_no_repeat_nothing_held_out_and_only_the_wanted_lengths() {
         let dir = tempfile::tempdir().expect("a directory");
         let (tsv, out, drawn) = (dir.path().join("a.tsv"), dir.path().join("out.txt"), dir.path().join("drawn.txt"));
-        let rows = "Go on.\tx\nOpen the door.\ty\nopen the door\tz\nA secret sentence!\tz\nAt 5 the bell rings.\tz\nClose the door\tq\nI see the sea\tu\n";
+        let rows = "Go on.\tx\nOpen the door.\ty\nopen the door\tz\nA secret sentence!\tz\nAt \u{43f} the bell rings.\tz\nClose the door\tq\nI see the sea\tu\n";
         std::fs::write(&tsv, rows).expect("written");
         let lists = HeldOut::parse("", &hex::encode(crate::heldout::digest("a secret sentence")));
         let mut args = TextArgs {

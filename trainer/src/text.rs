@@ -8,30 +8,19 @@ use crate::error::{Failure, Result};
 use crate::heldout::HeldOut;
 use crate::manifest::Purpose;
 
+pub use linnet_features::text::normalize_text as normalize;
+
 /// Longest line that is read, bytes: a file that is no text must not fill the memory.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 
 /// Characters that remain in a text after [`normalize`], the blank between words left out.
 pub const ALPHABET: &str = "'abcdefghijklmnopqrstuvwxyz";
 
-/// Lower case, one blank between words, only [`ALPHABET`] where the text is English. What cannot be written in it
-/// (digits among others) stays, so that it can be named; see [`stranger`].
-pub fn normalize(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars().flat_map(char::to_lowercase) {
-        match c {
-            '\u{2019}' | '\u{2018}' => out.push('\''),
-            c if c.is_alphanumeric() || c == '\'' => out.push(c),
-            _ => out.push(' '),
-        }
-    }
-    let words = out.split_whitespace().map(|word| word.trim_matches('\'')).filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join(" ")
-}
-
-/// The first character of a normalised text that no unit can spell.
-pub fn stranger(normalized: &str) -> Option<char> {
-    normalized.chars().find(|&c| c != ' ' && !ALPHABET.contains(c))
+/// The first letter or digit of a text as it was written that normalising drops, because no unit spells it: such a text is
+/// not what is said.
+pub fn stranger(raw: &str) -> Option<char> {
+    let dropped = |c: &char| !c.is_ascii() && c.is_alphanumeric() && normalize(c.encode_utf8(&mut [0; 4])).is_empty();
+    raw.chars().find(dropped)
 }
 
 /// Normalised sentences of text files, one a line, that may be used for a purpose.
@@ -62,13 +51,15 @@ impl Sentences {
 
     /// Takes in one line unless the purpose forbids it or it is strange or empty.
     pub fn add(&mut self, line: &str, origin: (usize, usize), purpose: Purpose, held_out: &HeldOut) {
+        if stranger(line).is_some() {
+            self.strange += 1;
+            return;
+        }
         let text = normalize(line);
         if text.is_empty() {
             return;
         }
-        if stranger(&text).is_some() {
-            self.strange += 1;
-        } else if held_out.hides_text(&text) != (purpose == Purpose::Evaluation) {
+        if held_out.hides_text(&text) != (purpose == Purpose::Evaluation) {
             self.held_out += 1;
         } else {
             self.kept.push(text);
@@ -101,21 +92,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_becomes_words_of_the_alphabet() {
-        assert_eq!(
-            normalize("  Author of the danger trail, Philip Steels, etc. "),
-            "author of the danger trail philip steels etc"
-        );
-        assert_eq!(normalize("Don’t 'quote' me—please"), "don't quote me please");
-        assert_eq!(stranger(&normalize("at 5 o'clock")), Some('5'));
-        assert_eq!(stranger("at five o'clock"), None);
+    fn normalised_text_has_only_the_alphabet_and_what_is_dropped_is_found_before() {
+        for raw in
+            ["Author of the danger trail, Philip Steels, etc.", "Don\u{2019}t 'quote' me: at 5", "caf\u{e9} \u{df}"]
+        {
+            assert!(normalize(raw).chars().all(|c| c == ' ' || ALPHABET.contains(c)), "{raw}");
+            assert_eq!(stranger(raw), None, "{raw}");
+        }
+        assert_eq!(stranger("say \u{43f}\u{440} twice"), Some('\u{43f}'));
     }
 
     #[test]
     fn training_and_evaluation_share_no_sentence() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("a.txt");
-        std::fs::write(&path, "Open it.\n\nSecret sentence!\nat 5\nclose it\n").expect("written");
+        std::fs::write(&path, "Open it.\n\nSecret sentence!\nat \u{43f}\nclose it\n").expect("written");
         let lists = HeldOut::parse("", &hex::encode(crate::heldout::digest("secret sentence")));
         let read = |purpose| Sentences::read(std::slice::from_ref(&path), purpose, &lists).expect("read");
         let training = read(Purpose::Training);

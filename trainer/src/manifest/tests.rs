@@ -58,7 +58,7 @@ fn every_kind_of_bad_row_is_named_by_its_line_and_skipped() {
         (r#"{"audio": ".", "text": "a"}"#, "missing audio files"),
         (r#"{"audio": "good.wav", "text": " ... "}"#, "empty texts"),
         (r#"{"audio": "good.wav", "text": null}"#, "empty texts"),
-        (r#"{"audio": "good.wav", "text": "über"}"#, "unknown characters"),
+        (r#"{"audio": "good.wav", "text": "это"}"#, "unknown characters"),
         (r#"{"text": "a"}"#, "unreadable rows"),
         ("[1, 2", "unreadable rows"),
     ];

@@ -36,7 +36,7 @@ pub fn apply(voice: &Sound, effects: Effects, babble: &[f32], random: &mut impl 
     if !full {
         return speech;
     }
-    if random.random_bool(0.5) {
+    if random.random_bool(0.4) {
         let room = Room::draw(random);
         let len = speech.len();
         speech = room.response(random).apply(&speech);
@@ -48,7 +48,7 @@ pub fn apply(voice: &Sound, effects: Effects, babble: &[f32], random: &mut impl 
         tilt(&mut speech, random.random_range(-0.5..0.5));
         level(&mut speech, 0.1);
     }
-    if random.random_bool(0.65) {
+    if random.random_bool(0.55) {
         let colour = match random.random_range(0..10) {
             0 | 1 => Colour::White,
             2..=4 => Colour::Pink,
@@ -56,7 +56,7 @@ pub fn apply(voice: &Sound, effects: Effects, babble: &[f32], random: &mut impl 
             7 => Colour::Hum,
             _ => Colour::Babble,
         };
-        let snr_db = random.random_range(if colour == Colour::Babble { 10.0..30.0 } else { 5.0..35.0 });
+        let snr_db = random.random_range(if colour == Colour::Babble { 12.0..30.0 } else { 8.0..35.0 });
         let amplitude = (noise::power(&speech) * 10f64.powf(-snr_db / 10.0)).sqrt() as f32;
         let noise = noise::make(colour, speech.len(), babble, random);
         speech.iter_mut().zip(noise).for_each(|(s, n)| *s += amplitude * n);

@@ -44,8 +44,7 @@ pub struct Journal {
     next: u64,
     seconds: f64,
     rows: u64,
-    // Holds the lock until it is dropped.
-    _lock: File,
+    lock: File,
 }
 
 impl Journal {
@@ -68,7 +67,7 @@ impl Journal {
         let manifest = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
         // A row that a kill cut short, and everything from the first damaged file on, is made again.
         manifest.set_len(good_bytes).map_err(failed)?;
-        Ok(Self { dir: dir.to_owned(), manifest, next, seconds, rows, _lock: lock })
+        Ok(Self { dir: dir.to_owned(), manifest, next, seconds, rows, lock })
     }
 
     /// Where the manifest stands.
@@ -123,6 +122,13 @@ impl Journal {
         for number in self.next..made_before {
             let _ = std::fs::remove_file(self.dir.join(audio_path(number)));
         }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a voice program that is just being started holds a copy of it.
+        let _ = self.lock.unlock();
     }
 }
 

@@ -3,7 +3,7 @@ use crate::heldout;
 use crate::manifest::read_guarded;
 use crate::skips;
 
-const TEXT: &str = "Turn on the light.\nwhat time is it\nplease close the window\nSecret sentence!\nat 5\nopen the door\n\
+const TEXT: &str = "Turn on the light.\nwhat time is it\nplease close the window\nSecret sentence!\nat \u{43f}\nopen the door\n\
     set a timer for ten minutes\ndon't stop the music\n";
 
 fn lists() -> HeldOut {
