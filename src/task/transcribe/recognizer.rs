@@ -59,10 +59,28 @@ impl Recognizer {
 
     /// Hears a whole piece of at most `max_segment_secs`, 16 kHz mono. One that is shorter than a frame (25 ms) is silence.
     pub fn hear(&mut self, samples: &[f32], search: &SearchParams, hot: &HotWords) -> Result<Heard, EngineError> {
-        self.extract(samples);
-        if self.features.is_empty() {
+        let data = self.log_probs(samples)?;
+        if data.is_empty() {
             let decoded = Decoded { text: String::new(), words: Vec::new(), avg_logprob: 0.0 };
             return Ok(Heard { decoded, frames: 0, mean_best: 0.0 });
+        }
+        let log_probs = LogProbs::new(&data, self.shared.config.units).map_err(|e| EngineError::Run(e.to_string()))?;
+        let decoded = self.decoder.decode(log_probs, search, hot);
+        Ok(Heard { decoded, frames: log_probs.frames(), mean_best: log_probs.mean_best() })
+    }
+
+    /// Normalised log-mel of a whole piece, `[frames, MEL_BINS]`: what the graph is given.
+    pub fn features(&mut self, samples: &[f32]) -> &[f32] {
+        self.extract(samples);
+        &self.features
+    }
+
+    /// What the graph makes of a whole piece: log-probabilities, `[frames, units]`, empty for less than a frame. For code that
+    /// searches them more than once.
+    pub fn log_probs(&mut self, samples: &[f32]) -> Result<Vec<f32>, EngineError> {
+        self.extract(samples);
+        if self.features.is_empty() {
+            return Ok(Vec::new());
         }
         let frames = self.features.len() / MEL_BINS;
         let features = Tensor::f32([1, frames, MEL_BINS], std::mem::take(&mut self.features));
@@ -72,16 +90,16 @@ impl Recognizer {
         if let TensorData::F32(buffer) = features.data {
             self.features = buffer;
         }
-        let output = log_probs(outputs?)?;
+        let output = output(outputs?)?;
         let wanted = [1, frames.div_ceil(self.shared.config.subsampling), self.shared.config.units];
         if output.shape != wanted {
             let reason = format!("for {frames} frames the graph gave {:?} instead of {wanted:?}", output.shape);
             return Err(EngineError::Run(reason));
         }
-        let data = output.as_f32().ok_or_else(|| EngineError::Run(format!("`{LOG_PROBS}` does not hold floats")))?;
-        let log_probs = LogProbs::new(data, wanted[2]).map_err(|e| EngineError::Run(e.to_string()))?;
-        let decoded = self.decoder.decode(log_probs, search, hot);
-        Ok(Heard { decoded, frames: log_probs.frames(), mean_best: log_probs.mean_best() })
+        match output.data {
+            TensorData::F32(data) => Ok(data),
+            _ => Err(EngineError::Run(format!("`{LOG_PROBS}` does not hold floats"))),
+        }
     }
 
     fn extract(&mut self, samples: &[f32]) {
@@ -99,7 +117,7 @@ impl Recognizer {
     }
 }
 
-fn log_probs(outputs: Vec<(String, Tensor)>) -> Result<Tensor, EngineError> {
+fn output(outputs: Vec<(String, Tensor)>) -> Result<Tensor, EngineError> {
     let found = outputs.into_iter().find(|(name, _)| name == LOG_PROBS);
     found.map(|(_, tensor)| tensor).ok_or_else(|| EngineError::Run(format!("the graph gave no `{LOG_PROBS}`")))
 }
