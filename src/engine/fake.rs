@@ -134,7 +134,13 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    fn wait(&self) {
+    /// Whether it was opened.
+    pub fn is_open(&self) -> bool {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until it is opened.
+    pub fn wait(&self) {
         let mut open = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
         while !*open {
             open = self.0.1.wait(open).unwrap_or_else(PoisonError::into_inner);

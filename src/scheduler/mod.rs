@@ -15,6 +15,9 @@ mod state;
 mod supervisor;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;

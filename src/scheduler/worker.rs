@@ -78,6 +78,7 @@ impl Worker {
                 Next::Leave => break,
             }
         }
+        self.let_go();
         let mut state = self.shared.lock();
         let seat = &mut state.seats[self.worker];
         if seat.turn == self.turn {
@@ -162,7 +163,7 @@ impl Worker {
     }
 
     /// The right to answer, unless the supervisor answered already (`None` inside) or abandoned this worker (`None`).
-    fn take_ending(&self) -> Option<(Option<Ending>, Subject)> {
+    fn take_ending(&mut self) -> Option<(Option<Ending>, Subject)> {
         let mut state = self.shared.lock();
         let seat = &mut state.seats[self.worker];
         if seat.turn == self.turn
@@ -176,7 +177,7 @@ impl Worker {
     }
 
     /// Frees the seat after the answer has left. False when the worker was abandoned on the last steps.
-    fn leave_job(&self, took: Option<Duration>) -> bool {
+    fn leave_job(&mut self, took: Option<Duration>) -> bool {
         let mut state = self.shared.lock();
         if state.seats[self.worker].turn != self.turn {
             drop(state);
@@ -193,19 +194,25 @@ impl Worker {
     }
 
     /// An abandoned thread ends.
-    fn returned(&self) {
+    fn returned(&mut self) {
+        self.let_go();
         self.shared.lock().abandoned -= 1;
         self.shared.settled.notify_all();
         self.shared.events.worker_returned(self.worker);
     }
 
-    /// After a panic: drops what the panic may have left half-done and gives the seat to a new thread. False when no
-    /// thread could be started: then this one goes on with fresh executors.
-    fn hand_over(&mut self) -> bool {
+    /// Drops every executor. One that a panic has left half-done may panic again.
+    fn let_go(&mut self) {
         let executors = std::mem::take(&mut self.executors);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(executors))) {
             std::mem::forget(panic);
         }
+    }
+
+    /// After a panic: drops what the panic may have left half-done and gives the seat to a new thread. False when no
+    /// thread could be started: then this one goes on with fresh executors.
+    fn hand_over(&mut self) -> bool {
+        self.let_go();
         match spawn(&self.shared, self.worker) {
             Ok(()) => true,
             Err(error) => {

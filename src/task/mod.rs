@@ -6,6 +6,7 @@
 pub mod catalog;
 pub mod context;
 pub mod decode;
+pub mod fake;
 pub mod transcribe;
 
 use std::fmt::Debug;
