@@ -5,6 +5,9 @@ pub mod link;
 pub mod metrics;
 pub mod snapshot;
 
+#[cfg(test)]
+mod tests;
+
 use linnet_proto::status::Status;
 
 pub use events::{Events, Subject};

@@ -12,6 +12,7 @@ use crate::engine::Engine;
 use crate::status::Events;
 use crate::store::{self, Package};
 use crate::task::Pipeline;
+use crate::task::transcribe::TranscribePipeline;
 
 /// Makes a pipeline of a verified package; the error is one sentence.
 pub type LoadPipeline = Arc<dyn Fn(&Package, &dyn Engine) -> Result<Arc<dyn Pipeline>, String> + Send + Sync>;
@@ -21,6 +22,14 @@ pub type LoadPipeline = Arc<dyn Fn(&Package, &dyn Engine) -> Result<Arc<dyn Pipe
 pub struct Families(Vec<(&'static str, LoadPipeline)>);
 
 impl Families {
+    /// Every family that this build runs.
+    pub fn built_in() -> Self {
+        Self::default().with(store::CTC_FAMILY, |package, engine| {
+            let pipeline = TranscribePipeline::load(package, engine).map_err(|e| e.to_string())?;
+            Ok(Arc::new(pipeline))
+        })
+    }
+
     /// Adds a family.
     #[must_use]
     pub fn with(

@@ -6,6 +6,9 @@
 mod load;
 mod resolve;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
