@@ -72,7 +72,7 @@ def ffmpeg(*arguments):
 
 def decode(path, channels):
     mean = "+".join(f"{1 / channels:.9f}*c{c}" for c in range(channels))
-    chain = f"pan=mono|c0={mean},aresample=16000:resampler=soxr:precision=28:osf=s16:dither_method=none"
+    chain = f"pan=mono|c0={mean},aresample=16000:resampler=soxr:precision=28:osf=fltp,aformat=sample_fmts=s16"
     # ffmpeg's own Opus and Vorbis decoders stray from the reference ones: the first by as much as a third of the level in
     # speech modes, the second by half a block at the end.
     decoder = {".opus": "libopus", ".ogg": "libvorbis", ".webm": "libopus"}.get(path.suffix)
@@ -111,6 +111,13 @@ def main():
             (HERE / f"{golden}.s16").write_bytes(decode(source if golden != name else path, channels))
             made.add(golden)
         lines.append(f"{path.name} {golden}.s16\n")
+    # Ten minutes in 2 KB of frames, and a header that does not say so.
+    bomb = HERE / "silence.flac"
+    ffmpeg("-f", "lavfi", "-i", "anullsrc=r=16000:cl=mono", "-t", 600, "-c:a", "flac", "-frame_size", 65535, bomb)
+    content = bytearray(bomb.read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    bomb.write_bytes(content)
     source.unlink()
     (HERE / "goldens.txt").write_text("".join(lines))
 

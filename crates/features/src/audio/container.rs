@@ -139,9 +139,9 @@ impl Container {
     /// Which of the decoded frames are to be heard.
     fn trim(&mut self, form: Form) -> Range<usize> {
         if let Some(Presented { skip_secs, secs }) = self.presented.take() {
-            let frames = |secs: f64| (secs * f64::from(form.rate)).round() as u64;
-            self.skip = frames(skip_secs);
-            self.rest = secs.map_or(u64::MAX, frames);
+            let rate = f64::from(form.rate);
+            self.skip = (skip_secs * rate).round() as u64;
+            self.rest = secs.map_or(u64::MAX, |secs| (secs * rate).round() as u64);
         }
         let there = self.interleaved.len() / usize::from(form.channels).max(1);
         let start = there.min(usize::try_from(self.skip).unwrap_or(usize::MAX));

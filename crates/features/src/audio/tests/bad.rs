@@ -92,6 +92,27 @@ fn the_limit_holds_against_a_header_that_lies() {
 }
 
 #[test]
+fn a_small_file_of_endless_silence_is_stopped() {
+    let mut reader = AudioReader::open(
+        golden("silence.flac"),
+        &Media::Detect,
+        &AudioLimits { max_secs: 60.0, ..AudioLimits::default() },
+    )
+    .expect("a header that declares no length");
+    assert_eq!(reader.declared_secs(), None);
+    let mut out = Vec::new();
+    let e = loop {
+        match reader.read(&mut out) {
+            Ok(true) => assert!(out.len() <= 60 * 16_000, "{} samples", out.len()),
+            Ok(false) => panic!("ten minutes were let through"),
+            Err(e) => break e,
+        }
+    };
+    assert!(matches!(e, AudioError::TooLarge(_)), "{e:?}");
+    assert_names(&e, &["60 s"]);
+}
+
+#[test]
 fn lengths_of_streaming_writers_are_taken_as_unknown() {
     let samples: Vec<i16> = (0..400).map(|i| (i * 50) as i16).collect();
     let whole = wav(16_000, 1, &samples);
