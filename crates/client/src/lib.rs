@@ -1,1 +1,27 @@
-//! Client library for `linnetd`.
+//! Talks to `linnetd`: over its local socket ([`Local`]) or over an MQTT broker ([`mqtt::Remote`]). `linnet` is made of it.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), linnet_client::ClientError> {
+//! use linnet_client::{Audio, Local, socket};
+//! use linnet_proto::TranscribeOptions;
+//!
+//! let daemon = Local::new(socket::default_path());
+//! let audio = Audio::open("recording.wav".as_ref()).await?;
+//! let heard = daemon.transcribe(audio, &TranscribeOptions::default(), None, |_segment| {}).await?;
+//! println!("{}", heard.text);
+//! # Ok(())
+//! # }
+//! ```
+
+mod audio;
+pub mod cli;
+mod error;
+mod events;
+mod local;
+pub mod mqtt;
+mod query;
+pub mod socket;
+
+pub use audio::Audio;
+pub use error::ClientError;
+pub use local::Local;

@@ -1,3 +1,7 @@
-//! The `linnet` command.
+//! `linnet`: see `linnet --help` and `docs/cli.md`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    linnet_client::cli::main()
+}

@@ -1,0 +1,196 @@
+//! The arguments of `linnet`, with their help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use linnet_proto::TranscribeOptions;
+use linnet_proto::topic::DeviceName;
+
+/// Speech to text by the linnetd on this machine, or on another one over MQTT.
+#[derive(Debug, Parser)]
+#[command(
+    name = "linnet",
+    version,
+    about,
+    propagate_version = true,
+    after_help = "Examples:\n  \
+        linnet transcribe recording.wav\n  \
+        arecord -f S16_LE -r 16000 -d 5 | linnet transcribe -\n  \
+        linnet transcribe talk.mp3 --format srt > talk.srt\n  \
+        linnet transcribe door.ogg --mqtt mqtt://broker.local --device kitchen\n  \
+        linnet status\n\n\
+        Exit codes are those of sysexits.h: 64 usage, 65 bad audio, 66 no such file, 69 no daemon, 70 its fault,\n\
+        75 busy or too late (try again), 76 broken answer, 77 not allowed, 130 interrupted."
+)]
+pub struct Cli {
+    /// The daemon's socket [default: $XDG_RUNTIME_DIR/linnet/linnet.sock, else /run/linnet/linnet.sock]
+    #[arg(long, global = true, env = "LINNET_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// One variant for each command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write down what is said in a recording
+    Transcribe(Box<TranscribeArgs>),
+    /// Say what the daemon is and does
+    Status(StatusArgs),
+    /// List the daemon's models, or verify packages
+    Models(ModelsArgs),
+    /// Print completions for a shell: linnet completions bash > /etc/bash_completion.d/linnet
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one for each command into a directory
+    Man {
+        /// Directory for linnet.1, linnet-transcribe.1, …
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// Arguments of `linnet transcribe`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  linnet transcribe interview.flac --json --prompt 'Zoë Kravitz, Linnet'")]
+pub struct TranscribeArgs {
+    /// WAV, FLAC, MP3, Ogg Vorbis, Opus or M4A; - is standard input
+    pub file: PathBuf,
+    /// One JSON object on one line: text, words, segments, model, duration_secs, rtf
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+    /// Shape of the output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Model or alias [default: the daemon's first speech model]
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Language of the speech, as a tag: en
+    #[arg(long, value_name = "TAG")]
+    pub language: Option<String>,
+    /// Words to favour (names, places), parted by commas
+    #[arg(long, value_name = "WORDS")]
+    pub prompt: Option<String>,
+    /// Bonus for each of them, 0 to 20
+    #[arg(long, value_name = "N")]
+    pub hot_word_boost: Option<f32>,
+    /// Beam width, 1 (greedy) to 64
+    #[arg(long, value_name = "N")]
+    pub beam_width: Option<u32>,
+    /// Weight of the language model, 0 to 4
+    #[arg(long, value_name = "N")]
+    pub lm_weight: Option<f32>,
+    /// Capitals and full stops by rule, where the model gives none
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    pub punctuate: Option<bool>,
+    /// Give up after this many seconds [default: as long as the daemon allows; 45 over MQTT]
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: Option<u64>,
+    /// Show no progress
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Ask over this broker instead of the local socket: mqtt://[user@]host[:port] or mqtts://…
+    #[arg(long, value_name = "URL", requires = "device")]
+    pub mqtt: Option<String>,
+    /// The device whose linnetd is to answer
+    #[arg(long, value_name = "NAME", requires = "mqtt", value_parser = |name: &str| DeviceName::new(name))]
+    pub device: Option<DeviceName>,
+    /// Password for the broker
+    #[arg(long, env = "LINNET_MQTT_PASSWORD", hide_env_values = true, value_name = "PASSWORD", hide = true)]
+    pub mqtt_password: Option<String>,
+    /// Certificate that signed the broker's, PEM (mqtts://)
+    #[arg(long, value_name = "FILE", requires = "mqtt")]
+    pub ca_file: Option<PathBuf>,
+}
+
+impl TranscribeArgs {
+    /// The options of the request.
+    pub fn options(&self) -> TranscribeOptions {
+        TranscribeOptions {
+            model: self.model.clone(),
+            language: self.language.clone(),
+            prompt: self.prompt.clone(),
+            hot_word_boost: self.hot_word_boost,
+            beam_width: self.beam_width,
+            lm_weight: self.lm_weight,
+            punctuate: self.punctuate,
+            ..TranscribeOptions::default()
+        }
+    }
+}
+
+/// Shapes of a transcript.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Format {
+    /// The words alone
+    Text,
+    /// SubRip subtitles
+    Srt,
+    /// WebVTT subtitles
+    Vtt,
+    /// Linnet's whole answer on one line
+    Json,
+    /// OpenAI's verbose_json with words
+    VerboseJson,
+}
+
+/// Arguments of `linnet status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// One JSON object on one line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `linnet models`.
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ModelsCommand,
+}
+
+/// What `linnet models` can do.
+#[derive(Debug, Subcommand)]
+pub enum ModelsCommand {
+    /// List the daemon's models
+    List {
+        /// One JSON array on one line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check packages file by file and run their canaries; needs linnetd beside linnet, but no running daemon
+    Verify {
+        /// Package directories or names of bundled packages [default: all that linnetd finds]
+        packages: Vec<String>,
+        /// One JSON object a line for each package
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_device_without_a_broker_is_a_mistake() {
+        assert!(Cli::try_parse_from(["linnet", "transcribe", "a.wav", "--device", "kitchen"]).is_err());
+        assert!(Cli::try_parse_from(["linnet", "transcribe", "a.wav", "--mqtt", "mqtt://h"]).is_err());
+        assert!(Cli::try_parse_from(["linnet", "transcribe", "a.wav", "--json", "--format", "srt"]).is_err());
+        assert!(
+            Cli::try_parse_from(["linnet", "transcribe", "a.wav", "--mqtt", "mqtt://h", "--device", "a/b"]).is_err()
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! `linnet status`.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use linnet_proto::status::{Health, ModelState, Status};
+
+use super::output;
+use crate::{ClientError, Local};
+
+/// Exit code of a daemon that answers and does not serve (`EX_UNAVAILABLE`).
+const NOT_SERVING: u8 = 69;
+
+pub(super) async fn run(local: &Local, json: bool) -> Result<ExitCode, ClientError> {
+    let status = local.status().await?;
+    if json {
+        output::json(&status)?;
+    } else {
+        output::write(&for_people(&status, &local.socket().display().to_string()))?;
+    }
+    Ok(match status.health {
+        Health::Ready | Health::Degraded => ExitCode::SUCCESS,
+        Health::Starting | Health::Draining => ExitCode::from(NOT_SERVING),
+    })
+}
+
+fn health(health: Health) -> &'static str {
+    match health {
+        Health::Starting => "starting: not ready yet",
+        Health::Ready => "ready",
+        Health::Degraded => "degraded: a model failed, the others serve",
+        Health::Draining => "draining: it ends and takes no new requests",
+    }
+}
+
+fn for_people(status: &Status, socket: &str) -> String {
+    let mut text = String::new();
+    let mut row = |key: &str, value: &str| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{key:<9}{value}");
+    };
+    row("linnetd", &format!("{} on {}, up {}", status.version, status.device, uptime(status.uptime_secs)));
+    row("health", health(status.health));
+    row("socket", socket);
+    row("mqtt", &status.mqtt);
+    row("workers", &workers(status));
+    for (i, model) in status.models.iter().enumerate() {
+        let key = if i == 0 { "models" } else { "" };
+        row(key, &super::models::line(model));
+        if let ModelState::Failed { reason } = &model.state {
+            row("", &format!("  failed: {reason}"));
+        }
+    }
+    if status.models.is_empty() {
+        row("models", "none; put a package into the models directory and restart linnetd");
+    }
+    let limits = &status.limits;
+    row(
+        "limits",
+        &format!(
+            "uploads of {} MiB, {} of audio, MQTT packets of {} MiB, {} jobs waiting",
+            limits.max_upload_bytes >> 20,
+            uptime(limits.max_audio_secs as f64),
+            limits.max_packet_bytes >> 20,
+            limits.queue_length
+        ),
+    );
+    text
+}
+
+fn workers(status: &Status) -> String {
+    let mut text = format!("{}, {} jobs waiting", status.workers, status.queue_depth);
+    if status.worker_restarts + status.workers_stuck > 0 {
+        let _ = write!(text, "; {} restarted, {} stuck", status.worker_restarts, status.workers_stuck);
+    }
+    text
+}
+
+/// `3 d 4 h`, `4 h 5 min`, `5 min 6 s` or `6 s`.
+fn uptime(secs: f64) -> String {
+    let secs = secs.max(0.0) as u64;
+    let (days, hours, minutes) = (secs / 86_400, secs / 3600 % 24, secs / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{secs} s"),
+        (0, 0, _) => format!("{minutes} min {} s", secs % 60),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_their_two_largest_units() {
+        assert_eq!(uptime(6.9), "6 s");
+        assert_eq!(uptime(306.0), "5 min 6 s");
+        assert_eq!(uptime(14_700.0), "4 h 5 min");
+        assert_eq!(uptime(273_600.0), "3 d 4 h");
+    }
+}

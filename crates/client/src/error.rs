@@ -1,0 +1,148 @@
+//! Why a request got no answer, and the exit code that says so.
+
+use std::path::PathBuf;
+
+use linnet_proto::{ErrorBody, ErrorCode, WireError};
+
+/// Why a request got no answer. Each sentence names the thing and the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nothing listens on the socket.
+    #[error(
+        "linnetd does not answer on {path}: {source}; start it with `linnetd &` (or `systemctl start linnetd`), or name its \
+         socket with --socket or LINNET_SOCKET"
+    )]
+    NoDaemon {
+        /// The socket.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The user may not open the socket.
+    #[error("{path}: permission denied; the socket belongs to linnetd's group: add yourself to it and log in again")]
+    NotAllowed {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The connection broke, or what came was not what `linnetd` says.
+    #[error(
+        "the answer of linnetd broke off or made no sense: {0}; is it another program's socket, or did linnetd end?"
+    )]
+    Broken(String),
+    /// A file cannot be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file; `standard input` for `-`.
+        path: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The broker's address is not one.
+    #[error("{0}")]
+    BadUrl(String),
+    /// The broker is not reached, or refused.
+    #[error("the MQTT broker at {address}: {reason}")]
+    Broker {
+        /// Host and port.
+        address: String,
+        /// One sentence.
+        reason: String,
+    },
+    /// No daemon serves the device.
+    #[error("no linnetd serves the device `{device}` on this broker: {reason}")]
+    NoDevice {
+        /// The device.
+        device: String,
+        /// What was seen.
+        reason: &'static str,
+    },
+    /// Nothing came in time.
+    #[error("no answer within {0} s; ask for less, or allow more with --timeout")]
+    TimedOut(u64),
+    /// `linnetd` refused or failed, and said why.
+    #[error("{0}")]
+    Refused(WireError),
+    /// Standard output cannot be written.
+    #[error("standard output: {0}")]
+    Output(std::io::Error),
+    /// A program beside this one is needed and did not run.
+    #[error("{0}")]
+    Beside(String),
+    /// Ctrl-C.
+    #[error("interrupted; linnetd stops working on it")]
+    Interrupted,
+}
+
+impl ClientError {
+    /// The refusal in `body`, else a broken answer.
+    pub(crate) fn of_body(status: u16, body: &[u8]) -> Self {
+        match serde_json::from_slice::<ErrorBody>(body) {
+            Ok(body) => Self::of_error_body(body),
+            Err(_) => Self::Broken(format!("HTTP status {status} without an error object")),
+        }
+    }
+
+    pub(crate) fn of_error_body(body: ErrorBody) -> Self {
+        let inner = body.error;
+        Self::Refused(WireError {
+            code: inner.code,
+            message: inner.message,
+            param: inner.param,
+            retry_after_ms: inner.retry_after_ms,
+        })
+    }
+
+    /// Exit code after `sysexits.h`.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::BadUrl(_) => 64,
+            Self::Read { .. } => 66,
+            Self::NoDaemon { .. } | Self::NoDevice { .. } | Self::Broker { .. } | Self::Beside(_) => 69,
+            Self::NotAllowed { .. } => 77,
+            Self::Broken(_) => 76,
+            Self::TimedOut(_) => 75,
+            Self::Output(_) => 74,
+            Self::Interrupted => 130,
+            Self::Refused(refused) => exit_code_of(refused.code),
+        }
+    }
+}
+
+fn exit_code_of(code: ErrorCode) -> u8 {
+    match code {
+        ErrorCode::InvalidRequest
+        | ErrorCode::InvalidOption
+        | ErrorCode::UnknownModel
+        | ErrorCode::NotFound
+        | ErrorCode::MethodNotAllowed
+        | ErrorCode::UnsupportedTask => 64,
+        ErrorCode::InvalidAudio | ErrorCode::EmptyAudio | ErrorCode::UnsupportedMedia | ErrorCode::TooLarge => 65,
+        ErrorCode::ModelFailed | ErrorCode::Unavailable => 69,
+        ErrorCode::Poisoned | ErrorCode::Internal => 70,
+        ErrorCode::Overloaded | ErrorCode::DeadlineExceeded | ErrorCode::RequestTimeout | ErrorCode::Cancelled => 75,
+        ErrorCode::Unauthorized | ErrorCode::Forbidden => 77,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_can_tell_its_own_mistake_from_bad_audio_and_from_a_busy_daemon() {
+        let exit = |code| ClientError::Refused(WireError::new(code, "no")).exit_code();
+        assert_eq!(exit(ErrorCode::InvalidOption), 64);
+        assert_eq!(exit(ErrorCode::InvalidAudio), 65);
+        assert_eq!(exit(ErrorCode::Overloaded), 75);
+    }
+
+    #[test]
+    fn a_body_that_is_no_error_object_is_a_broken_answer() {
+        assert!(matches!(ClientError::of_body(500, b"<html>"), ClientError::Broken(_)));
+        let body = serde_json::to_vec(&ErrorBody::from(WireError::new(ErrorCode::TooLarge, "too long"))).expect("JSON");
+        match ClientError::of_body(413, &body) {
+            ClientError::Refused(refused) => assert_eq!(refused.code, ErrorCode::TooLarge),
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The daemon on this machine, over its Unix socket.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use linnet_proto::status::Status;
+use linnet_proto::stream::StreamEvent;
+use linnet_proto::{ErrorBody, Segment, TranscribeOptions, Transcript};
+use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
+
+use crate::events::{EventParser, ServerEvent};
+use crate::{Audio, ClientError, query};
+
+/// Longest wait for the daemon to take the connection, and for an answer that needs no model.
+const PROMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest silence in a stream: `linnetd` sends a sign of life every 15 s.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Largest answer that is not a stream, bytes.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// The daemon on this machine. Each call is a connection of its own; dropping its future cancels the request.
+#[derive(Debug, Clone)]
+pub struct Local {
+    socket: PathBuf,
+}
+
+impl Local {
+    /// A daemon behind `socket`; nothing is opened yet.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into() }
+    }
+
+    /// The socket's path.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// `GET /v1/status`.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        let request = get("/v1/status")?;
+        let exchange = async {
+            let mut connection = self.connect().await?;
+            let response = connection.send(request).await?;
+            read_json(response).await
+        };
+        within(PROMPT_TIMEOUT, exchange).await
+    }
+
+    /// Sends `audio` and waits for its transcript; `each` sees every segment as soon as it is ready. Without `timeout` the
+    /// daemon is asked for the longest deadline that it allows.
+    pub async fn transcribe(
+        &self,
+        audio: Audio,
+        options: &TranscribeOptions,
+        timeout: Option<Duration>,
+        mut each: impl FnMut(&Segment),
+    ) -> Result<Transcript, ClientError> {
+        let timeout = match timeout {
+            Some(timeout) => timeout,
+            None => Duration::from_millis(self.status().await?.limits.max_deadline_ms.max(1)),
+        };
+        let path = format!("/v1/audio/transcriptions?{}", query::of_options(options, Some(timeout)));
+        let request = Request::post(path)
+            .header("host", "localhost")
+            .header("content-type", "application/octet-stream")
+            .body(audio)
+            .map_err(|e| ClientError::Broken(e.to_string()))?;
+        let mut connection = within(PROMPT_TIMEOUT, self.connect()).await?;
+        let response = connection.send(request).await?;
+        if response.status() != StatusCode::OK {
+            return Err(refusal(response).await);
+        }
+        let mut body = response.into_body();
+        let mut parser = EventParser::default();
+        loop {
+            while let Some(event) = parser.next()? {
+                if let Some(transcript) = take(&event, &mut each)? {
+                    return Ok(transcript);
+                }
+            }
+            let frame = tokio::time::timeout(SILENCE_TIMEOUT, body.frame()).await;
+            let frame = frame.map_err(|_| ClientError::TimedOut(SILENCE_TIMEOUT.as_secs()))?;
+            let Some(frame) = frame else {
+                return Err(ClientError::Broken("the stream ended before the last event".into()));
+            };
+            let frame = frame.map_err(|e| ClientError::Broken(e.to_string()))?;
+            if let Some(data) = frame.data_ref() {
+                parser.push(data)?;
+            }
+        }
+    }
+
+    async fn connect<B>(&self) -> Result<Connection<B>, ClientError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|source| match source.kind() {
+            ErrorKind::PermissionDenied => ClientError::NotAllowed { path: self.socket.clone() },
+            _ => ClientError::NoDaemon { path: self.socket.clone(), source },
+        })?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|e| ClientError::Broken(e.to_string()))?;
+        let driver = tokio::spawn(async move {
+            // What ends the connection is seen by the request's own future.
+            let _ = connection.await;
+        });
+        Ok(Connection { sender, driver })
+    }
+}
+
+/// One connection; closed when dropped, which is what cancels a request.
+struct Connection<B> {
+    sender: http1::SendRequest<B>,
+    driver: JoinHandle<()>,
+}
+
+impl<B> Drop for Connection<B> {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl<B> Connection<B>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+{
+    async fn send(&mut self, request: Request<B>) -> Result<Response<Incoming>, ClientError> {
+        self.sender.send_request(request).await.map_err(|e| match std::error::Error::source(&e) {
+            // The file that is being sent could not be read on.
+            Some(cause) if e.is_user() => ClientError::Broken(format!("the audio could not be read on: {cause}")),
+            _ => ClientError::Broken(e.to_string()),
+        })
+    }
+}
+
+fn get(path: &str) -> Result<Request<Empty<Bytes>>, ClientError> {
+    let request = Request::get(path).header("host", "localhost").body(Empty::new());
+    request.map_err(|e| ClientError::Broken(e.to_string()))
+}
+
+async fn within<T>(limit: Duration, future: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
+    tokio::time::timeout(limit, future).await.map_err(|_| ClientError::TimedOut(limit.as_secs()))?
+}
+
+async fn read_body(response: Response<Incoming>) -> Result<Bytes, ClientError> {
+    let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
+    body.collect().await.map(|b| b.to_bytes()).map_err(|e| ClientError::Broken(e.to_string()))
+}
+
+async fn read_json<T: serde::de::DeserializeOwned>(response: Response<Incoming>) -> Result<T, ClientError> {
+    if response.status() != StatusCode::OK {
+        return Err(refusal(response).await);
+    }
+    let body = read_body(response).await?;
+    serde_json::from_slice(&body).map_err(|e| ClientError::Broken(e.to_string()))
+}
+
+async fn refusal(response: Response<Incoming>) -> ClientError {
+    let status = response.status().as_u16();
+    match within(PROMPT_TIMEOUT, read_body(response)).await {
+        Ok(body) => ClientError::of_body(status, &body),
+        Err(e) => e,
+    }
+}
+
+/// Reads one event: the transcript when it is the last one.
+fn take(event: &ServerEvent, each: &mut impl FnMut(&Segment)) -> Result<Option<Transcript>, ClientError> {
+    let broken = |e: serde_json::Error| ClientError::Broken(format!("an event of the stream: {e}"));
+    if event.name == "error" {
+        return Err(ClientError::of_error_body(serde_json::from_str::<ErrorBody>(&event.data).map_err(broken)?));
+    }
+    match serde_json::from_str(&event.data).map_err(broken)? {
+        StreamEvent::Delta { segment, .. } => {
+            if let Some(segment) = &segment {
+                each(segment);
+            }
+            Ok(None)
+        }
+        StreamEvent::Done { transcript: Some(transcript), .. } => Ok(Some(transcript)),
+        StreamEvent::Done { transcript: None, .. } => {
+            Err(ClientError::Broken("the last event holds no transcript; linnetd is older than linnet".into()))
+        }
+    }
+}

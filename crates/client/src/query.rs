@@ -1,0 +1,60 @@
+//! Options of a transcription as an HTTP query.
+
+use std::time::Duration;
+
+use linnet_proto::TranscribeOptions;
+
+/// The query of a streamed transcription with Linnet's own JSON at its end.
+pub(crate) fn of_options(options: &TranscribeOptions, timeout: Option<Duration>) -> String {
+    let mut query = String::from("response_format=linnet_json&stream=true");
+    let mut add = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            query.push('&');
+            query.push_str(name);
+            query.push('=');
+            percent_encode(&value, &mut query);
+        }
+    };
+    add("model", options.model.clone());
+    add("language", options.language.clone());
+    add("prompt", options.prompt.clone());
+    add("hot_word_boost", options.hot_word_boost.map(|v| v.to_string()));
+    add("beam_width", options.beam_width.map(|v| v.to_string()));
+    add("lm_weight", options.lm_weight.map(|v| v.to_string()));
+    add("temperature", options.temperature.map(|v| v.to_string()));
+    add("punctuate", options.punctuate.map(|v| v.to_string()));
+    add("timeout_ms", timeout.map(|t| t.as_millis().max(1).to_string()));
+    query
+}
+
+/// RFC 3986: everything but unreserved characters.
+fn percent_encode(text: &str, out: &mut String) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push(char::from(HEX[usize::from(byte >> 4)]));
+            out.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_asked_for_is_sent_and_nothing_breaks_out_of_its_value() {
+        let options = TranscribeOptions {
+            prompt: Some("Zoë & co; 50 %".into()),
+            beam_width: Some(8),
+            ..TranscribeOptions::default()
+        };
+        assert_eq!(
+            of_options(&options, Some(Duration::from_secs(2))),
+            "response_format=linnet_json&stream=true&prompt=Zo%C3%AB%20%26%20co%3B%2050%20%25&beam_width=8&timeout_ms=2000"
+        );
+    }
+}
