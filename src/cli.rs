@@ -70,6 +70,17 @@ pub enum Verb {
         #[arg(long, value_name = "DIR")]
         models: Option<PathBuf>,
     },
+    /// Check model packages file by file and run their canaries, without serving.
+    Verify {
+        /// Package directories, or names of packages in the models directory; all of it when none is named.
+        packages: Vec<String>,
+        /// Directory of model packages.
+        #[arg(long, value_name = "DIR", help = "Directory of model packages [env: LINNET_MODELS]")]
+        models: Option<PathBuf>,
+        /// One JSON object a line for each package.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print what the processor offers, the kernels that are chosen on it, threads and memory.
     ExplainCpu,
 }
@@ -83,7 +94,7 @@ Examples:
 
 A flag goes before the environment, that before the file, that before the default. docs/config.md lists every key.
 
-Exit codes (sysexits.h): 0 ended as asked; 64 wrong use; 66 no input file; 69 the socket belongs to another daemon;
+Exit codes (sysexits.h): 0 ended as asked; 64 wrong use; 65 a package fails its check; 66 no input file; 69 the socket belongs to another daemon;
 70 a fault of linnetd; 71 the system refused a thread; 73 something cannot be created; 74 reading or writing failed;
 78 the configuration is wrong.";
 

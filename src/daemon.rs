@@ -1,7 +1,7 @@
 //! Builds every component in dependency order, says READY, serves, reloads, drains.
 
 mod error;
-mod models;
+pub(crate) mod models;
 mod own_thread;
 mod reload;
 mod state_dir;

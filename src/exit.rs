@@ -9,6 +9,8 @@ pub enum Exit {
     Ok = 0,
     /// `EX_USAGE`: wrong use of the command line.
     Usage = 64,
+    /// `EX_DATAERR`: an input is wrong, such as a package that fails its check.
+    Data = 65,
     /// `EX_NOINPUT`: an input file is missing or cannot be read.
     NoInput = 66,
     /// `EX_UNAVAILABLE`: something that is needed does not answer, or belongs to another.

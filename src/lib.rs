@@ -20,8 +20,9 @@ pub mod store;
 pub mod sys;
 pub mod task;
 pub mod transport;
+pub mod verify;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cli::{Cli, Verb};
 use exit::Exit;
@@ -32,6 +33,7 @@ pub fn run(cli: Cli) -> Exit {
         #[cfg(feature = "demo")]
         Some(Verb::Demo { file, models }) => run_demo(file, models),
         Some(Verb::ExplainCpu) => print(&engine::tract::cpu_report().to_string()),
+        Some(Verb::Verify { packages, models, json }) => verify_packages(&packages, models, json),
         None => match &cli.serve.check {
             Some(file) => check(file),
             None => serve(&cli.serve),
@@ -60,8 +62,33 @@ fn check(file: &Path) -> Exit {
     }
 }
 
+/// `linnetd verify`. Prints each report as soon as it is there.
+fn verify_packages(packages: &[String], models: Option<PathBuf>, json: bool) -> Exit {
+    logging::start(log::LevelFilter::Error);
+    let models = models
+        .or_else(|| std::env::var_os("LINNET_MODELS").map(PathBuf::from))
+        .or_else(|| sys::surroundings::look().models);
+    let dirs = match verify::choose(packages, models.as_deref()) {
+        Ok(dirs) if dirs.is_empty() => return fail(Exit::NoInput, &"there is no model package to verify"),
+        Ok(dirs) => dirs,
+        Err(e) => return fail(Exit::NoInput, &e),
+    };
+    let mut exit = Exit::Ok;
+    for dir in dirs {
+        let report = verify::verify(&dir);
+        let line = if json { serde_json::to_string(&report).unwrap_or_default() } else { report.line() };
+        if let Exit::IoError = print(&format!("{line}\n")) {
+            return Exit::IoError;
+        }
+        if !report.ok {
+            exit = Exit::Data;
+        }
+    }
+    exit
+}
+
 #[cfg(feature = "demo")]
-fn run_demo(file: Option<std::path::PathBuf>, models: Option<std::path::PathBuf>) -> Exit {
+fn run_demo(file: Option<PathBuf>, models: Option<PathBuf>) -> Exit {
     use demo::DemoError;
     match demo::run(&demo::DemoOptions { file, models }) {
         Ok(()) => Exit::Ok,

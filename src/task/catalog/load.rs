@@ -127,7 +127,7 @@ impl Loader {
 
     /// Loads the package and has it answer its canary, which is its warm-up, too. A panic on the way is a failure of the
     /// package, not of the daemon.
-    fn prove(&self, package: &Package) -> Result<Arc<dyn Pipeline>, String> {
+    pub(crate) fn prove(&self, package: &Package) -> Result<Arc<dyn Pipeline>, String> {
         let load = self.families.of(&package.manifest.family)?;
         let proved = catch_unwind(AssertUnwindSafe(|| {
             let began = Instant::now();
