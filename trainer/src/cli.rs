@@ -25,6 +25,9 @@ pub enum Verb {
     Pretrain(train::PretrainArgs),
     /// Go on from weights that were trained before.
     Finetune(train::FinetuneArgs),
+    /// Take a few steps on made-up data, to see that this build trains on this machine.
+    #[command(hide = true)]
+    SelfTest(train::self_test::SelfTestArgs),
     /// Split a reader's recordings by text.
     Split(split::SplitArgs),
     /// Make a speech corpus from text.
@@ -40,6 +43,7 @@ pub fn run(cli: Cli) -> Result<()> {
     match cli.verb {
         Verb::Pretrain(args) => train::pretrain(args),
         Verb::Finetune(args) => train::finetune(args),
+        Verb::SelfTest(args) => train::self_test::run(args),
         Verb::Split(args) => split::run(args),
         Verb::Synth(args) => synth::run(args),
         Verb::Text(args) => sources::run(args),

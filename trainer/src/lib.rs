@@ -3,10 +3,12 @@
 pub mod audio_header;
 pub mod bad;
 pub mod cli;
+pub mod data;
 pub mod error;
 pub mod heldout;
 pub mod interrupt;
 pub mod manifest;
+pub mod model;
 pub mod output;
 pub mod progress;
 #[cfg(test)]

@@ -1,0 +1,111 @@
+//! Causal depthwise convolution over time: each channel has its own K taps, the last of which meets the frame itself.
+
+use burn::tensor::Tensor;
+use burn::tensor::module::conv1d;
+use burn::tensor::ops::ConvOptions;
+
+use super::Path;
+
+/// `x` `[batch · frames, channels]`, `weight` `[channels, 1, taps]`, `bias` `[channels]` → the shape of `x`. Each of the `batch`
+/// sequences begins with zeros on its left.
+pub fn depthwise(x: Tensor<2>, weight: Tensor<3>, bias: Tensor<1>, batch: usize, path: Path) -> Tensor<2> {
+    let [rows, channels] = x.dims();
+    let taps = weight.dims()[2];
+    match path {
+        Path::Composed => {
+            let x = x.reshape([batch, rows / batch, channels]).swap_dims(1, 2);
+            let x = x.pad([(0, 0), (0, 0), (taps - 1, 0)], 0.0);
+            let y = conv1d(x, weight, Some(bias), ConvOptions::new([1], [0], [1], channels));
+            y.swap_dims(1, 2).reshape([rows, channels])
+        }
+        #[cfg(feature = "flex")]
+        Path::Fused => {
+            let kernel = fused::Depthwise { frames: rows / batch, channels, taps };
+            super::fused::apply(kernel, [x.into(), weight.into(), bias.into()], [rows, channels])
+        }
+    }
+}
+
+#[cfg(feature = "flex")]
+pub(super) mod fused {
+    use rayon::prelude::*;
+
+    use crate::model::ops::fused::{Gradient, Kernel};
+    use crate::model::ops::simd::{add, add_product, vectorised};
+
+    #[derive(Debug, Clone)]
+    pub struct Depthwise {
+        pub frames: usize,
+        pub channels: usize,
+        pub taps: usize,
+    }
+
+    /// `[rows, columns]` to `[columns, rows]`.
+    pub fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+        (0..columns).flat_map(|column| (0..rows).map(move |row| values[row * columns + column])).collect()
+    }
+
+    impl Kernel<3> for Depthwise {
+        fn forward(&self, [x, weight, bias]: [&[f32]; 3], out: &mut [f32]) {
+            let &Self { frames, channels, taps } = self;
+            let weight = transposed(weight, channels, taps);
+            let sequence = frames * channels;
+            out.par_chunks_mut(sequence).zip(x.par_chunks(sequence)).for_each(|(out, x)| {
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for (t, out) in out.chunks_exact_mut(channels).enumerate() {
+                            out.copy_from_slice(bias);
+                            // Tap k meets frame t + k + 1 − K.
+                            let first = (taps - 1).saturating_sub(t);
+                            let x = &x[(t + first + 1 - taps) * channels..(t + 1) * channels];
+                            let weight = &weight[first * channels..];
+                            for (x, weight) in x.chunks_exact(channels).zip(weight.chunks_exact(channels)) {
+                                add_product(out, x, weight);
+                            }
+                        }
+                    },
+                );
+            });
+        }
+
+        fn backward(&self, [x, weight, _]: [&[f32]; 3], _: &[f32], grad: &[f32], _: [bool; 3]) -> [Gradient; 3] {
+            let &Self { frames, channels, taps } = self;
+            let weight = transposed(weight, channels, taps);
+            let sequence = frames * channels;
+            let mut x_grad = vec![0.0; x.len()];
+            let sequences = x_grad.par_chunks_mut(sequence).zip(x.par_chunks(sequence)).zip(grad.par_chunks(sequence));
+            let sums: Vec<(Vec<f32>, Vec<f32>)> = sequences
+                .map(|((x_grad, x), grad)| {
+                    let (mut weight_grad, mut bias_grad) = (vec![0.0f32; taps * channels], vec![0.0f32; channels]);
+                    vectorised(
+                        #[inline(always)]
+                        || {
+                            for (t, grad) in grad.chunks_exact(channels).enumerate() {
+                                add(&mut bias_grad, grad);
+                                let first = (taps - 1).saturating_sub(t);
+                                let met = (t + first + 1 - taps) * channels..(t + 1) * channels;
+                                let frames = x_grad[met.clone()].chunks_exact_mut(channels);
+                                let frames = frames.zip(x[met].chunks_exact(channels));
+                                let weights = weight[first * channels..].chunks_exact(channels);
+                                let weights = weights.zip(weight_grad[first * channels..].chunks_exact_mut(channels));
+                                for ((x_grad, x), (weight, weight_grad)) in frames.zip(weights) {
+                                    add_product(x_grad, grad, weight);
+                                    add_product(weight_grad, grad, x);
+                                }
+                            }
+                        },
+                    );
+                    (weight_grad, bias_grad)
+                })
+                .collect();
+            let (mut weight_grad, mut bias_grad) = (vec![0.0f32; taps * channels], vec![0.0f32; channels]);
+            for (weights, biases) in &sums {
+                add(&mut weight_grad, weights);
+                add(&mut bias_grad, biases);
+            }
+            let weight_grad = transposed(&weight_grad, taps, channels);
+            [Gradient::Values(x_grad), Gradient::Values(weight_grad), Gradient::Values(bias_grad)]
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! One training step: forward, loss, backward, update.
+
+use burn::tensor::{Device, Tensor, TensorData, Transaction};
+
+use super::optimizer::{NotFinite, Optimizer, StepOptions};
+use crate::data::batch::Batch;
+use crate::model::encoder::Noise;
+use crate::model::ops::Path;
+use crate::model::{Encoder, EncoderConfig, Weights, ctc};
+
+/// What a step found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The weights moved.
+    Moved {
+        /// Loss of all rows, natural log.
+        loss: f64,
+        /// Units of all rows' texts.
+        units: usize,
+        /// The gradient's norm before clipping.
+        norm: f64,
+    },
+    /// A loss is no number; nothing moved. The losses, one for each row.
+    BadLoss(Vec<f32>),
+    /// The gradient is no number; nothing moved.
+    BadGradient(f64),
+}
+
+/// Takes one step on `device`, which must be an autodiff device. `key` fixes the dropout.
+pub fn step(
+    config: &EncoderConfig,
+    weights: &mut Weights,
+    optimizer: &mut Optimizer,
+    device: &Device,
+    batch: Batch,
+    targets: &[&[u32]],
+    key: u64,
+    options: StepOptions,
+) -> Outcome {
+    // The composed form of dropout draws from the device's generator.
+    device.seed(key);
+    let rows = batch.lengths.len();
+    let units: usize = targets.iter().map(|target| target.len()).sum();
+    let encoder = Encoder::new(config, weights, device);
+    let shape = [rows, batch.frames, config.mel_bins];
+    let features = Tensor::<3>::from_data(TensorData::new(batch.features, shape), device);
+    let log_probs = encoder.forward(features, &batch.lengths, Some(Noise(key)));
+    let lengths: Vec<usize> = batch.lengths.iter().map(|length| config.output_frames(*length)).collect();
+    let losses = ctc::losses(log_probs, &lengths, targets, Path::of(device));
+    let values: Vec<f32> = losses.clone().inner().into_data().iter::<f32>().collect();
+    if values.iter().any(|loss| !loss.is_finite() || *loss > 1e29) {
+        return Outcome::BadLoss(values);
+    }
+    let loss = values.iter().map(|loss| f64::from(*loss)).sum();
+    let mut gradients = (losses.sum() / units.max(1) as f32).backward();
+    let mut transaction = Transaction::default();
+    let mut found = Vec::with_capacity(encoder.leaves().len());
+    for leaf in encoder.leaves() {
+        let gradient = leaf.grad_remove(&mut gradients);
+        found.push(gradient.is_some());
+        if let Some(gradient) = gradient {
+            transaction = transaction.register(gradient);
+        }
+    }
+    drop((gradients, encoder));
+    let mut read = transaction.execute().into_iter();
+    let mut flat = vec![0.0; weights.layout.len()];
+    for (place, found) in weights.layout.places().iter().zip(found) {
+        if found && let Some(data) = read.next() {
+            let target = &mut flat[place.range.clone()];
+            match data.as_slice::<f32>() {
+                Ok(values) => target.copy_from_slice(values),
+                Err(_) => target.iter_mut().zip(data.iter::<f32>()).for_each(|(to, value)| *to = value),
+            }
+        }
+    }
+    match optimizer.step(&weights.layout, &mut weights.flat, &flat, options) {
+        Ok(norm) => Outcome::Moved { loss, units, norm },
+        Err(NotFinite(norm)) => Outcome::BadGradient(norm),
+    }
+}

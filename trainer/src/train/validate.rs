@@ -1,0 +1,89 @@
+//! How well weights read the validation rows: greedy, no language model.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use linnet_features::wer::{ErrorCounts, char_errors, word_errors};
+
+use crate::data::augment::Augment;
+use crate::data::batch::{Batch, Order, plan};
+use crate::data::cache::Cache;
+use crate::data::set::Item;
+use crate::error::Result;
+use crate::model::ops::Path;
+use crate::model::{Encoder, EncoderConfig, Weights, ctc};
+use crate::units::Units;
+
+/// Errors over the validation rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Score {
+    /// Word error rate.
+    pub wer: f64,
+    /// Character error rate.
+    pub cer: f64,
+    /// Loss for each unit, natural log.
+    pub loss: f64,
+    /// Rows that were read.
+    pub rows: usize,
+    /// A few of them: what was said and what was read.
+    pub examples: Vec<(String, String)>,
+}
+
+fn add(total: &mut (u64, u64), counts: ErrorCounts) {
+    total.0 += counts.errors();
+    total.1 += counts.reference;
+}
+
+/// Reads `items` with `weights` on a device without autodiff.
+pub fn validate(
+    config: &EncoderConfig,
+    weights: &Weights,
+    device: &Device,
+    items: &[Item],
+    cache: &Cache,
+    units: &Units,
+    batch_frames: usize,
+) -> Result<Score> {
+    let encoder = Encoder::new(config, weights, device);
+    let rows: Vec<usize> = (0..items.len()).collect();
+    let (mut words, mut chars, mut loss, mut spelt) = ((0, 0), (0, 0), 0.0, 0);
+    let mut examples = Vec::new();
+    for batch in plan(&rows, items, batch_frames, Order::ShortestFirst, [0, 0]) {
+        let picked: Vec<&Item> = batch.iter().map(|row| &items[*row]).collect();
+        let batch = Batch::read(&picked, cache, config, &Augment::NONE, [0, 0])?;
+        let targets: Vec<&[u32]> = picked.iter().map(|item| &*item.units).collect();
+        let shape = [picked.len(), batch.frames, config.mel_bins];
+        let features = Tensor::<3>::from_data(TensorData::new(batch.features, shape), device);
+        let log_probs = encoder.forward(features, &batch.lengths, None);
+        let lengths: Vec<usize> = batch.lengths.iter().map(|length| config.output_frames(*length)).collect();
+        let frames = config.output_frames(batch.frames);
+        let losses = ctc::losses(log_probs.clone(), &lengths, &targets, Path::of(device)).into_data();
+        loss += losses.iter::<f32>().map(f64::from).filter(|loss| loss.is_finite()).sum::<f64>();
+        spelt += targets.iter().map(|target| target.len()).sum::<usize>();
+        let scores: Vec<f32> = log_probs.into_data().iter::<f32>().collect();
+        for ((item, scores), length) in picked.iter().zip(scores.chunks_exact(frames * config.units)).zip(&lengths) {
+            let read = units.decode(&ctc::greedy(&scores[..length * config.units], config.units));
+            add(&mut words, word_errors(&item.utterance.text, &read));
+            add(&mut chars, char_errors(&item.utterance.text, &read));
+            if examples.len() < 64 {
+                examples.push((item.utterance.text.clone(), read));
+            }
+        }
+    }
+    let step = (examples.len() / 3).max(1);
+    let examples = examples.into_iter().step_by(step).take(3).collect();
+    let rate = |(errors, all): (u64, u64)| errors as f64 / all.max(1) as f64;
+    Ok(Score { wer: rate(words), cer: rate(chars), loss: loss / spelt.max(1) as f64, rows: items.len(), examples })
+}
+
+/// `most` items, spread evenly over all of them; all where `most` is 0.
+pub fn spread(items: Vec<Item>, most: usize) -> Vec<Item> {
+    if most == 0 || items.len() <= most {
+        return items;
+    }
+    let all = items.len();
+    items
+        .into_iter()
+        .enumerate()
+        .filter(|(i, _)| i * most / all != (i + 1) * most / all)
+        .map(|(_, item)| item)
+        .collect()
+}
