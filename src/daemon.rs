@@ -95,8 +95,9 @@ impl Daemon {
             tcp: Listeners::bind_tcp(config.http.tcp.as_ref()).await?,
         };
         let (http, intake) = (config.http.clone(), config.intake.clone());
-        let http = HttpServer::start(http, intake, listeners, Arc::clone(&scheduler) as _, Arc::clone(&status) as _)?;
+        // Open before anybody is let in: who has waited for the start must not be turned away.
         scheduler.open();
+        let http = HttpServer::start(http, intake, listeners, Arc::clone(&scheduler) as _, Arc::clone(&status) as _)?;
         let mut daemon =
             Self { http, mqtt: None, link, status, scheduler, loader, catalog, config, sources, _socket: socket };
         // It connects when it can: READY does not wait for the broker.

@@ -1,10 +1,13 @@
 //! Every bound that no setting changes, in one place, each with its reason. Bounds that an operator may want to change are
-//! keys of the configuration (`config/linnet.toml`), and their own ranges stand in [`crate::config::keys`].
+//! keys of the configuration (`config/linnet.toml`), and their own ranges stand in [`crate::config::keys`]. A bound that only
+//! one room understands stands in that room and appears here under its name.
 
+pub use crate::engine::tract::{MAX_ONNX_BYTES, MAX_TENSOR_BYTES};
 pub use crate::store::{
     MAX_CONFIG_BYTES as MAX_MODEL_CONFIG_BYTES, MAX_FILES as MAX_PACKAGE_FILES, MAX_MANIFEST_BYTES,
 };
 pub use crate::transport::http::bounds as http;
+pub use crate::transport::mqtt::bounds as mqtt;
 pub use linnet_proto::topic::{MAX_DEVICE_BYTES, MAX_ID_BYTES, MAX_TASK_BYTES, MAX_TOPIC_BYTES};
 
 use std::time::Duration;

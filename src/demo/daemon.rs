@@ -33,7 +33,7 @@ pub async fn start(home: &Path, broker_port: u16, models: Option<&Path>) -> Resu
     if let Some(models) = models {
         command.arg("--models").arg(models);
     }
-    for inherited in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "LINNET_CONFIG", "LINNET_SOCKET", "LINNET_STATE", "LINNET_LOG"]
+    for inherited in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM", "LINNET_CONFIG", "LINNET_LOG"]
     {
         command.env_remove(inherited);
     }

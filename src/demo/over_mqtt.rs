@@ -62,10 +62,10 @@ async fn exchange(broker_port: u16, audio: Vec<u8>) -> Result<Transcript, DemoEr
 
 async fn wait_for<T>(events: &mut EventLoop, wanted: impl Fn(Packet) -> Option<T>) -> Result<T, DemoError> {
     loop {
-        if let Event::Incoming(packet) = events.poll().await.map_err(failed)? {
-            if let Some(found) = wanted(packet) {
-                return Ok(found);
-            }
+        if let Event::Incoming(packet) = events.poll().await.map_err(failed)?
+            && let Some(found) = wanted(packet)
+        {
+            return Ok(found);
         }
     }
 }

@@ -41,7 +41,11 @@ struct Fields<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for Fields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
-        let value = value.to_string();
+        let value = match value.to_f64() {
+            // Times in milliseconds: nobody reads more digits. Whole numbers are no floats here.
+            Some(number) if number.fract() != 0.0 => format!("{number:.3}"),
+            _ => value.to_string(),
+        };
         if key.as_str() == "MESSAGE_ID" || value.is_empty() {
             return Ok(());
         }
@@ -60,8 +64,15 @@ mod tests {
 
     #[test]
     fn a_record_is_one_line_with_its_fields() {
-        let fields = [("MESSAGE_ID", "abc"), ("REQUEST_ID", "h1.0"), ("MODEL", ""), ("REASON", "two words\nand more")];
-        let wanted = "2026-07-31T08:15:00.123Z INFO  linnet::daemon: first second REQUEST_ID=h1.0 \
+        let fields = [
+            ("MESSAGE_ID", Value::from("abc")),
+            ("REQUEST_ID", Value::from("h1.0")),
+            ("MODEL", Value::from("")),
+            ("MS", Value::from(332.211_999_9)),
+            ("STATUS", Value::from(200)),
+            ("REASON", Value::from("two words\nand more")),
+        ];
+        let wanted = "2026-07-31T08:15:00.123Z INFO  linnet::daemon: first second REQUEST_ID=h1.0 MS=332.212 STATUS=200 \
                       REASON=\"two words\\nand more\"\n";
         let time = "2026-07-31T08:15:00.123Z";
         let got = line(
