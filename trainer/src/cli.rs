@@ -7,7 +7,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
-use crate::{sources, split, synth, train, units};
+use crate::{lm, sources, split, synth, train, units};
 
 /// Pretrains, fine-tunes, evaluates and exports the models that linnetd loads.
 #[derive(Debug, Parser)]
@@ -28,6 +28,8 @@ pub enum Verb {
     /// Take a few steps on made-up data, to see that this build trains on this machine.
     #[command(hide = true)]
     SelfTest(train::self_test::SelfTestArgs),
+    /// Make a word n-gram language model from text.
+    Lm(lm::LmArgs),
     /// Split a reader's recordings by text.
     Split(split::SplitArgs),
     /// Make a speech corpus from text.
@@ -44,6 +46,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Verb::Pretrain(args) => train::pretrain(args),
         Verb::Finetune(args) => train::finetune(args),
         Verb::SelfTest(args) => train::self_test::run(args),
+        Verb::Lm(args) => lm::run(args),
         Verb::Split(args) => split::run(args),
         Verb::Synth(args) => synth::run(args),
         Verb::Text(args) => sources::run(args),

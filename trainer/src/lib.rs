@@ -7,6 +7,7 @@ pub mod data;
 pub mod error;
 pub mod heldout;
 pub mod interrupt;
+pub mod lm;
 pub mod manifest;
 pub mod model;
 pub mod output;

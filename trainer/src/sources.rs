@@ -36,6 +36,9 @@ pub struct TextArgs {
     /// Most words of a sentence.
     #[arg(long, default_value_t = 14)]
     pub most_words: usize,
+    /// Take the held-out sentences and no others, for evaluation sets.
+    #[arg(long, conflicts_with = "drawn")]
+    pub held_out: bool,
     /// Set so many sentences aside for evaluation: they go to `--drawn` (then into the lists, by `split --write-lists --own`).
     #[arg(long, default_value_t = 0, requires = "drawn")]
     pub draw: usize,
@@ -50,19 +53,20 @@ pub fn run(args: TextArgs) -> Result<()> {
 }
 
 fn run_guarded(args: &TextArgs, held_out: &HeldOut) -> Result<()> {
+    let purpose = if args.held_out { Purpose::Evaluation } else { Purpose::Training };
     let mut seen = HashSet::new();
     let mut all = Vec::new();
     for (place, file) in args.files.iter().enumerate() {
         let (path, most) = file_and_most(file);
         let mut sentences = Sentences::default();
         for (line, raw) in read(&path)?.iter().enumerate() {
-            sentences.add(raw, (place, line + 1), Purpose::Training, held_out);
+            sentences.add(raw, (place, line + 1), purpose, held_out);
         }
         let mut kept = sentences.kept;
         kept.retain(|s| (args.least_words..=args.most_words).contains(&s.split(' ').count()) && !seen.contains(s));
         kept = by_hash(kept, "take", most);
         eprintln!(
-            "{}: {} sentences; {} held out, {} with characters that no unit spells",
+            "{}: {} sentences; {} left out by the held-out lists, {} with characters that no unit spells",
             path.display(),
             kept.len(),
             sentences.held_out,
@@ -239,6 +243,7 @@ mod tests {
             out: out.clone(),
             least_words: 3,
             most_words: 14,
+            held_out: false,
             draw: 0,
             drawn: Some(drawn.clone()),
         };
@@ -258,5 +263,8 @@ mod tests {
         args.draw = 0;
         run_guarded(&args, &lists).expect("made");
         assert_eq!(lines(&out).len(), 1);
+        args.held_out = true;
+        run_guarded(&args, &lists).expect("made");
+        assert_eq!(lines(&out), ["a secret sentence"]);
     }
 }
