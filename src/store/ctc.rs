@@ -64,7 +64,7 @@ fn check_config(config: &CtcConfig, manifest: &Manifest) -> Result<(), String> {
     }
     for (key, file) in [("onnx", Some(&config.onnx)), ("language_model", config.language_model.as_ref())] {
         let Some(file) = file else { continue };
-        paths::check(file).map_err(|rule| format!("{key} names `{file}`, which {rule}"))?;
+        paths::check(file).map_err(|rule| format!("{key} names `{}`, which {rule}", file.escape_debug()))?;
         if !manifest.files.contains_key(file) {
             return Err(format!("{key} names `{file}`, which the manifest does not list"));
         }

@@ -34,7 +34,7 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), String> {
         return Err(format!("files lists {} files, more than the {MAX_FILES} allowed", manifest.files.len()));
     }
     for (name, entry) in &manifest.files {
-        paths::check(name).map_err(|rule| format!("files lists `{name}`, which {rule}"))?;
+        paths::check(name).map_err(|rule| format!("files lists `{}`, which {rule}", name.escape_debug()))?;
         if name == MANIFEST {
             return Err(format!("files lists `{MANIFEST}`, which cannot hold its own digest"));
         }

@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use tract_onnx::prelude::{Framework, InferenceModelExt, TypedModel};
+use tract_onnx::prelude::{Framework, InferenceModelExt, TractResult, TypedModel};
 
 use super::{Engine, EngineError, Model};
 pub use cpu::{CpuReport, KernelChoice, cpu_report};
@@ -85,8 +85,19 @@ impl TractEngine {
         // The parsed file is as large as the weights: free it before tract packs them.
         drop(proto);
         let typed = parsed.model.into_typed().map_err(|e| one_line(&e))?;
-        let typed: TypedModel = if self.plain { typed } else { typed.into_optimized().map_err(|e| one_line(&e))? };
-        TractModel::new(typed, outputs).map_err(|e| one_line(&e))
+        self.plan(typed, outputs).map_err(|e| one_line(&e))
+    }
+
+    fn plan(self, mut typed: TypedModel, outputs: Vec<String>) -> TractResult<TractModel> {
+        if self.plain {
+            let memory_bytes = session::constant_bytes(&typed);
+            return TractModel::new(typed, outputs, memory_bytes);
+        }
+        typed.declutter()?;
+        // Weighed now: packing takes the weights into the operators, out of sight, at nearly the same size.
+        let memory_bytes = session::constant_bytes(&typed);
+        typed.optimize()?;
+        TractModel::new(typed, outputs, memory_bytes)
     }
 }
 

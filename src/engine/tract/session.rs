@@ -30,9 +30,8 @@ impl std::fmt::Debug for TractModel {
 }
 
 impl TractModel {
-    pub(super) fn new(model: TypedModel, outputs: Vec<String>) -> TractResult<Self> {
+    pub(super) fn new(model: TypedModel, outputs: Vec<String>, memory_bytes: u64) -> TractResult<Self> {
         let inputs = model.input_outlets()?.iter().map(|outlet| model.node(outlet.node).name.clone()).collect();
-        let memory_bytes = constant_bytes(&model);
         let plan = TypedSimplePlan::new(model)?;
         Ok(Self { plan, inputs, outputs, memory_bytes })
     }
@@ -79,8 +78,8 @@ impl Model for TractModel {
     }
 }
 
-/// Bytes of the plan's constants, weights packed for the kernels included.
-fn constant_bytes(model: &TypedModel) -> u64 {
+/// Bytes of a graph's constants, which are its weights for nearly all.
+pub(super) fn constant_bytes(model: &TypedModel) -> u64 {
     model
         .nodes
         .iter()

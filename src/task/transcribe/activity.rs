@@ -19,6 +19,8 @@ const ABOVE_FLOOR: f32 = 6.31;
 const LEAST_THRESHOLD: f32 = 3.2e-8;
 /// What is above is speech, however loud the floor: -40 dB.
 const MOST_THRESHOLD: f32 = 1e-4;
+/// As [`MOST_THRESHOLD`] where so little was heard that its quietest place may be speech: -60 dB.
+const MOST_THRESHOLD_OF_LITTLE: f32 = 1e-6;
 /// Pre-emphasis takes out hum and offset, and lifts the fricatives.
 const PREEMPHASIS: f32 = 0.97;
 
@@ -119,7 +121,10 @@ impl Activity {
             self.quietest.pop_front();
         }
         let floor = self.quietest.front().map_or(0.0, |(_, e)| *e);
-        let threshold = (ABOVE_FLOOR * floor).clamp(LEAST_THRESHOLD, MOST_THRESHOLD);
+        // Only audio that is shorter than the look-ahead is ever judged by so little.
+        let little = self.averaged <= LOOK_AHEAD_BLOCKS;
+        let most = if little { MOST_THRESHOLD_OF_LITTLE } else { MOST_THRESHOLD };
+        let threshold = (ABOVE_FLOOR * floor).clamp(LEAST_THRESHOLD, most);
         self.decided += 1;
         self.ready.push_back(Block { energy, speech: energy > threshold });
     }
@@ -168,6 +173,14 @@ mod tests {
         let blocks = decide(&samples);
         assert!(blocks[..58].iter().all(|b| b.speech));
         assert!(blocks[62..].iter().all(|b| !b.speech));
+    }
+
+    #[test]
+    fn a_short_clip_without_any_silence_is_speech() {
+        for blocks in [1, 20, 99] {
+            assert!(decide(&noise(blocks, 0.005)).iter().all(|b| b.speech), "{blocks}");
+            assert!(decide(&noise(blocks, 0.0003)).iter().all(|b| !b.speech), "{blocks}");
+        }
     }
 
     #[test]
