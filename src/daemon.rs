@@ -18,9 +18,9 @@ use crate::limits::{BLOCKING_THREAD_IDLE, CLOSE_GRACE, RUNTIME_BLOCKING_THREADS,
 use crate::logging::{self, message_id};
 use crate::scheduler::{Scheduler, SchedulerSettings};
 use crate::status::{BrokerLink, DaemonStatus, Events, StatusSource, events};
-use crate::sys::notify;
 use crate::sys::signals::{Signals, Wish};
 use crate::sys::socket::OwnedSocket;
+use crate::sys::{descriptors, notify};
 use crate::task::catalog::{CatalogHandle, Loader};
 use crate::transport::http::{HttpServer, Listeners};
 use crate::transport::mqtt::{MqttStartError, MqttTransport};
@@ -74,6 +74,7 @@ impl Daemon {
         let group = config.http.socket_group.as_deref();
         let (socket, unix) = OwnedSocket::claim(&config.http.socket, config.http.socket_mode, group)?;
         state_dir::prepare(&config)?;
+        descriptors::make_room_for(config.http.max_connections);
 
         let events = Events::default();
         let loader = models::loader(events.clone());

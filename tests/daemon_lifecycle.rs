@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use harness::daemon::linnetd;
-use harness::{Daemon, NotifySocket, PATIENCE, eventually, http, models, sample, wav};
+use harness::{Daemon, Mosquitto, NotifySocket, PATIENCE, eventually, free_port, http, models, sample, wav};
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -137,7 +137,7 @@ fn a_configuration_that_cannot_be_read_is_one_clear_sentence() {
     let home = tempfile::tempdir().expect("a directory");
     let unreadable = home.path().join("unreadable.toml");
     std::fs::write(&unreadable, "").expect("a file");
-    std::fs::set_permissions(&unreadable, std::fs::Permissions::from_mode(0)).expect("its owner may");
+    std::fs::set_permissions(&unreadable, std::fs::Permissions::from_mode(0o000)).expect("its owner may");
     let mut cases = vec![(home.path().join("none.toml"), "there is no such file"), (home.path().into(), "a directory")];
     // Root reads everything.
     if !rustix::process::geteuid().is_root() {
@@ -302,6 +302,56 @@ fn a_second_signal_ends_at_once_and_the_drain_ends_with_its_time() {
         let answer = request.join().expect("no panic");
         assert!(answer.is_err() || answer.is_ok_and(|a| a.status == 503), "{}", ended.log);
     }
+}
+
+#[test]
+fn it_is_ready_without_its_broker() {
+    let daemon = Daemon::builder().config(format!("[mqtt]\nurl = \"mqtt://127.0.0.1:{}\"\n", free_port())).start();
+    let link = || daemon.get("/v1/status").json()["mqtt"].as_str().map(str::to_owned);
+    eventually("the link is told to be down", || (link().as_deref() == Some("down")).then_some(()));
+    assert_eq!(daemon.get("/readyz").status, 200);
+    let ended = daemon.stop();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+}
+
+#[test]
+fn a_reload_turns_mqtt_on_and_off() {
+    let Some(broker) = Mosquitto::start("a_reload_turns_mqtt_on_and_off") else { return };
+    let systemd = NotifySocket::new();
+    let daemon = Daemon::builder().variable("NOTIFY_SOCKET", systemd.path()).start();
+    let link_becomes = |wanted: &str| {
+        let link = || daemon.get("/v1/status").json()["mqtt"] == wanted;
+        eventually(&format!("the link is {wanted}"), || link().then_some(()));
+    };
+    let reload = |text: &str| {
+        daemon.write_config(text);
+        daemon.signal("HUP");
+    };
+    link_becomes("off");
+    reload(&format!("device = \"d\"\n[mqtt]\nurl = \"{}\"\n", broker.url()));
+    link_becomes("up");
+    // `device` needs a restart: the old name stays and is said.
+    assert!(daemon.log().contains("needs a restart and keeps its old value: device: "), "{}", daemon.log());
+    reload("");
+    link_becomes("off");
+    // A password that is not there cannot be taken; what was off stays off.
+    reload(&format!("[mqtt]\nurl = \"{}\"\nusername = \"u\"\npassword_file = \"nowhere\"\n", broker.url()));
+    daemon.wait_for_log("mqtt cannot take the new configuration, the old one stays");
+    link_becomes("off");
+    assert_eq!(daemon.get("/readyz").status, 200);
+}
+
+#[test]
+fn a_start_that_is_interrupted_ends_in_good_order() {
+    let home = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::builder().in_home(home.path()).spawn();
+    let socket = daemon.socket();
+    // The path is claimed before the models are loaded.
+    eventually("the socket is there", || socket.exists().then_some(()));
+    daemon.signal("TERM");
+    let ended = daemon.wait();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    assert!(!socket.exists());
 }
 
 #[test]

@@ -78,7 +78,8 @@ fn the_search_sees_a_word_but_not_a_part_of_one() {
 #[test]
 fn transports_never_import_the_engine() {
     assert_none(&lines_of(&["src/transport"]), "transports know jobs and status, not engine, tasks or models", |l| {
-        has_word(&l.text, "engine") && l.text.contains("::")
+        // base64 has an engine, too.
+        has_word(&l.text.replace("base64::engine", ""), "engine") && l.text.contains("::")
             || l.text.contains("crate::task")
             || l.text.contains("crate::models")
             || l.text.contains("linnet::task")

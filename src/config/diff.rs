@@ -60,7 +60,11 @@ impl Part {
         match self {
             Self::Http | Self::Models => true,
             Self::Scheduler => (&from.scheduler, &from.intake.audio) != (&to.scheduler, &to.intake.audio),
-            Self::Mqtt => from.mqtt != to.mqtt || (to.mqtt.is_some() && from.mqtt_intake != to.mqtt_intake),
+            Self::Mqtt => {
+                // It takes in what the queue can hold, and a little more that is refused.
+                let depends = |c: &Config| (c.mqtt_intake.clone(), c.scheduler.queue_length);
+                from.mqtt != to.mqtt || (to.mqtt.is_some() && depends(from) != depends(to))
+            }
             Self::Log => from.log != to.log,
         }
     }

@@ -123,6 +123,13 @@ pub fn check_file(file: &Path, around: &Surroundings) -> Result<Config, ConfigEr
     })
 }
 
+/// As [`check_file`], for a text that stands for the file `file`.
+pub fn check_text(text: &str, file: &Path, around: &Surroundings) -> Result<Config, ConfigError> {
+    let mut values = defaults()?;
+    values.cover_with(document::parse(text, file, file.parent().unwrap_or(Path::new(".")))?);
+    check::check(values, Some(file.to_owned()), around)
+}
+
 /// The embedded default's values.
 fn defaults() -> Result<Values, ConfigError> {
     let mut values = document::parse(DEFAULT_FILE, Path::new("config/linnet.toml"), Path::new("."))?;

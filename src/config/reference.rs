@@ -74,7 +74,8 @@ is refused by name and keeps its value until the daemon is restarted. A file tha
 const CLOSING: &str = "
 ## Exit codes
 
-Those of `sysexits.h`: 0 ended as asked, 64 wrong use of the command line, 66 an input file is missing, 69 the socket belongs to another
-daemon or the demo got no answer, 70 a fault of `linnetd` itself, 71 the operating system refused a thread, 73 a file, directory or
-socket cannot be created, 74 reading or writing failed, 78 the configuration is wrong. 130: interrupted in the demo.
+Those of `sysexits.h`: 0 ended as asked, 64 wrong use of the command line, 65 a package fails its check, 66 an input file is missing,
+69 the socket belongs to another daemon or the demo got no answer, 70 a fault of `linnetd` itself, 71 the operating system refused a
+thread, 73 a file, directory or socket cannot be created, 74 reading or writing failed, 78 the configuration is wrong. 130: interrupted
+in the demo.
 ";

@@ -20,9 +20,7 @@ fn around() -> Surroundings {
 
 /// Loads `text` as the operator's file.
 fn load_text(text: &str) -> Result<Config, ConfigError> {
-    let mut values = defaults()?;
-    values.cover_with(document::parse(text, Path::new("linnet.toml"), Path::new("/etc/linnet"))?);
-    check::check(values, Some("linnet.toml".into()), &around())
+    check_text(text, Path::new("/etc/linnet/linnet.toml"), &around())
 }
 
 fn config(text: &str) -> Config {
@@ -32,7 +30,7 @@ fn config(text: &str) -> Config {
 /// The faults of `text` as the operator reads them, the file's name cut off.
 fn faults(text: &str) -> Vec<String> {
     let refused = load_text(text).expect_err(text).to_string();
-    refused.lines().map(|l| l.strip_prefix("linnet.toml:").unwrap_or(l).to_owned()).collect()
+    refused.lines().map(|l| l.strip_prefix("/etc/linnet/linnet.toml:").unwrap_or(l).to_owned()).collect()
 }
 
 fn the_fault(text: &str) -> String {

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::config::diff::{Diff, Part};
 use crate::logging::{self, message_id};
 use crate::status::LinkState;
-use crate::sys::notify;
+use crate::sys::{descriptors, notify};
 use crate::{config, task::catalog::Catalog};
 
 /// A part that has taken the new settings, with what its way back needs.
@@ -39,6 +39,8 @@ impl Daemon {
         for change in &diff.refused {
             refuse(&format!("needs a restart and keeps its old value: {change}"));
         }
+        // What is told of the limits is also what MQTT counts with, so it changes first.
+        self.status.set_limits(limits(&diff.to));
         let mut done = Vec::new();
         for part in diff.parts() {
             match self.apply(part, &diff.to).await {
@@ -49,6 +51,7 @@ impl Daemon {
                         part.as_str()
                     ));
                     let back = diff.reverse();
+                    self.status.set_limits(limits(&back.to));
                     while let Some(step) = done.pop() {
                         self.take_back(step, &back.to).await;
                     }
@@ -56,7 +59,6 @@ impl Daemon {
                 }
             }
         }
-        self.status.set_limits(limits(&diff.to));
         for change in &diff.changed {
             log::info!("changed: {change}");
         }
@@ -69,7 +71,10 @@ impl Daemon {
 
     async fn apply(&mut self, part: Part, to: &Config) -> Result<Done, String> {
         match part {
-            Part::Http => self.http.reload(to.http.clone(), to.intake.clone()).map_err(|e| e.to_string())?,
+            Part::Http => {
+                descriptors::make_room_for(to.http.max_connections);
+                self.http.reload(to.http.clone(), to.intake.clone()).map_err(|e| e.to_string())?;
+            }
             Part::Scheduler => self.scheduler.reconfigure(scheduler_settings(to)),
             Part::Models => {
                 let loaded =
