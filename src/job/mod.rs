@@ -253,4 +253,8 @@ pub trait Admit: Send + Sync + 'static {
     fn foresee(&self) -> Result<(), WireError> {
         Ok(())
     }
+
+    /// Takes note of a request that the transport itself turned away before [`Admit::admit`], so that every request is
+    /// counted once, wherever it ends. `id` may be empty where there is none yet.
+    fn turned_away(&self, _id: &str, _origin: Origin, _task: &'static str, _error: &WireError) {}
 }

@@ -6,9 +6,9 @@ use std::time::Instant;
 use linnet_proto::{ErrorCode, WireError};
 
 use super::Scheduler;
-use super::settings::MAX_TIMEOUT;
+use super::bounds::MAX_TIMEOUT;
 use super::state::{Ending, Phase, State, Waiting};
-use crate::job::{Admit, Job, OnStart, Reply, Request};
+use crate::job::{Admit, Job, OnStart, Origin, Reply, Request};
 use crate::status::Subject;
 use crate::task::catalog::Served;
 use crate::task::context::deadline_exceeded;
@@ -24,6 +24,11 @@ impl Admit for Scheduler {
 
     fn foresee(&self) -> Result<(), WireError> {
         self.shared.lock().has_place()
+    }
+
+    fn turned_away(&self, id: &str, origin: Origin, task: &'static str, error: &WireError) {
+        let subject = Subject { id: id.to_owned(), origin, task, model: String::new() };
+        self.shared.events.request_refused(&subject, error);
     }
 }
 

@@ -72,7 +72,8 @@ impl Drop for Ticket {
             0 => CLIENT_GONE,
             status => status,
         };
-        let quiet = status < 400 && !routes::is_task(self.endpoint);
+        // What became of a task's request is told once, by the scheduler's events.
+        let quiet = status < 400 || routes::is_task(self.endpoint);
         let level = if quiet { log::Level::Debug } else { log::Level::Info };
         let ms = self.began.elapsed().as_secs_f64() * 1000.0;
         let model = self.model.get().map_or("", String::as_str);

@@ -29,6 +29,9 @@ use crate::transport::media::media_of_content_type;
 use crate::transport::options::{Asked, Fields};
 use linnet_proto::format::ResponseFormat;
 
+/// The task's name in metrics and logs.
+const TASK: &str = "transcribe";
+
 pub(super) async fn transcribe(
     State(shared): State<Arc<Shared>>,
     Extension(ticket): Extension<Arc<Ticket>>,
@@ -36,14 +39,9 @@ pub(super) async fn transcribe(
 ) -> Result<Response, Refusal> {
     let live = shared.live();
     let (head, body) = request.into_parts();
-    shared.admit.foresee()?;
-    let Form { audio, media, fields } = receive(&head, body, &live).await?;
-    let Asked { options, format, granularities, timeout } = fields.finish(live.intake.max_timeout)?;
-    if audio.is_empty() {
-        return Err(WireError::new(ErrorCode::EmptyAudio, "the audio is empty: not one byte")
-            .with_param("file")
-            .into());
-    }
+    let read = read(&shared, &head, body, &live).await;
+    let (Form { audio, media, .. }, Asked { options, format, granularities, timeout }) =
+        read.inspect_err(|e| shared.admit.turned_away(&ticket.id, Origin::Http, TASK, e))?;
     let timeout = timeout.unwrap_or(live.intake.default_timeout);
     let streams = options.stream;
     let reply = shared.admit.admit(job::Request {
@@ -65,6 +63,18 @@ pub(super) async fn transcribe(
     ticket.answered_by(&transcript.model);
     let body = render(&transcript, format, granularities).map_err(|e| unserializable(&e))?;
     Ok(typed(format.content_type(), body))
+}
+
+/// Everything that is checked before the job is admitted.
+async fn read(shared: &Shared, head: &request::Parts, body: Body, live: &Live) -> Result<(Form, Asked), WireError> {
+    shared.admit.foresee()?;
+    let mut form = receive(head, body, live).await?;
+    let asked = std::mem::take(&mut form.fields).finish(live.intake.max_timeout)?;
+    if form.audio.is_empty() {
+        let message = "the audio is empty: not one byte";
+        return Err(WireError::new(ErrorCode::EmptyAudio, message).with_param("file"));
+    }
+    Ok((form, asked))
 }
 
 /// Reads the audio and the options by what the content type says that the body is.

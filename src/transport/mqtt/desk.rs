@@ -190,7 +190,10 @@ impl Desk {
                 let expiry = properties.message_expiry_interval.map(|secs| Duration::from_secs(secs.into()));
                 Arrival { envelope, slot, received: now, expiry, redelivered: dup, held }
             }
-            Err((target, error)) => return self.answer(None, target, Body::of_error(error), slot, now),
+            Err((target, error)) => {
+                self.turned_away(&error);
+                return self.answer(None, target, Body::of_error(error), slot, now);
+            }
         };
         self.read(envelope, properties, payload, now);
     }
@@ -278,6 +281,36 @@ impl Desk {
         }
     }
 
+    /// Everything that is checked before the job is admitted; gives its time as well.
+    fn check(
+        &self,
+        arrival: &Arrival,
+        request: Fingerprint,
+        parsed: Result<Parsed, WireError>,
+        now: Instant,
+    ) -> Result<(Parsed, Duration), WireError> {
+        let crashes = self.ledger.crashes(request);
+        if crashes >= MAX_CRASHES {
+            let message = format!("linnetd died {crashes} times while it ran this request; it is not tried again");
+            return Err(WireError::new(ErrorCode::Poisoned, message));
+        }
+        let parsed = parsed?;
+        let mut timeout = parsed.asked.timeout.unwrap_or(self.limits.default_timeout);
+        if let Some(expiry) = arrival.expiry {
+            timeout = timeout.min(expiry.saturating_sub(now.saturating_duration_since(arrival.received)));
+        }
+        if timeout.is_zero() {
+            let message = "the message had expired when it came; give it a longer message expiry interval";
+            return Err(WireError::new(ErrorCode::DeadlineExceeded, message));
+        }
+        Ok((parsed, timeout))
+    }
+
+    /// Has a refusal counted that the scheduler does not see.
+    fn turned_away(&self, error: &WireError) {
+        self.admit.turned_away("", Origin::Mqtt, "transcribe", error);
+    }
+
     /// Admits the request as a job, or says why not.
     fn begin(
         &mut self,
@@ -286,20 +319,8 @@ impl Desk {
         parsed: Result<Parsed, WireError>,
         now: Instant,
     ) -> Result<(), WireError> {
-        let crashes = self.ledger.crashes(request);
-        if crashes >= MAX_CRASHES {
-            let message = format!("linnetd died {crashes} times while it ran this request; it is not tried again");
-            return Err(WireError::new(ErrorCode::Poisoned, message));
-        }
-        let Parsed { audio, media, asked } = parsed?;
-        let mut timeout = asked.timeout.unwrap_or(self.limits.default_timeout);
-        if let Some(expiry) = arrival.expiry {
-            timeout = timeout.min(expiry.saturating_sub(now.saturating_duration_since(arrival.received)));
-        }
-        if timeout.is_zero() {
-            let message = "the message had expired when it came; give it a longer message expiry interval";
-            return Err(WireError::new(ErrorCode::DeadlineExceeded, message));
-        }
+        let (Parsed { audio, media, asked }, timeout) =
+            self.check(&arrival, request, parsed, now).inspect_err(|error| self.turned_away(error))?;
         self.jobs += 1;
         let id = format!("m{:08x}.{:x}", self.run, self.jobs);
         let job = Request {
