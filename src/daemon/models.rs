@@ -6,21 +6,11 @@ use super::{DaemonError, on_own_thread};
 use crate::config::Config;
 use crate::engine::tract::TractEngine;
 use crate::status::Events;
-use crate::store::CTC_FAMILY;
 use crate::task::catalog::{Catalog, Families, Loader};
-use crate::task::transcribe::TranscribePipeline;
 
 /// The loader of this daemon.
 pub fn loader(events: Events) -> Loader {
-    Loader { engine: Arc::new(TractEngine::default()), families: families(), events }
-}
-
-/// Every family of models, by the `family` of its manifest.
-fn families() -> Families {
-    Families::default().with(CTC_FAMILY, |package, engine| {
-        let pipeline = TranscribePipeline::load(package, engine).map_err(|e| e.to_string())?;
-        Ok(Arc::new(pipeline))
-    })
+    Loader { engine: Arc::new(TractEngine::default()), families: Families::built_in(), events }
 }
 
 /// Loads, warms and proves every package of the configured directory, on a thread of its own. What `before` serves

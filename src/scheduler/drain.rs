@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Scheduler;
 use super::admission::draining;
-use super::settings::EXIT_GRACE;
+use super::bounds::EXIT_GRACE;
 use super::state::{Phase, Shared, State};
 
 /// What became of the jobs that were there when the drain began.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use linnet_proto::WireError;
 
-use super::settings::MAX_EXECUTORS;
+use super::bounds::MAX_EXECUTORS;
 use crate::task::Execute;
 use crate::task::catalog::{Catalog, Served};
 

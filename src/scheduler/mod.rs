@@ -6,6 +6,7 @@
 //! answers leave and lines are logged outside of it.
 
 mod admission;
+pub mod bounds;
 mod drain;
 mod executors;
 mod pace;
@@ -79,7 +80,7 @@ impl Scheduler {
     pub fn is_live(&self) -> bool {
         let state = self.shared.lock();
         let staffed = state.supervised && state.workers() > 0;
-        state.stuck <= settings::MAX_REPLACED_STUCK && (staffed || state.phase == Phase::Stopped)
+        state.stuck <= bounds::MAX_REPLACED_STUCK && (staffed || state.phase == Phase::Stopped)
     }
 
     /// What waits and runs now.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::settings::RETRY_AFTER;
+use super::bounds::RETRY_AFTER;
 
 /// Weight of the newest job in the mean: the last twenty or so count.
 const NEWEST: f64 = 0.1;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use linnet_proto::{ErrorCode, WireError};
 
 use super::admission::workerless;
-use super::settings::MAX_REPLACED_STUCK;
+use super::bounds::MAX_REPLACED_STUCK;
 use super::state::{Ending, Phase, Shared, State, Waiting};
 use super::worker;
 use crate::job::CancelToken;

@@ -1,6 +1,6 @@
 //! Executors and the swap of the catalog.
 
-use super::super::settings::MAX_EXECUTORS;
+use super::super::bounds::MAX_EXECUTORS;
 use super::*;
 
 fn asking_for(model: &str) -> Request {

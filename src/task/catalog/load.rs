@@ -147,7 +147,7 @@ impl Loader {
     }
 
     fn failed(&self, dir: &Path, reason: String, names: &BTreeSet<String>) -> Failed {
-        let manifest = store::read_manifest(dir).ok();
+        let manifest = store::read_manifest(dir).ok().map(Box::new);
         let own = manifest.as_ref().map(|m| m.name.clone()).filter(|name| !names.contains(name));
         let name = own.unwrap_or_else(|| {
             dir.file_name().map_or_else(|| dir.display().to_string(), |n| n.to_string_lossy().into_owned())

@@ -42,7 +42,7 @@ pub struct Failed {
     /// Where it lies.
     pub dir: PathBuf,
     /// Its manifest, as far as it can be read.
-    pub manifest: Option<Manifest>,
+    pub manifest: Option<Box<Manifest>>,
     /// One sentence.
     pub reason: String,
 }
@@ -133,7 +133,7 @@ impl Entry {
             }
             Self::Failed(f) => {
                 let aliases = f.manifest.as_ref().map(|m| m.aliases.clone()).unwrap_or_default();
-                (&f.name, aliases, f.manifest.as_ref(), ModelState::Failed { reason: f.reason.clone() }, 0)
+                (&f.name, aliases, f.manifest.as_deref(), ModelState::Failed { reason: f.reason.clone() }, 0)
             }
         };
         ModelStatus {
