@@ -7,7 +7,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
-use crate::{lm, sources, split, synth, train, units};
+use crate::{evaluate, export, lm, sources, split, synth, train, units};
 
 /// Pretrains, fine-tunes, evaluates and exports the models that linnetd loads.
 #[derive(Debug, Parser)]
@@ -30,6 +30,10 @@ pub enum Verb {
     SelfTest(train::self_test::SelfTestArgs),
     /// Make a word n-gram language model from text.
     Lm(lm::LmArgs),
+    /// Hear a manifest and count the errors.
+    Evaluate(evaluate::EvaluateArgs),
+    /// Make a package that the daemon loads.
+    Export(Box<export::ExportArgs>),
     /// Split a reader's recordings by text.
     Split(split::SplitArgs),
     /// Make a speech corpus from text.
@@ -47,6 +51,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Verb::Finetune(args) => train::finetune(args),
         Verb::SelfTest(args) => train::self_test::run(args),
         Verb::Lm(args) => lm::run(args),
+        Verb::Evaluate(args) => evaluate::run(args),
+        Verb::Export(args) => export::run(*args),
         Verb::Split(args) => split::run(args),
         Verb::Synth(args) => synth::run(args),
         Verb::Text(args) => sources::run(args),

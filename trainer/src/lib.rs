@@ -5,6 +5,8 @@ pub mod bad;
 pub mod cli;
 pub mod data;
 pub mod error;
+pub mod evaluate;
+pub mod export;
 pub mod heldout;
 pub mod interrupt;
 pub mod lm;

@@ -8,12 +8,17 @@ pub(crate) fn has_program(program: &str, test: &str) -> bool {
     if std::env::split_paths(&path).any(|dir| dir.join(program).is_file()) {
         return true;
     }
-    let line = format!("SKIPPED: {test}: {program} is not installed");
+    skip(test, &format!("{program} is not installed"));
+    false
+}
+
+/// Says that `test` is skipped because of what is missing, or panics where skips are forbidden.
+pub(crate) fn skip(test: &str, missing: &str) {
+    let line = format!("SKIPPED: {test}: {missing}");
     assert!(std::env::var("LINNET_TEST_REQUIRE").as_deref() != Ok("all"), "{line}");
     eprintln!("{line}");
     if let Some(file) = std::env::var_os("LINNET_TEST_SKIPS") {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(file);
         let _ = file.and_then(|mut file| writeln!(file, "{line}"));
     }
-    false
 }

@@ -1,0 +1,289 @@
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Tensor as BurnTensor, TensorData};
+use linnet::engine::tract::TractEngine;
+use linnet::engine::{Engine, Session, Tensor};
+use linnet::store::{self, MANIFEST, Package};
+use linnet_proto::manifest::{CanaryStatus, Manifest};
+use prost::Message;
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use super::trained::tests::{character_tokenizer, random, small_config, write};
+use super::trained::{MODEL_JSON, WEIGHTS};
+use super::*;
+use crate::model::{Encoder, EncoderConfig, Weights};
+use crate::skips;
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/encoder").join(name)
+}
+
+/// A recording that is bundled with the project, and what is said in it.
+fn sample() -> (PathBuf, String) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/audio");
+    (dir.join("sample.wav"), std::fs::read_to_string(dir.join("sample.txt")).expect("readable"))
+}
+
+/// What the independent forward pass in NumPy wrote (`tests/goldens/encoder/generate.py`).
+#[derive(Deserialize)]
+struct Golden {
+    frames: usize,
+    lengths: Vec<usize>,
+    features: Vec<f32>,
+    log_probs: Vec<Vec<f32>>,
+}
+
+/// Weights, and each row's frames, features and log-probabilities.
+fn cases(name: &str) -> (Trained, Vec<(usize, Vec<f32>, Vec<f32>)>) {
+    let dir = golden(name);
+    let config = EncoderConfig::read(&dir.join(MODEL_JSON)).expect("reads");
+    let weights = Weights::read(&config, &dir.join(WEIGHTS)).expect("reads");
+    let tokenizer = character_tokenizer(config.units);
+    let golden: Golden =
+        serde_json::from_slice(&std::fs::read(dir.join("golden.json")).expect("readable")).expect("well formed");
+    let rows = golden.features.chunks_exact(golden.frames * 80).zip(&golden.lengths).zip(golden.log_probs);
+    let case = |((row, &n), want): ((&[f32], &usize), Vec<f32>)| (n, row[..n * 80].to_vec(), want);
+    (Trained::new(config, &weights, tokenizer), rows.map(case).collect())
+}
+
+/// Features of any length.
+fn features(frames: usize) -> Vec<f32> {
+    (0..frames * 80).map(|i| ((i * 7919 % 1009) as f32 * 0.37).sin() * 1.5).collect()
+}
+
+fn graph(dir: &TempDir, trained: &Trained, precision: Precision) -> PathBuf {
+    let path = dir.path().join("model.onnx");
+    std::fs::write(&path, encoder(trained, precision).expect("builds").encode_to_vec()).expect("writes");
+    path
+}
+
+fn run_graph(onnx: &Path, frames: usize, features: &[f32], plain: bool) -> Vec<f32> {
+    let package = onnx.parent().expect("has a directory");
+    let model = TractEngine { plain }.load(package, onnx.file_name().expect("a name").as_ref());
+    let mut session = model.expect("loads").session().expect("opens");
+    let features = Tensor::f32([1, frames, 80], features.to_vec());
+    let outputs = session.run(&[("features", features)]).expect("runs");
+    outputs[0].1.as_f32().expect("floats").to_vec()
+}
+
+/// Largest difference of a log-probability.
+fn apart(ours: &[f32], theirs: &[f32]) -> f32 {
+    assert_eq!(ours.len(), theirs.len());
+    ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn the_graph_computes_what_the_reference_computes() {
+    for name in ["chunked4x", "full8x"] {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (trained, cases) = cases(name);
+        let onnx = graph(&dir, &trained, Precision::F32);
+        assert!(!cases.is_empty());
+        for (frames, features, expected) in cases {
+            for plain in [false, true] {
+                let off = apart(&run_graph(&onnx, frames, &features, plain), &expected);
+                assert!(off < 1e-4, "{name}, {frames} frames, plain {plain}: {off}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_graph_computes_what_was_trained_for_any_length() {
+    for (subsampling, chunk_frames) in [(4, 4), (8, 0)] {
+        let config = EncoderConfig { subsampling, chunk_frames, ..small_config() };
+        let trained = random(config.clone(), 7);
+        let dir = tempfile::tempdir().expect("temporary directory");
+        write(&trained, dir.path());
+        let weights = Weights::read(&config, &dir.path().join(WEIGHTS)).expect("reads");
+        let device = crate::train::device::device(Default::default()).expect("a device");
+        let encoder = Encoder::new(&config, &weights, &device);
+        let onnx = graph(&dir, &trained, Precision::F32);
+        for frames in [1, 8, 9, 130] {
+            let input = BurnTensor::<3>::from_data(TensorData::new(features(frames), [1, frames, 80]), &device);
+            let trained: Vec<f32> = encoder.forward(input, &[frames], None).into_data().iter::<f32>().collect();
+            let off = apart(&run_graph(&onnx, frames, &features(frames), false), &trained);
+            assert!(off < 2e-4, "{subsampling}x, chunks of {chunk_frames}, {frames} frames: {off}");
+        }
+    }
+}
+
+#[test]
+fn bytes_compute_nearly_the_same() {
+    let (trained, cases) = cases("chunked4x");
+    for precision in [Precision::Int8Weights, Precision::Int8Dynamic] {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let onnx = graph(&dir, &trained, precision);
+        for (frames, features, expected) in &cases {
+            let ours = run_graph(&onnx, *frames, features, false);
+            let probability = ours.iter().zip(expected).map(|(a, b)| (a.exp() - b.exp()).abs()).fold(0.0, f32::max);
+            assert!(probability < 0.05, "{precision:?}, {frames} frames: {probability}");
+            assert!(apart(&ours, expected) > 1e-4, "{precision:?} must be another computation");
+        }
+    }
+}
+
+#[test]
+fn onnx_runtime_computes_the_same() {
+    let test = "onnx_runtime_computes_the_same";
+    let Some(python) = std::env::var_os("LINNET_TEST_PYTHON") else {
+        return skips::skip(test, "LINNET_TEST_PYTHON names no Python with onnxruntime");
+    };
+    for precision in [Precision::F32, Precision::Int8Weights] {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let onnx = graph(&dir, &random(small_config(), 3), precision);
+        for frames in [1, 9, 130] {
+            let theirs = reference::run(Path::new(&python), &onnx, &features(frames)).expect("it takes the graph");
+            let off = apart(&run_graph(&onnx, frames, &features(frames), false), &theirs);
+            assert!(off < 2e-4, "{precision:?}, {frames} frames: {off}");
+        }
+    }
+}
+
+#[test]
+fn a_file_of_bytes_is_a_quarter_as_large() {
+    let trained = random(EncoderConfig { d_model: 64, ..small_config() }, 3);
+    let bytes = |precision| encoder(&trained, precision).expect("builds").encode_to_vec().len();
+    assert!(bytes(Precision::Int8Weights) < bytes(Precision::F32) * 2 / 5);
+}
+
+/// Random weights, a manifest with the bundled recording, and arguments to export them.
+fn export_args(home: &Path, seed: u64) -> ExportArgs {
+    let weights = home.join("best");
+    std::fs::create_dir_all(&weights).expect("creates");
+    write(&random(small_config(), seed), &weights);
+    let (audio, text) = sample();
+    let row = serde_json::json!({ "audio": audio, "text": text.trim(), "speaker": "sample" });
+    std::fs::write(home.join("valid.jsonl"), format!("{row}\n")).expect("writes");
+    ExportArgs {
+        from: weights,
+        out: home.join("models/test"),
+        name: "test".into(),
+        version: "1.2.3".into(),
+        aliases: vec!["whisper-1".into()],
+        languages: vec!["en".into()],
+        license: "MIT".into(),
+        description: "random weights".into(),
+        lm: None,
+        valid: home.join("valid.jsonl"),
+        canary: audio,
+        precision: Precision::Int8Weights,
+        allow_loss: 100.0,
+        tune: false,
+        reference: None,
+        card: None,
+        facts: Vec::new(),
+        tests: Vec::new(),
+        max_segment_secs: 30.0,
+        keep_weights: None,
+        threads: Some(1),
+    }
+}
+
+#[test]
+fn an_exported_package_is_whole_and_proves_its_canary() {
+    let home = tempfile::tempdir().expect("temporary directory");
+    let mut args = export_args(home.path(), 5);
+    let (out, keep) = (args.out.clone(), home.path().join("kept"));
+    args.tests = vec![sets::TestSet { title: "the sample".into(), manifest: args.valid.clone() }];
+    args.tune = true;
+    args.keep_weights = Some(keep.clone());
+    let from = args.from.clone();
+    run(args).expect("exports");
+
+    let package = Package::open(&out).expect("opens");
+    assert!(package.unlisted.is_empty());
+    let manifest = &package.manifest;
+    assert_eq!((manifest.name.as_str(), manifest.version.as_str()), ("test", "1.2.3"));
+    assert_eq!(manifest.canary.status, CanaryStatus::Recorded);
+    assert!(!manifest.canary.text.is_empty() && manifest.canary.logprob < 0.0);
+    canary::prove(&out).expect("proves");
+    let card = std::fs::read_to_string(out.join("README.md")).expect("readable");
+    assert!(card.contains("| the sample | 1 | 1 |") && !card.contains("{{"), "{card}");
+    let beside: Vec<_> = std::fs::read_dir(home.path().join("models")).expect("readable").collect();
+    assert_eq!(beside.len(), 1, "nothing is left beside it");
+    let (kept, trained) = (Trained::open(&keep).expect("reads"), Trained::open(&from).expect("reads"));
+    assert_eq!(kept.config, trained.config);
+    assert_eq!(kept.tokenizer, trained.tokenizer);
+}
+
+/// Writes `manifest.toml` anew for files that were changed on purpose, so that only the canary can notice.
+fn list_again(dir: &Path, manifest: &Manifest) {
+    let mut manifest = manifest.clone();
+    for (name, entry) in &mut manifest.files {
+        *entry = store::file_entry(&dir.join(name)).expect("readable");
+    }
+    std::fs::write(dir.join(MANIFEST), toml::to_string(&manifest).expect("serialises")).expect("writes");
+}
+
+#[test]
+fn a_canary_fails_when_one_weight_in_a_hundred_is_flipped() {
+    let home = tempfile::tempdir().expect("temporary directory");
+    let args = export_args(home.path(), 5);
+    let out = args.out.clone();
+    run(args).expect("exports");
+    let package = Package::open(&out).expect("opens");
+    let onnx = package.path("model.onnx");
+    let whole = std::fs::read(&onnx).expect("readable");
+    let mut proto = onnx::proto::ModelProto::decode(whole.as_slice()).expect("well formed");
+    let mut flipped = 0;
+    let weights = proto.graph.as_mut().expect("a graph").initializer.iter_mut();
+    for tensor in weights.filter(|t| t.name.ends_with(".weight_int8")) {
+        for byte in tensor.raw_data.iter_mut().step_by(100) {
+            *byte ^= 0x80;
+            flipped += 1;
+        }
+    }
+    assert!(flipped > 50);
+    std::fs::write(&onnx, proto.encode_to_vec()).expect("writes");
+    list_again(&out, &package.manifest);
+    let error = canary::prove(&out).expect_err("the damage is heard");
+    assert_eq!(error.kind(), Kind::Refused);
+    assert!(error.to_string().contains("canary.wav"), "{error}");
+
+    std::fs::write(&onnx, whole).expect("writes");
+    list_again(&out, &package.manifest);
+    canary::prove(&out).expect("whole again");
+}
+
+#[test]
+fn an_export_that_is_refused_leaves_the_old_package() {
+    let home = tempfile::tempdir().expect("temporary directory");
+    let args = export_args(home.path(), 5);
+    let out = args.out.clone();
+    run(args).expect("exports");
+    let before = std::fs::read(out.join(MANIFEST)).expect("readable");
+    let mut args = export_args(home.path(), 6);
+    args.canary = home.path().join("valid.jsonl");
+    let error = run(args).expect_err("no audio");
+    assert!(error.to_string().contains("canary.wav"), "{error}");
+    assert_eq!(std::fs::read(out.join(MANIFEST)).expect("readable"), before);
+    assert_eq!(std::fs::read_dir(home.path().join("models")).expect("readable").count(), 1);
+}
+
+#[test]
+fn more_loss_than_allowed_is_refused() {
+    let score = |errors| crate::evaluate::Score {
+        words: linnet_features::wer::ErrorCounts { substitutions: errors, reference: 1000, ..Default::default() },
+        ..Default::default()
+    };
+    let gate = gate::Gate { float: score(100), quantized: score(105) };
+    assert!(gate.check(0.5).is_ok());
+    let gate = gate::Gate { float: score(100), quantized: score(106) };
+    let error = gate.check(0.5).expect_err("0.6 points");
+    assert_eq!(error.kind(), Kind::Refused);
+    assert!(
+        error.to_string().contains("from 10.00 % to 10.60 %") && error.to_string().contains("--allow-loss"),
+        "{error}"
+    );
+    assert!(gate::Gate { float: score(106), quantized: score(100) }.check(0.0).is_ok());
+}
+
+#[test]
+fn a_test_set_has_a_title_and_a_manifest() {
+    let parsed = sets::parse("held-out reader = a/b=c.jsonl").expect("parses");
+    assert_eq!((parsed.title.as_str(), parsed.manifest.as_path()), ("held-out reader", Path::new("a/b=c.jsonl")));
+    assert!(sets::parse("a.jsonl").is_err());
+    assert!(sets::parse("=a.jsonl").is_err());
+}
