@@ -1,0 +1,214 @@
+//! Requests that break the protocol, the limits, or the patience: one clear refusal, and the next request is answered.
+
+mod harness;
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use harness::{Daemon, http, sample, wav};
+
+const TRANSCRIPTIONS: &str = "/v1/audio/transcriptions";
+const FORM: &str = "multipart/form-data; boundary=XX";
+
+fn assert_serves(daemon: &Daemon) {
+    let answer = daemon.post(TRANSCRIPTIONS, "audio/wav", &sample());
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+/// A form with the bundled recording and `fields`.
+fn form(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (name, value) in fields {
+        body.extend(format!("--XX\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").into_bytes());
+    }
+    body.extend(b"--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\n");
+    body.extend(sample());
+    body.extend(b"\r\n--XX--\r\n");
+    body
+}
+
+/// Peak memory of the daemon's process, MiB.
+fn peak_mib(daemon: &Daemon) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("a running process");
+    let line = status.lines().find(|l| l.starts_with("VmHWM:")).expect("its peak");
+    line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number") / 1024
+}
+
+#[test]
+fn an_option_that_is_not_known_or_out_of_its_rule_is_named() {
+    let daemon = Daemon::start();
+    for (field, value, status, code) in [
+        ("model", "no-such-model", 404, "unknown_model"),
+        ("language", "tlh", 422, "unsupported_task"),
+        ("response_format", "docx", 422, "invalid_option"),
+        ("temperature", "7", 422, "invalid_option"),
+        ("beam_width", "0", 422, "invalid_option"),
+        ("no_such_field", "1", 422, "invalid_option"),
+    ] {
+        let answer = daemon.post(TRANSCRIPTIONS, FORM, &form(&[(field, value)]));
+        assert_eq!((answer.status, answer.error_code().as_str()), (status, code), "{field}: {}", answer.text());
+        assert_eq!(answer.json()["error"]["param"], field, "{}", answer.text());
+    }
+    assert_serves(&daemon);
+}
+
+#[test]
+fn a_broken_form_is_refused_and_the_connection_still_answers() {
+    let daemon = Daemon::start();
+    let whole = form(&[]);
+    for (what, content_type, body) in [
+        ("no boundary", "multipart/form-data", whole.as_slice()),
+        ("another boundary", "multipart/form-data; boundary=YY", &whole),
+        ("cut in the file", FORM, &whole[..whole.len() / 2]),
+        ("cut before the last dash", FORM, &whole[..whole.len() - 4]),
+        ("no file", FORM, b"--XX\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--XX--\r\n"),
+        ("empty", FORM, b""),
+    ] {
+        let answer = daemon.post(TRANSCRIPTIONS, content_type, body);
+        assert_eq!(
+            (answer.status, answer.error_code().as_str()),
+            (400, "invalid_request"),
+            "{what}: {}",
+            answer.text()
+        );
+    }
+    assert_serves(&daemon);
+}
+
+#[test]
+fn an_upload_of_two_gigabytes_is_refused_before_it_fills_memory_or_disk() {
+    let daemon = Daemon::start();
+    let two_gigabytes: u64 = 2 << 30;
+    // Declared: refused by the head alone.
+    let mut stream = http::connect(&daemon.socket()).expect("connects");
+    let head = http::head("POST", TRANSCRIPTIONS, &[("content-type", "audio/wav")], two_gigabytes as usize);
+    stream.write_all(&head).expect("the head is sent");
+    let answer = http::read_answer(&mut stream).expect("an answer");
+    assert_eq!((answer.status, answer.error_code().as_str()), (413, "too_large"), "{}", answer.text());
+
+    // Undeclared: refused where the limit is passed.
+    let mut stream = http::connect(&daemon.socket()).expect("connects");
+    let head = format!(
+        "POST {TRANSCRIPTIONS} HTTP/1.1\r\nhost: localhost\r\ncontent-type: audio/wav\r\ntransfer-encoding: chunked\r\n\
+         connection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).expect("the head is sent");
+    let piece = vec![0; 1 << 20];
+    let mut sent = 0;
+    while sent < two_gigabytes {
+        let wrote = stream
+            .write_all(format!("{:x}\r\n", piece.len()).as_bytes())
+            .and_then(|()| stream.write_all(&piece))
+            .and_then(|()| stream.write_all(b"\r\n"));
+        if wrote.is_err() {
+            break;
+        }
+        sent += piece.len() as u64;
+    }
+    assert!(sent < two_gigabytes, "all of it was taken");
+    let answer = http::read_answer(&mut stream).expect("an answer");
+    assert_eq!((answer.status, answer.error_code().as_str()), (413, "too_large"), "{}", answer.text());
+    assert!(peak_mib(&daemon) < 600, "peak memory is {} MiB", peak_mib(&daemon));
+    assert_serves(&daemon);
+}
+
+#[test]
+fn a_client_that_drips_its_request_is_given_up() {
+    let daemon = Daemon::builder().config("[http]\nheader_timeout_secs = 1\nidle_timeout_secs = 1\n").start();
+    // The head never ends.
+    let mut slow = http::connect(&daemon.socket()).expect("connects");
+    slow.write_all(b"POST /v1/audio/transcriptions HTTP/1.1\r\nhost: x").expect("a part of the head");
+    // The body never comes.
+    let mut silent = http::connect(&daemon.socket()).expect("connects");
+    let head = http::head("POST", TRANSCRIPTIONS, &[("content-type", "audio/wav")], 1000);
+    silent.write_all(&head).expect("the head");
+    let answer = http::read_answer(&mut silent).expect("an answer");
+    assert_eq!((answer.status, answer.error_code().as_str()), (408, "request_timeout"), "{}", answer.text());
+    let mut rest = Vec::new();
+    slow.read_to_end(&mut rest).expect("the connection is closed");
+    assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&rest));
+    assert_serves(&daemon);
+}
+
+#[test]
+fn a_client_that_reads_nothing_holds_nobody_up() {
+    let daemon = Daemon::builder().config("[http]\nidle_timeout_secs = 1\n").start();
+    let deaf: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stream = http::connect(&daemon.socket()).expect("connects");
+            let path = format!("{TRANSCRIPTIONS}?stream=true&response_format=linnet_json");
+            let recording = sample();
+            stream
+                .write_all(&http::head("POST", &path, &[("content-type", "audio/wav")], recording.len()))
+                .expect("a head");
+            stream.write_all(&recording).expect("a body");
+            stream
+        })
+        .collect();
+    for _ in 0..3 {
+        assert_serves(&daemon);
+    }
+    drop(deaf);
+    assert_serves(&daemon);
+}
+
+#[test]
+fn a_dropped_connection_cancels_its_job() {
+    let daemon = Daemon::builder().config("[scheduler]\nworkers = 1\n").start();
+    // An hour of noise would keep the only worker for long.
+    let mut state = 1_u32;
+    let noise: Vec<i16> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 18) as i16
+    })
+    .take(16_000 * 600)
+    .collect();
+    let recording = wav(16_000, 1, &noise);
+    let mut stream = http::connect(&daemon.socket()).expect("connects");
+    let path = format!("{TRANSCRIPTIONS}?timeout_ms=600000");
+    stream.write_all(&http::head("POST", &path, &[("content-type", "audio/wav")], recording.len())).expect("a head");
+    stream.write_all(&recording).expect("a body");
+    drop(stream);
+    // With one worker this is answered only when the job of before has ended.
+    assert_serves(&daemon);
+    let metrics = daemon.get("/metrics").text();
+    assert!(metrics.contains("cancelled"), "{metrics}");
+}
+
+#[test]
+fn over_tcp_a_wrong_or_missing_token_is_refused() {
+    let port = harness::free_port();
+    let home = tempfile::tempdir().expect("a directory");
+    let token = home.path().join("token");
+    std::fs::write(&token, "right\n").expect("the token");
+    let config = format!("[http]\ntcp = \"127.0.0.1:{port}\"\ntoken_file = \"{}\"\n", token.display());
+    let daemon = Daemon::builder().config(config).start();
+    let ask = |authorization: Option<&str>| {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("connects");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        let headers: Vec<_> = authorization.map(|a| ("authorization", a)).into_iter().collect();
+        stream.write_all(&http::head("GET", "/v1/models", &headers, 0)).expect("sent");
+        http::read_answer(&mut stream).expect("an answer").status
+    };
+    assert_eq!(ask(Some("Bearer right")), 200);
+    for wrong in [None, Some("Bearer wrong"), Some("Bearer "), Some("Basic right"), Some("right")] {
+        assert_eq!(ask(wrong), 401, "{wrong:?}");
+    }
+    assert_serves(&daemon);
+}
+
+#[test]
+fn what_is_no_endpoint_and_no_http_is_answered_as_such() {
+    let daemon = Daemon::start();
+    assert_eq!(daemon.get("/v1/no-such-thing").status, 404);
+    assert_eq!(daemon.get(TRANSCRIPTIONS).status, 405);
+    let mut stream = http::connect(&daemon.socket()).expect("connects");
+    stream.write_all(b"\x16\x03\x01 this is no HTTP\r\n\r\n").expect("sent");
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).expect("closed");
+    assert!(rest.starts_with(b"HTTP/1.1 400") || rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+    let huge = "x".repeat(200_000);
+    let answer = http::request(&daemon.socket(), "GET", "/healthz", &[("x-huge", &huge)], b"");
+    assert!(answer.is_err() || answer.is_ok_and(|a| a.status == 431), "a head of 200 kB");
+    assert_serves(&daemon);
+}
