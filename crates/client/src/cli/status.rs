@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use linnet_proto::status::{Health, ModelState, Status};
+use linnet_proto::status::{Health, Limits, ModelState, Status};
 
 use super::output;
 use crate::{ClientError, Local};
@@ -54,17 +54,21 @@ fn for_people(status: &Status, socket: &str) -> String {
     if status.models.is_empty() {
         row("models", "none; put a package into the models directory and restart linnetd");
     }
-    let limits = &status.limits;
-    row(
-        "limits",
-        &format!(
-            "uploads of {} MiB, {} of audio, MQTT packets of {} MiB, {} jobs waiting",
-            limits.max_upload_bytes >> 20,
-            uptime(limits.max_audio_secs as f64),
-            limits.max_packet_bytes >> 20,
-            limits.queue_length
-        ),
+    row("limits", &limits(&status.limits));
+    text
+}
+
+fn limits(limits: &Limits) -> String {
+    let mut text = format!(
+        "uploads of {} MiB, {} of audio, {} jobs waiting",
+        limits.max_upload_bytes >> 20,
+        uptime(limits.max_audio_secs as f64),
+        limits.queue_length
     );
+    // 0 while MQTT is off.
+    if limits.max_packet_bytes > 0 {
+        let _ = write!(text, ", MQTT packets of {} MiB", limits.max_packet_bytes >> 20);
+    }
     text
 }
 
