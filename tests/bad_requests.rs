@@ -155,7 +155,7 @@ fn a_client_that_reads_nothing_holds_nobody_up() {
 #[test]
 fn a_dropped_connection_cancels_its_job() {
     let daemon = Daemon::builder().config("[scheduler]\nworkers = 1\n").start();
-    // An hour of noise would keep the only worker for long.
+    // Ten minutes of noise would keep the only worker for long.
     let mut state = 1_u32;
     let noise: Vec<i16> = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -168,11 +168,14 @@ fn a_dropped_connection_cancels_its_job() {
     let path = format!("{TRANSCRIPTIONS}?timeout_ms=600000");
     stream.write_all(&http::head("POST", &path, &[("content-type", "audio/wav")], recording.len())).expect("a head");
     stream.write_all(&recording).expect("a body");
+    let metrics = || daemon.get("/metrics").text();
+    harness::eventually("the job runs", || metrics().contains("linnet_jobs_running 1").then_some(()));
     drop(stream);
     // With one worker this is answered only when the job of before has ended.
     assert_serves(&daemon);
-    let metrics = daemon.get("/metrics").text();
-    assert!(metrics.contains("cancelled"), "{metrics}");
+    harness::eventually("the job is counted as cancelled", || {
+        metrics().contains("outcome=\"cancelled\"").then_some(())
+    });
 }
 
 #[test]
