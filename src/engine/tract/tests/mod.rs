@@ -100,7 +100,7 @@ fn sessions_share_their_weights_and_run_side_by_side() {
     let weights = (4 * SIZE * SIZE) as u64;
     assert!((weights..weights + weights / 8).contains(&loaded.memory_bytes()), "{}", loaded.memory_bytes());
     let before = resident_bytes();
-    let mut sessions: Vec<_> = (0..16).map(|_| loaded.open().expect("a session")).collect();
+    let mut sessions: Vec<_> = (0..48).map(|_| loaded.open().expect("a session")).collect();
     std::thread::scope(|scope| {
         for (index, session) in sessions.iter_mut().enumerate() {
             scope.spawn(move || {
@@ -110,9 +110,9 @@ fn sessions_share_their_weights_and_run_side_by_side() {
             });
         }
     });
-    // Sixteen copies would be 256 MiB.
+    // Copies would be 768 MiB. Tests that run beside this one take some memory, too.
     let grown = resident_bytes().saturating_sub(before);
-    assert!(grown < 96 << 20, "sixteen sessions took {} MiB", grown >> 20);
+    assert!(grown < 384 << 20, "48 sessions took {} MiB", grown >> 20);
 }
 
 #[test]
