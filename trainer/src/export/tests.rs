@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor as BurnTensor, TensorData};
 use linnet::engine::tract::TractEngine;
-use linnet::engine::{Engine, Session, Tensor};
+use linnet::engine::{Engine, Tensor};
 use linnet::store::{self, MANIFEST, Package};
 use linnet_proto::manifest::{CanaryStatus, Manifest};
 use prost::Message;
@@ -34,8 +34,11 @@ struct Golden {
     log_probs: Vec<Vec<f32>>,
 }
 
-/// Weights, and each row's frames, features and log-probabilities.
-fn cases(name: &str) -> (Trained, Vec<(usize, Vec<f32>, Vec<f32>)>) {
+/// Frames, features and log-probabilities of a row.
+type Case = (usize, Vec<f32>, Vec<f32>);
+
+/// Weights and rows.
+fn cases(name: &str) -> (Trained, Vec<Case>) {
     let dir = golden(name);
     let config = EncoderConfig::read(&dir.join(MODEL_JSON)).expect("reads");
     let weights = Weights::read(&config, &dir.join(WEIGHTS)).expect("reads");

@@ -23,9 +23,9 @@ const LM_WEIGHTS: [f32; 8] = [0.0, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3];
 /// Bonuses for each word that are tried.
 const WORD_BONUSES: [f32; 7] = [-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0];
 /// Width while weights are tried.
-const TRIAL_WIDTH: u32 = 16;
+const TRIAL_WIDTH: u32 = 32;
 /// Widths that are tried with the best weights, the cheapest first.
-const WIDTHS: [u32; 4] = [4, 8, 16, 32];
+const WIDTHS: [u32; 5] = [4, 8, 16, 32, 64];
 /// Points of word error rate that a narrower beam may cost: it answers sooner.
 const WIDTH_WORTH: f64 = 0.05;
 
