@@ -69,7 +69,6 @@ pub fn hear_all(
     options: &HearOptions,
     bad: &mut BadRows,
 ) -> Result<Vec<Heard>> {
-    interrupt::listen();
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let results: Vec<Mutex<Option<std::result::Result<Transcript, Fault>>>> =
         set.utterances.iter().map(|_| Mutex::new(None)).collect();

@@ -14,6 +14,7 @@ use clap::Args;
 use crate::bad::{BadRows, OnBad};
 use crate::error::{Failure, Result};
 use crate::export::{self, Opened};
+use crate::interrupt;
 use crate::manifest::{self, Purpose};
 
 pub use hear::{HearOptions, Heard, hear_all};
@@ -59,6 +60,7 @@ pub struct EvaluateArgs {
 
 /// Runs the verb.
 pub fn run(args: EvaluateArgs) -> Result<()> {
+    interrupt::listen();
     let opened = Opened::model(&args.model, args.lm.as_deref())?;
     let options = HearOptions {
         beam_width: if args.greedy { Some(1) } else { args.beam_width },

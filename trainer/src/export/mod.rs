@@ -28,6 +28,7 @@ use linnet_proto::manifest::CanaryStatus;
 
 use crate::error::{Failure, Kind, Result};
 use crate::evaluate::HearOptions;
+use crate::interrupt;
 
 pub use encoder::{Precision, encoder};
 pub use open::Opened;
@@ -114,6 +115,7 @@ pub fn run(args: ExportArgs) -> Result<()> {
         return Err(Failure::usage(format!("--allow-loss is {}; it is 0 to 100 points", args.allow_loss)));
     }
     let hear = HearOptions { threads: threads(args.threads)?, ..HearOptions::default() };
+    interrupt::listen();
     // Everything is read before any work is done.
     let trained = Trained::open(&args.from)?;
     let lm = args.lm.as_deref().map(package::read_lm).transpose()?;
@@ -147,6 +149,9 @@ pub fn run(args: ExportArgs) -> Result<()> {
     contents.card = card::fill(&template, &facts)?;
     contents.write(dir)?;
     canary::prove(dir)?;
+    if interrupt::requested() {
+        return Err(Failure::new(Kind::Interrupted, "stopped; nothing was written"));
+    }
     if let Some(keep) = &args.keep_weights {
         trained.write_half(keep)?;
     }

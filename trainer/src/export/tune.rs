@@ -31,7 +31,6 @@ const WIDTH_WORTH: f64 = 0.05;
 
 /// The best defaults for a package.
 pub fn tune(opened: &Opened, valid: &Manifest, threads: usize) -> Result<DecodingDefaults> {
-    interrupt::listen();
     Search::new(opened, valid, threads)?.best(&opened.package.ctc_config.decoding)
 }
 
