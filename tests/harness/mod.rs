@@ -27,7 +27,7 @@ pub use mosquitto::Mosquitto;
 pub use notify_socket::NotifySocket;
 
 /// Longest wait for anything: a machine under load is slow, and a wait that ends is one that can be read.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The repository.
 pub fn root() -> &'static Path {
