@@ -94,6 +94,8 @@ pub(super) struct Desk {
     running: HashMap<Fingerprint, Running>,
     /// Large messages that are being read.
     reading: usize,
+    /// No request is taken any more: the daemon ends.
+    closed: bool,
     budget: Arc<Semaphore>,
     notes: mpsc::Sender<Note>,
     /// Tells the ids of this run from those of another.
@@ -120,6 +122,7 @@ impl Desk {
             release: ReleaseQueue::default(),
             running: HashMap::new(),
             reading: 0,
+            closed: false,
             budget: budget_of(plan),
             notes,
             run: rand::random(),
@@ -132,6 +135,11 @@ impl Desk {
         self.limits = limits_of(plan);
         self.kept.resize(plan.settings.kept_answers, plan.settings.kept_for);
         self.budget = budget_of(plan);
+    }
+
+    /// From now on requests stay unacknowledged, and the broker delivers them at the next start.
+    pub(super) fn stop_intake(&mut self) {
+        self.closed = true;
     }
 
     /// Whether no job runs and no message is being read.
@@ -164,6 +172,9 @@ impl Desk {
 
     /// Takes a message from the broker.
     pub(super) fn receive(&mut self, publish: Publish, now: Instant) {
+        if self.closed && publish.pkid != 0 {
+            return;
+        }
         self.link.count(LinkCount::Received);
         let slot = self.release.receive(publish.pkid);
         let bytes = publish.size();
@@ -366,7 +377,12 @@ impl Desk {
             "mqtt transcribe {outcome} in {ms:.1} ms"
         );
         self.keep(request, body, now);
+        // A job that the ending daemon turned away is left to the broker, which has it still, and to the next start.
+        let turned_away = matches!(body.error, Some(ErrorCode::Unavailable | ErrorCode::Cancelled));
         for Waiter { target, slots } in running.waiters.drain(..) {
+            if self.closed && turned_away && !slots.is_empty() {
+                continue;
+            }
             self.outbox.push(Entry { request: Some(request), target, body: body.clone() }, slots, now);
         }
     }

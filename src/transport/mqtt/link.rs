@@ -35,8 +35,9 @@ use crate::status::{BrokerLink, LinkCount, LinkState, StatusSource};
 pub(super) enum Command {
     /// Takes other settings.
     Reload(Box<Plan>),
-    /// Takes no new request, lets what runs end until `grace` is over, delivers what is answered, says goodbye. Answers how
-    /// many jobs were left.
+    /// Takes no new request.
+    StopIntake,
+    /// Lets what runs end until `grace` is over, delivers what is answered, says goodbye. Answers how many jobs were left.
     Drain { grace: Duration, done: oneshot::Sender<usize> },
 }
 
@@ -190,9 +191,7 @@ impl Link {
         };
         // What had come in before the end is not thrown away: nobody sends a QoS 0 request again.
         for event in events.state.events.drain(..) {
-            if let Event::Incoming(Packet::Publish(publish)) = event
-                && self.draining.is_none()
-            {
+            if let Event::Incoming(Packet::Publish(publish)) = event {
                 self.desk.receive(publish, Instant::now());
             }
         }
@@ -248,7 +247,9 @@ impl Link {
                     self.next_plan = Some(plan);
                 }
             }
+            Step::Command(Some(Command::StopIntake)) => self.desk.stop_intake(),
             Step::Command(Some(Command::Drain { grace, done })) => {
+                self.desk.stop_intake();
                 self.draining = Some(Draining { until: now + grace, done });
                 self.state_due = Some(now);
             }
@@ -381,8 +382,7 @@ impl Link {
                     ))),
                 };
             }
-            // While draining, what comes stays unacknowledged, and the broker delivers it at the next start.
-            Event::Incoming(Packet::Publish(publish)) if self.draining.is_none() => self.desk.receive(publish, now),
+            Event::Incoming(Packet::Publish(publish)) => self.desk.receive(publish, now),
             Event::Incoming(Packet::PubAck(puback)) => match connection.acknowledged(puback.pkid) {
                 Some(Item::Answer(number)) => self.delivered(number, verdict(puback.reason), now),
                 Some(Item::Offline) if connection.phase == Phase::Farewell => {

@@ -172,6 +172,13 @@ impl MqttTransport {
         self.changed.notify_one();
     }
 
+    /// Takes no new request from now on: what the broker delivers stays unacknowledged, for the next start. Called before
+    /// the scheduler begins to turn jobs away, so that those too are left to the broker.
+    pub async fn stop_intake(&self) {
+        // Fails only when the link has ended, and then nothing is taken either.
+        let _ = self.commands.send(Command::StopIntake).await;
+    }
+
     /// Takes no new request, lets what runs end for at most `grace`, delivers the answers, publishes `offline` and
     /// disconnects. Gives the number of jobs that were left: the broker delivers their requests again at the next start.
     pub async fn drain(self, grace: Duration) -> usize {
