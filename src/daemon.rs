@@ -152,6 +152,10 @@ impl Daemon {
         let grace = self.config.scheduler.drain;
         log::info!(MESSAGE_ID = message_id::DRAINING; "ending: running requests have {} s", grace.as_secs());
         notify::stopping();
+        // What the scheduler turns away from now on is left to the broker and to the next start.
+        if let Some(mqtt) = &self.mqtt {
+            mqtt.stop_intake().await;
+        }
         let scheduler = Arc::clone(&self.scheduler);
         let jobs = on_own_thread("drain", move || scheduler.drain(grace));
         let mqtt = async {

@@ -58,13 +58,10 @@ impl Part {
     /// Whether the part must be told: its settings differ.
     fn differs(self, from: &Config, to: &Config) -> bool {
         match self {
+            // They read files that may have changed: tokens, certificates, passwords, packages.
             Self::Http | Self::Models => true,
+            Self::Mqtt => from.mqtt.is_some() || to.mqtt.is_some(),
             Self::Scheduler => (&from.scheduler, &from.intake.audio) != (&to.scheduler, &to.intake.audio),
-            Self::Mqtt => {
-                // It takes in what the queue can hold, and a little more that is refused.
-                let depends = |c: &Config| (c.mqtt_intake.clone(), c.scheduler.queue_length);
-                from.mqtt != to.mqtt || (to.mqtt.is_some() && depends(from) != depends(to))
-            }
             Self::Log => from.log != to.log,
         }
     }

@@ -12,16 +12,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
 use super::answer::Body;
-use super::bounds::{BUDGET_UNIT_BYTES, INLINE_PAYLOAD_BYTES, MAX_CRASHES, REPLY_SLACK};
+use super::arrival::{self, Arrival, Message};
+use super::bounds::{BUDGET_UNIT_BYTES, INLINE_PAYLOAD_BYTES, MAX_CRASHES};
 use super::envelope::{self, Envelope, Target};
 use super::fingerprint::Fingerprint;
 use super::ledger::Ledger;
 use super::outbox::{Entry, Outbox, Settled, Verdict};
-use super::payload::{self, ParseLimits, Parsed};
+use super::payload::{ParseLimits, Parsed};
 use super::plan::Plan;
 use super::release::{ReleaseQueue, Slot};
 use super::repeats::KeptAnswers;
-use crate::job::{Admit, Answer, OnStart, Origin, Priority, Reply, Request, TaskRequest, TranscribeRequest};
+use crate::job::{Admit, OnStart, Origin, Priority, Request, TaskRequest, TranscribeRequest};
 use crate::status::{BrokerLink, LinkCount};
 use crate::sys::clock;
 
@@ -31,26 +32,6 @@ pub(super) enum Note {
     Read(Box<Message>),
     /// A job ended.
     Finished { request: Fingerprint, body: Body },
-}
-
-/// A message whose payload was read.
-pub(super) struct Message {
-    arrival: Arrival,
-    request: Fingerprint,
-    parsed: Result<Parsed, WireError>,
-}
-
-/// A message before its payload is read.
-struct Arrival {
-    envelope: Envelope,
-    slot: Option<Slot>,
-    received: Instant,
-    /// What was left of the message's life when it came.
-    expiry: Option<Duration>,
-    /// The broker says that it may have delivered it before.
-    redelivered: bool,
-    /// The payload's share of the memory.
-    held: OwnedSemaphorePermit,
 }
 
 /// Somebody who waits for a running job's answer.
@@ -244,12 +225,12 @@ impl Desk {
     fn read(&mut self, arrival: Arrival, properties: PublishProperties, payload: Bytes, now: Instant) {
         let limits = self.limits.parse;
         if payload.len() <= INLINE_PAYLOAD_BYTES {
-            return self.settle(read_payload(arrival, &properties, payload, limits), now);
+            return self.settle(arrival.read(&properties, payload, limits), now);
         }
         self.reading += 1;
         let notes = self.notes.clone();
         tokio::task::spawn_blocking(move || {
-            let message = read_payload(arrival, &properties, payload, limits);
+            let message = arrival.read(&properties, payload, limits);
             // Fails only when the transport has ended; the broker still has the message.
             let _ = notes.blocking_send(Note::Read(Box::new(message)));
         });
@@ -306,10 +287,7 @@ impl Desk {
             return Err(WireError::new(ErrorCode::Poisoned, message));
         }
         let parsed = parsed?;
-        let mut timeout = parsed.asked.timeout.unwrap_or(self.limits.default_timeout);
-        if let Some(expiry) = arrival.expiry {
-            timeout = timeout.min(expiry.saturating_sub(now.saturating_duration_since(arrival.received)));
-        }
+        let timeout = arrival.deadline(parsed.asked.timeout.unwrap_or(self.limits.default_timeout), now);
         if timeout.is_zero() {
             let message = "the message had expired when it came; give it a longer message expiry interval";
             return Err(WireError::new(ErrorCode::DeadlineExceeded, message));
@@ -352,7 +330,7 @@ impl Desk {
         };
         let (notes, held) = (self.notes.clone(), arrival.held);
         let task = tokio::spawn(async move {
-            let body = match wait(reply, timeout).await {
+            let body = match arrival::wait(reply, timeout).await {
                 Ok(answer) => Body::of_answer(&answer, &asked),
                 Err(error) => Body::of_error(error),
             };
@@ -441,22 +419,4 @@ fn limits_of(plan: &Plan) -> Limits {
 fn budget_of(plan: &Plan) -> Arc<Semaphore> {
     let units = plan.intake.max_upload_total_bytes.div_ceil(BUDGET_UNIT_BYTES);
     Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)))
-}
-
-fn read_payload(arrival: Arrival, properties: &PublishProperties, payload: Bytes, limits: ParseLimits) -> Message {
-    let content_type = properties.content_type.as_deref();
-    let options = &properties.user_properties;
-    // An envelope without a task was answered before.
-    let task = arrival.envelope.task.as_ref().map_or("", |t| t.as_str());
-    let request = Fingerprint::of(&arrival.envelope.key, task, content_type, options, &payload);
-    let parsed = payload::parse(content_type, options, payload, limits);
-    Message { arrival, request, parsed }
-}
-
-/// The job's answer, awaited until just behind its own deadline.
-async fn wait(reply: Reply, timeout: Duration) -> Result<Answer, WireError> {
-    tokio::time::timeout(timeout + REPLY_SLACK, reply.answer()).await.unwrap_or_else(|_| {
-        let message = format!("no answer within {} ms; ask for less, or name a longer timeout_ms", timeout.as_millis());
-        Err(WireError::new(ErrorCode::DeadlineExceeded, message))
-    })
 }

@@ -11,20 +11,17 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use linnet_proto::topic::Topic;
-use linnet_proto::{ErrorCode, WireError};
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAckReason, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::JoinHandle;
 
-use super::answer::Body;
+use super::announce::{self, Announcements};
 use super::backoff::Backoff;
-use super::bounds::{
-    CLIENT_CHANNEL, FAREWELL, MALFORMED_BEFORE_CLEAN_START, SPILL_PAUSE, STATE_INTERVAL, STEADY, SUBSCRIBE_TIMEOUT,
-};
-use super::connection::{Connection, Item, Message, Phase};
+use super::bounds::{CLIENT_CHANNEL, FAREWELL, MALFORMED_BEFORE_CLEAN_START, STEADY, SUBSCRIBE_TIMEOUT};
+use super::connection::{Connection, Item, Phase};
 use super::desk::{Desk, Note};
+use super::disk::Disk;
 use super::failure::End;
 use super::outbox::Verdict;
 use super::plan::{OFFLINE, ONLINE, Plan};
@@ -47,7 +44,7 @@ enum Step<E> {
     Note(Note),
     Command(Option<Command>),
     StateChanged,
-    Spilled(Vec<(u64, bool)>),
+    Written(Vec<(u64, bool)>),
     Tick,
 }
 
@@ -57,35 +54,24 @@ struct Draining {
 }
 
 pub(super) struct Link {
-    pub(super) plan: Plan,
-    pub(super) desk: Desk,
-    pub(super) status: Arc<dyn StatusSource>,
-    pub(super) link: BrokerLink,
-    pub(super) commands: mpsc::Receiver<Command>,
-    pub(super) notes: mpsc::Receiver<Note>,
-    pub(super) changed: Arc<Notify>,
-    pub(super) spill: Spill,
-    writing: Writing,
+    plan: Plan,
+    desk: Desk,
+    status: Arc<dyn StatusSource>,
+    link: BrokerLink,
+    commands: mpsc::Receiver<Command>,
+    notes: mpsc::Receiver<Note>,
+    changed: Arc<Notify>,
+    disk: Disk,
+    announcements: Announcements,
     backoff: Backoff,
     /// Connections in a row that ended with a packet that cannot be read.
     malformed: u32,
     last_reason: String,
-    /// Announcements that are due.
-    online_due: bool,
-    state_due: Option<Instant>,
-    last_state: Option<Instant>,
     /// Settings that wait for the connection's end.
     next_plan: Option<Box<Plan>>,
     draining: Option<Draining>,
     /// The transport was dropped.
     abandoned: bool,
-}
-
-/// Answers on their way to disk, at most one lot at a time.
-#[derive(Default)]
-struct Writing {
-    task: Option<JoinHandle<Vec<(u64, bool)>>>,
-    not_before: Option<Instant>,
 }
 
 /// What a [`Link`] is made of.
@@ -112,13 +98,10 @@ impl Link {
             commands,
             notes,
             changed,
-            spill,
-            writing: Writing::default(),
+            disk: Disk::new(spill),
+            announcements: Announcements::default(),
             malformed: 0,
             last_reason: String::new(),
-            online_due: false,
-            state_due: None,
-            last_state: None,
             next_plan: None,
             draining: None,
             abandoned: false,
@@ -210,13 +193,7 @@ impl Link {
                 None => std::future::pending().await,
             }
         };
-        let written = async {
-            match &mut self.writing.task {
-                // A panic while writing is as good as a failure to write: the next lot tries again.
-                Some(task) => task.await.unwrap_or_default(),
-                None => std::future::pending().await,
-            }
-        };
+        let written = self.disk.written();
         let tick = async {
             match wake {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -228,7 +205,7 @@ impl Link {
             Some(note) = self.notes.recv() => Step::Note(note),
             command = self.commands.recv(), if !self.abandoned => Step::Command(command),
             () = self.changed.notified() => Step::StateChanged,
-            lot = written => Step::Spilled(lot),
+            lot = written => Step::Written(lot),
             () = tick => Step::Tick,
         }
     }
@@ -238,8 +215,8 @@ impl Link {
         match step {
             Step::Event(_) | Step::Tick => {}
             Step::Note(note) => self.desk.note(note, now),
-            Step::StateChanged => self.state_due = Some(self.earliest_state(now)),
-            Step::Spilled(lot) => self.spilled(&lot, now),
+            Step::StateChanged => self.announcements.state_changed(now),
+            Step::Written(lot) => self.disk.note(&lot, &mut self.desk.outbox, now),
             Step::Command(Some(Command::Reload(plan))) => {
                 if plan.same_connection(&self.plan) {
                     self.install(*plan);
@@ -251,11 +228,10 @@ impl Link {
             Step::Command(Some(Command::Drain { grace, done })) => {
                 self.desk.stop_intake();
                 self.draining = Some(Draining { until: now + grace, done });
-                self.state_due = Some(now);
+                self.announcements.state_changed(now);
             }
             Step::Command(None) => self.abandoned = true,
         }
-        self.write_what_lies(now);
     }
 
     /// Takes other settings between two connections, or under one that may stay.
@@ -263,11 +239,12 @@ impl Link {
         self.desk.apply(&plan);
         self.backoff = Backoff::new(plan.settings.backoff);
         self.plan = plan;
-        self.state_due = Some(self.earliest_state(Instant::now()));
+        self.announcements.state_changed(Instant::now());
     }
 
     /// Hands over whatever may go out now. Gives the end when there is nothing more to wait for.
     fn pump(&mut self, connection: &mut Connection, now: Instant) -> Option<End> {
+        self.disk.write_what_lies(&self.desk.outbox, now);
         if self.abandoned {
             return Some(End::Closed);
         }
@@ -294,25 +271,21 @@ impl Link {
 
     /// Publishes one message; `false` when there is none or no place for it.
     fn publish_next(&mut self, connection: &mut Connection, now: Instant) -> bool {
-        if connection.phase == Phase::Up && self.online_due {
-            self.online_due = !connection.publish(Item::Online, self.status_message(ONLINE));
-            return !self.online_due;
-        }
-        if connection.phase == Phase::Up && self.state_due.is_some_and(|at| at <= now) {
-            let published = connection.publish(Item::State, self.state_message());
+        if connection.phase == Phase::Up
+            && let Some(item) = self.announcements.next(now)
+        {
+            let message = match item {
+                Item::State => announce::state(&self.plan, &*self.status),
+                _ => announce::status(&self.plan, ONLINE),
+            };
+            let published = connection.publish(item, message);
             if published {
-                (self.state_due, self.last_state) = (None, Some(now));
+                self.announcements.published(item, now);
             }
             return published;
         }
         let Some((number, entry)) = self.desk.outbox.next_to_send(now) else { return false };
-        let message = Message {
-            topic: entry.target.topic.to_string(),
-            retain: false,
-            payload: entry.body.payload.clone(),
-            content_type: Some(entry.body.content_type.clone()),
-            correlation: entry.target.correlation.clone(),
-        };
+        let message = announce::answer(entry);
         let bytes = Connection::packet_bytes(&message);
         if let Some(max) = connection.max_packet_bytes().filter(|max| bytes as u64 > u64::from(*max)) {
             // Published, it would end the connection, and the next one, for ever.
@@ -320,7 +293,7 @@ impl Link {
                 log::error!("mqtt: the broker takes packets of {max} bytes at most, which no refusal fits in");
                 self.delivered(number, Verdict::Never, now);
             } else {
-                self.desk.outbox.replace(number, too_large_for_the_broker(bytes, max));
+                self.desk.outbox.replace(number, announce::too_large(bytes, max));
             }
             return true;
         }
@@ -340,7 +313,7 @@ impl Link {
                 let delivered = self.desk.outbox.is_empty() && self.desk.release.ready().is_none();
                 let drained = self.draining.as_ref().is_some_and(|d| delivered || d.until <= now);
                 if self.wants_to_leave(now) && (self.next_plan.is_some() || drained) {
-                    connection.publish(Item::Offline, self.status_message(OFFLINE));
+                    connection.publish(Item::Offline, announce::status(&self.plan, OFFLINE));
                     connection.enter(Phase::Farewell, now);
                 }
                 None
@@ -434,8 +407,7 @@ impl Link {
     fn up(&mut self, connection: &mut Connection, now: Instant) {
         connection.enter(Phase::Up, now);
         connection.up_since = Some(now);
-        self.online_due = true;
-        self.state_due = Some(now);
+        self.announcements.all(now);
         self.link.set(LinkState::Up);
         self.link.count(LinkCount::Connected);
         self.last_reason.clear();
@@ -475,8 +447,9 @@ impl Link {
             if now >= until || self.next_plan.is_some() || self.is_over(now) {
                 break;
             }
+            self.disk.write_what_lies(&self.desk.outbox, now);
             let drain = self.draining.as_ref().map(|d| d.until);
-            let wake = [Some(until), drain, self.next_write()].into_iter().flatten().min();
+            let wake = [Some(until), drain, self.disk.next_write(&self.desk.outbox)].into_iter().flatten().min();
             let step = self.step(None::<Pin<&mut std::future::Pending<()>>>, wake).await;
             self.take(step, Instant::now());
         }
@@ -487,11 +460,11 @@ impl Link {
 
     /// The next moment at which something is due although nothing happens.
     fn next_wake(&self, connection: &Connection, now: Instant) -> Option<Instant> {
-        let mut due = vec![self.draining.as_ref().map(|d| d.until), self.next_write()];
+        let mut due = vec![self.draining.as_ref().map(|d| d.until), self.disk.next_write(&self.desk.outbox)];
         match connection.phase {
             Phase::Connecting => {}
             Phase::Subscribing => due.push(Some(connection.since + SUBSCRIBE_TIMEOUT)),
-            Phase::Up => due.extend([self.state_due, self.desk.outbox.next_attempt(now)]),
+            Phase::Up => due.extend([self.announcements.next_state(), self.desk.outbox.next_attempt(now)]),
             Phase::Farewell | Phase::Closing => due.push(Some(connection.since + FAREWELL)),
         }
         if connection.phase != Phase::Connecting {
@@ -501,33 +474,6 @@ impl Link {
         due.into_iter().flatten().filter(|at| *at > now).min()
     }
 
-    fn earliest_state(&self, now: Instant) -> Instant {
-        self.last_state.map_or(now, |last| (last + STATE_INTERVAL).max(now))
-    }
-
-    fn status_message(&self, text: &'static str) -> Message {
-        Message {
-            topic: Topic::Status(self.plan.device.clone()).to_string(),
-            retain: true,
-            payload: text.into(),
-            content_type: Some("text/plain".into()),
-            correlation: None,
-        }
-    }
-
-    fn state_message(&self) -> Message {
-        let mut status = self.status.status();
-        status.limits.max_packet_bytes = self.plan.max_packet_bytes.into();
-        Message {
-            topic: Topic::State(self.plan.device.clone()).to_string(),
-            retain: true,
-            // Names and numbers always serialize.
-            payload: serde_json::to_vec(&status).unwrap_or_default().into(),
-            content_type: Some("application/json".into()),
-            correlation: None,
-        }
-    }
-
     fn delivered(&mut self, number: u64, verdict: Verdict, now: Instant) {
         if verdict == Verdict::Never {
             log::warn!(
@@ -535,56 +481,15 @@ impl Link {
             );
         }
         if self.desk.delivered(number, verdict, now) {
-            let spill = self.spill.clone();
-            tokio::task::spawn_blocking(move || spill.remove(number));
-        }
-    }
-
-    /// Starts writing what has lain for long enough.
-    fn write_what_lies(&mut self, now: Instant) {
-        if self.writing.task.is_some() || self.writing.not_before.is_some_and(|at| at > now) {
-            return;
-        }
-        let lot = self.desk.outbox.to_spill(false, now);
-        if !lot.is_empty() {
-            let spill = self.spill.clone();
-            self.writing.task = Some(tokio::task::spawn_blocking(move || write(&spill, lot)));
-        }
-    }
-
-    fn next_write(&self) -> Option<Instant> {
-        if self.writing.task.is_some() {
-            return None;
-        }
-        let due = self.desk.outbox.next_spill()?;
-        Some(self.writing.not_before.map_or(due, |at| at.max(due)))
-    }
-
-    fn spilled(&mut self, lot: &[(u64, bool)], now: Instant) {
-        self.writing.task = None;
-        let written = !lot.is_empty() && lot.iter().all(|(_, written)| *written);
-        self.writing.not_before = (!written).then(|| now + SPILL_PAUSE);
-        for (number, written) in lot.iter().copied() {
-            if written && !self.desk.outbox.spilled(number) {
-                let spill = self.spill.clone();
-                tokio::task::spawn_blocking(move || spill.remove(number));
-            }
+            self.disk.remove(number);
         }
     }
 
     /// The end: answers that nobody has taken yet go to disk.
     async fn finish(mut self) {
-        if let Some(task) = self.writing.task.take() {
-            let lot = task.await.unwrap_or_default();
-            self.spilled(&lot, Instant::now());
-        }
         let Some(draining) = self.draining.take() else { return };
         let left = self.desk.close();
-        let lot = self.desk.outbox.to_spill(true, Instant::now());
-        let spill = self.spill.clone();
-        if let Err(e) = tokio::task::spawn_blocking(move || write(&spill, lot)).await {
-            log::error!("mqtt: answers that wait could not be written to disk: {e}");
-        }
+        self.disk.write_everything(&mut self.desk.outbox).await;
         self.link.set(LinkState::Off);
         // Nobody may be waiting for the number.
         let _ = draining.done.send(left);
@@ -594,22 +499,6 @@ impl Link {
 /// Twice the keep-alive, in which at least one ping goes out and its answer comes, and some time for a slow network.
 fn silence(keep_alive: Duration) -> Duration {
     keep_alive * 2 + Duration::from_secs(10)
-}
-
-fn write(spill: &Spill, lot: Vec<(u64, super::outbox::Entry)>) -> Vec<(u64, bool)> {
-    let mut failed = false;
-    lot.into_iter()
-        .map(|(number, entry)| {
-            // After one failure the rest of the lot would only fill the log.
-            let written = !failed
-                && spill
-                    .write(number, &entry)
-                    .inspect_err(|e| log::warn!("mqtt: an answer that waits is kept in memory only: {e}"))
-                    .is_ok();
-            failed |= !written;
-            (number, written)
-        })
-        .collect()
 }
 
 fn verdict(reason: PubAckReason) -> Verdict {
@@ -623,12 +512,4 @@ fn verdict(reason: PubAckReason) -> Verdict {
         | PubAckReason::PacketIdentifierInUse
         | PubAckReason::QuotaExceeded => Verdict::Later,
     }
-}
-
-fn too_large_for_the_broker(bytes: usize, max: u32) -> Body {
-    let message = format!(
-        "the answer takes a packet of {bytes} bytes, but the broker takes at most {max}; ask for format text, or send \
-         less audio at once"
-    );
-    Body::of_error(WireError::new(ErrorCode::TooLarge, message))
 }

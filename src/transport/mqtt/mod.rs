@@ -8,11 +8,14 @@
 //! `docs/mqtt.md` shows topics, payloads and promises as a client sees them.
 
 pub mod address;
+mod announce;
 pub mod answer;
+mod arrival;
 mod backoff;
 pub mod bounds;
 mod connection;
 mod desk;
+mod disk;
 mod envelope;
 mod failure;
 pub mod fingerprint;

@@ -1,0 +1,64 @@
+//! A message on its way from the broker to a job.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use linnet_proto::{ErrorCode, WireError};
+use rumqttc::v5::mqttbytes::v5::PublishProperties;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::bounds::REPLY_SLACK;
+use super::envelope::Envelope;
+use super::fingerprint::Fingerprint;
+use super::payload::{self, ParseLimits, Parsed};
+use super::release::Slot;
+use crate::job::{Answer, Reply};
+
+/// A message before its payload is read.
+pub(super) struct Arrival {
+    pub(super) envelope: Envelope,
+    pub(super) slot: Option<Slot>,
+    pub(super) received: Instant,
+    /// What was left of the message's life when it came.
+    pub(super) expiry: Option<Duration>,
+    /// The broker says that it may have delivered it before.
+    pub(super) redelivered: bool,
+    /// The payload's share of the memory.
+    pub(super) held: OwnedSemaphorePermit,
+}
+
+/// A message whose payload was read.
+pub(super) struct Message {
+    pub(super) arrival: Arrival,
+    pub(super) request: Fingerprint,
+    pub(super) parsed: Result<Parsed, WireError>,
+}
+
+impl Arrival {
+    /// Digests and parses the payload, which takes time in proportion to its length.
+    pub(super) fn read(self, properties: &PublishProperties, payload: Bytes, limits: ParseLimits) -> Message {
+        let content_type = properties.content_type.as_deref();
+        let options = &properties.user_properties;
+        // An envelope without a task was answered before.
+        let task = self.envelope.task.as_ref().map_or("", |t| t.as_str());
+        let request = Fingerprint::of(&self.envelope.key, task, content_type, options, &payload);
+        let parsed = payload::parse(content_type, options, payload, limits);
+        Message { arrival: self, request, parsed }
+    }
+
+    /// `timeout`, or what is left of the message's life where that is less.
+    pub(super) fn deadline(&self, timeout: Duration, now: Instant) -> Duration {
+        match self.expiry {
+            Some(expiry) => timeout.min(expiry.saturating_sub(now.saturating_duration_since(self.received))),
+            None => timeout,
+        }
+    }
+}
+
+/// The job's answer, awaited until just behind its own deadline.
+pub(super) async fn wait(reply: Reply, timeout: Duration) -> Result<Answer, WireError> {
+    tokio::time::timeout(timeout + REPLY_SLACK, reply.answer()).await.unwrap_or_else(|_| {
+        let message = format!("no answer within {} ms; ask for less, or name a longer timeout_ms", timeout.as_millis());
+        Err(WireError::new(ErrorCode::DeadlineExceeded, message))
+    })
+}
