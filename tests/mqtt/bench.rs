@@ -1,0 +1,158 @@
+//! A daemon's inside that a test holds in its hands: jobs end when the test says so.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
+
+use linnet::job::{Admit, Answer, CancelToken, OnStart, Part, Reply, Request, TaskRequest};
+use linnet::status::StatusSource;
+use linnet_proto::status::{Health, Limits, Status};
+use linnet_proto::{ErrorCode, Transcript, WireError};
+use tokio::sync::mpsc;
+
+use crate::harness::PATIENCE;
+
+/// Admits up to `places` jobs at once and holds them.
+pub struct Bench {
+    places: usize,
+    inside: Mutex<Inside>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Inside {
+    waiting: VecDeque<HeldJob>,
+    admitted: usize,
+    in_hand: usize,
+}
+
+/// A job that the test has to end.
+pub struct HeldJob {
+    /// What was asked.
+    pub request: Request,
+    /// Set when nobody waits any more.
+    pub cancel: CancelToken,
+    parts: mpsc::Sender<Result<Part, WireError>>,
+    on_start: OnStart,
+    bench: Option<Arc<Bench>>,
+}
+
+impl Bench {
+    /// With `places` for jobs.
+    pub fn new(places: usize) -> Arc<Self> {
+        Arc::new(Self { places, inside: Mutex::default(), changed: Condvar::new() })
+    }
+
+    /// The next job, in order of admission.
+    pub fn take(self: &Arc<Self>) -> HeldJob {
+        let until = Instant::now() + PATIENCE;
+        let mut inside = self.inside.lock().expect("no panic");
+        loop {
+            if let Some(mut job) = inside.waiting.pop_front() {
+                job.bench = Some(Arc::clone(self));
+                return job;
+            }
+            let left = until.checked_duration_since(Instant::now()).expect("a job is admitted");
+            inside = self.changed.wait_timeout(inside, left).expect("no panic").0;
+        }
+    }
+
+    /// Jobs admitted so far.
+    pub fn admitted(&self) -> usize {
+        self.inside.lock().expect("no panic").admitted
+    }
+}
+
+impl Admit for Bench {
+    fn admit(&self, request: Request) -> Result<Reply, WireError> {
+        self.admit_marked(request, OnStart::new(|| {}))
+    }
+
+    fn admit_marked(&self, request: Request, on_start: OnStart) -> Result<Reply, WireError> {
+        let mut inside = self.inside.lock().expect("no panic");
+        if inside.in_hand >= self.places {
+            return Err(WireError::new(ErrorCode::Overloaded, "the bench is full").with_retry_after_ms(250));
+        }
+        let (parts, cancel, reply) = Reply::channel(4);
+        inside.waiting.push_back(HeldJob { request, cancel, parts, on_start, bench: None });
+        inside.admitted += 1;
+        inside.in_hand += 1;
+        self.changed.notify_all();
+        Ok(reply)
+    }
+}
+
+impl HeldJob {
+    /// The job begins to run.
+    pub fn begin(&self) {
+        self.on_start.call();
+    }
+
+    /// The audio as text, which the tests send.
+    pub fn audio(&self) -> String {
+        let TaskRequest::Transcribe(request) = &self.request.task;
+        String::from_utf8_lossy(&request.audio).into_owned()
+    }
+
+    /// Ends the job with a transcript of `text`.
+    pub fn answer(self, text: &str) {
+        let transcript = Transcript {
+            text: text.to_owned(),
+            words: Vec::new(),
+            segments: Vec::new(),
+            model: "bench".into(),
+            language: "en".into(),
+            duration_secs: 1.0,
+            rtf: 0.1,
+            queue_ms: 0.0,
+            inference_ms: 100.0,
+        };
+        self.end(Ok(Part::Done(Answer::Transcript(transcript))));
+    }
+
+    /// Ends the job with an error.
+    pub fn fail(self, code: ErrorCode) {
+        self.end(Err(WireError::new(code, "the bench says so")));
+    }
+
+    fn end(self, part: Result<Part, WireError>) {
+        if let Some(bench) = &self.bench {
+            bench.inside.lock().expect("no panic").in_hand -= 1;
+        }
+        // The transport may have given the job up.
+        let _ = self.parts.blocking_send(part);
+    }
+}
+
+impl StatusSource for Bench {
+    fn status(&self) -> Status {
+        Status {
+            version: "0.0.0".into(),
+            device: "k".into(),
+            health: Health::Ready,
+            uptime_secs: 1.0,
+            models: Vec::new(),
+            limits: Limits {
+                max_upload_bytes: 1 << 20,
+                max_audio_secs: 60,
+                max_packet_bytes: 0,
+                queue_length: self.places,
+                default_deadline_ms: 30_000,
+                max_deadline_ms: 60_000,
+            },
+            queue_depth: 0,
+            workers: 1,
+            worker_restarts: 0,
+            workers_stuck: 0,
+            mqtt: "up".into(),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    fn metrics(&self) -> String {
+        String::new()
+    }
+}

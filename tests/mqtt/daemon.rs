@@ -1,0 +1,367 @@
+//! The real daemon and a real Mosquitto, killed, stopped, flooded and refused.
+
+use std::process::{Command, Stdio};
+
+use linnet_proto::{ErrorCode, Transcript};
+use rumqttc::v5::mqttbytes::v5::PublishProperties;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::client::MqttClient;
+use crate::fixture::{correlation, heard, refusal, reply_to, topic};
+use crate::harness::{Daemon, DaemonBuilder, Mosquitto, audio, eventually, mosquitto, root, sample, skip, wav};
+
+const REQUEST: &str = "linnet/kitchen/request/transcribe";
+
+fn config(broker: &Mosquitto, more: &str) -> String {
+    format!("device = \"kitchen\"\n[mqtt]\nurl = \"{}\"\nbackoff_first_ms = 50\n{more}\n", broker.url())
+}
+
+fn daemon(broker: &Mosquitto, home: &TempDir) -> DaemonBuilder {
+    Daemon::builder().in_home(home.path()).config(config(broker, ""))
+}
+
+fn home() -> TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+fn link_state(daemon: &Daemon) -> String {
+    daemon.get("/v1/status").json()["mqtt"].as_str().expect("a state").to_owned()
+}
+
+fn wait_until_up(daemon: &Daemon) {
+    eventually("the link is up", || (link_state(daemon) == "up").then_some(()));
+}
+
+/// A second of silence, another one for each number.
+fn silence(number: usize) -> Vec<u8> {
+    let mut samples = vec![0_i16; 16_000];
+    samples[0] = i16::try_from(number).expect("few");
+    wav(16_000, 1, &samples)
+}
+
+/// Every answer is a transcript or a typed error.
+fn assert_sound(client: &MqttClient, wanted: &[String]) {
+    let answers = client.answers();
+    for one in wanted {
+        for answer in &answers[one] {
+            let sound = serde_json::from_slice::<Transcript>(&answer.payload).is_ok()
+                || serde_json::from_slice::<linnet_proto::ErrorBody>(&answer.payload).is_ok();
+            assert!(sound, "{one}: {:?}", answer.payload);
+        }
+    }
+}
+
+#[test]
+fn every_request_is_answered_although_daemon_and_broker_go_down_in_between() {
+    let test = "every_request_is_answered_although_daemon_and_broker_go_down_in_between";
+    let Some(mut broker) = Mosquitto::start(test) else { return };
+    let home = home();
+    let first = daemon(&broker, &home).start();
+    wait_until_up(&first);
+    let client = MqttClient::connect(broker.port(), "counter", "linnet/counter/response/#");
+    let mut wanted = Vec::new();
+    let mut send = |count: usize| {
+        for _ in 0..count {
+            let name = format!("r{}", wanted.len());
+            client.publish(REQUEST, silence(wanted.len()), reply_to("linnet/counter/response/x", &name));
+            wanted.push(name);
+        }
+        wanted.len()
+    };
+    client.wait_published(send(15));
+    first.kill();
+    client.wait_published(send(15));
+    broker.stop();
+    broker.restart();
+    let second = daemon(&broker, &home).spawn();
+    client.wait_published(send(15));
+    second.kill();
+    let third = daemon(&broker, &home).start();
+    client.wait_published(send(15));
+    broker.stop();
+    broker.restart();
+    client.wait_published(send(15));
+    client.wait_for_answers(&wanted);
+    assert_sound(&client, &wanted);
+    drop(third);
+}
+
+#[test]
+fn mosquittos_own_clients_are_answered_as_the_documentation_shows() {
+    let test = "mosquittos_own_clients_are_answered_as_the_documentation_shows";
+    let Some(broker) = Mosquitto::start(test) else { return };
+    let (Some(rr), Some(publish), Some(subscribe)) =
+        (mosquitto::find("mosquitto_rr"), mosquitto::find("mosquitto_pub"), mosquitto::find("mosquitto_sub"))
+    else {
+        return skip(test, "mosquitto_rr, mosquitto_pub, mosquitto_sub (Debian: apt-get install mosquitto-clients)");
+    };
+    let home = home();
+    let daemon = daemon(&broker, &home).start();
+    wait_until_up(&daemon);
+    let over_http = daemon.transcribe(&sample());
+    let port = broker.port().to_string();
+
+    let answered = Command::new(rr)
+        .args(["-p", &port, "-V", "5", "-W", "60", "-q", "1", "-t", REQUEST, "-e", "linnet/me/response/1"])
+        .args(["-D", "publish", "content-type", "audio/wav", "-f"])
+        .arg(audio("sample.wav"))
+        .output()
+        .expect("mosquitto_rr runs");
+    let answer: Value = serde_json::from_slice(&answered.stdout).expect("JSON");
+    assert_eq!(answer["text"], over_http["text"]);
+    assert!(!answer["text"].as_str().expect("a text").is_empty());
+
+    // A client of MQTT 3.1.1 has no properties: the id leads the answer home.
+    let waiting = Command::new(subscribe)
+        .args([
+            "-p",
+            &port,
+            "-V",
+            "mqttv311",
+            "-W",
+            "60",
+            "-C",
+            "1",
+            "-q",
+            "1",
+            "-v",
+            "-t",
+            "linnet/kitchen/response/42",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("mosquitto_sub runs");
+    eventually("mosquitto_sub has subscribed", || broker.log().contains("linnet/kitchen/response/42").then_some(()));
+    let published = Command::new(publish)
+        .args(["-p", &port, "-V", "mqttv311", "-q", "1", "-t", &format!("{REQUEST}/42"), "-f"])
+        .arg(audio("sample.wav"))
+        .status()
+        .expect("mosquitto_pub runs");
+    assert!(published.success());
+    let output = waiting.wait_with_output().expect("mosquitto_sub ends");
+    let line = String::from_utf8(output.stdout).expect("UTF-8");
+    let (topic, json) = line.split_once(' ').expect("topic and payload");
+    assert_eq!(topic, "linnet/kitchen/response/42");
+    assert_eq!(serde_json::from_str::<Value>(json).expect("JSON")["text"], over_http["text"]);
+}
+
+#[test]
+fn status_is_online_and_the_last_will_says_when_it_is_not() {
+    let test = "status_is_online_and_the_last_will_says_when_it_is_not";
+    let Some(broker) = Mosquitto::start(test) else { return };
+    let home = home();
+    let watcher = MqttClient::connect(broker.port(), "watcher", "linnet/+/status");
+    let statuses = || -> Vec<String> {
+        watcher.answers().into_values().flatten().map(|m| String::from_utf8_lossy(&m.payload).into_owned()).collect()
+    };
+    let first = daemon(&broker, &home).start();
+    eventually("online", || (statuses() == ["online"]).then_some(()));
+    first.kill();
+    eventually("the last will", || (statuses() == ["online", "offline"]).then_some(()));
+    let second = daemon(&broker, &home).start();
+    eventually("online again", || (statuses() == ["online", "offline", "online"]).then_some(()));
+    let ended = second.stop();
+    assert!(ended.status.success(), "{}", ended.log);
+    eventually("the goodbye", || (statuses().len() == 4).then_some(()));
+    assert_eq!(statuses()[3], "offline");
+    // Who comes late reads it, too, since it is retained.
+    let late = MqttClient::connect(broker.port(), "late", "linnet/kitchen/+");
+    late.message("the retained status", |m| (topic(m).ends_with("/status") && m.retain).then_some(()));
+    let state = late.message("the retained state", |m| topic(m).ends_with("/state").then(|| m.payload.clone()));
+    let state: Value = serde_json::from_slice(&state).expect("JSON");
+    assert!(state["limits"]["max_packet_bytes"].as_u64().is_some_and(|bytes| bytes >= 1 << 20), "{state}");
+}
+
+#[test]
+fn a_daemon_is_ready_without_its_broker_and_finds_it_when_it_comes() {
+    let test = "a_daemon_is_ready_without_its_broker_and_finds_it_when_it_comes";
+    let Some(mut broker) = Mosquitto::start(test) else { return };
+    broker.stop();
+    let home = home();
+    let daemon = daemon(&broker, &home).start();
+    eventually("the link is down", || (link_state(&daemon) == "down").then_some(()));
+    broker.restart();
+    wait_until_up(&daemon);
+    let client = MqttClient::connect(broker.port(), "c", "linnet/c/response/#");
+    client.publish(REQUEST, silence(1), reply_to("linnet/c/response/1", "1"));
+    client.wait_for_answers(&["1".to_owned()]);
+}
+
+#[test]
+fn a_flood_is_answered_whole_with_words_or_a_typed_refusal() {
+    let test = "a_flood_is_answered_whole_with_words_or_a_typed_refusal";
+    // Mosquitto's own bound on messages in flight must not hide the overload.
+    let Some(broker) = Mosquitto::start(test) else { return };
+    let home = home();
+    let daemon = daemon(&broker, &home).start();
+    wait_until_up(&daemon);
+    let client = MqttClient::connect(broker.port(), "flood", "linnet/flood/response/#");
+    let wanted: Vec<String> = (0..200).map(|n| format!("f{n}")).collect();
+    for (number, name) in wanted.iter().enumerate() {
+        client.publish(REQUEST, silence(number), reply_to("linnet/flood/response/x", name));
+    }
+    client.wait_for_answers(&wanted);
+    assert_sound(&client, &wanted);
+    assert_eq!(link_state(&daemon), "up");
+}
+
+#[test]
+fn a_retained_request_is_never_run() {
+    let test = "a_retained_request_is_never_run";
+    let Some(broker) = Mosquitto::start(test) else { return };
+    let home = home();
+    let client = MqttClient::connect(broker.port(), "c", "linnet/c/response/#");
+    client.publish_retained(REQUEST, silence(0), reply_to("linnet/c/response/1", "held by the broker"));
+    client.wait_published(1);
+    let daemon = daemon(&broker, &home).start();
+    wait_until_up(&daemon);
+    client.publish_retained(REQUEST, silence(1), reply_to("linnet/c/response/1", "published with the flag"));
+    client.publish(REQUEST, silence(2), reply_to("linnet/c/response/1", "an honest one"));
+    client.wait_for_answers(&["an honest one".to_owned()]);
+    assert_eq!(client.answers().into_keys().collect::<Vec<_>>(), ["an honest one"]);
+}
+
+#[test]
+fn a_packet_that_is_too_large_is_answered_or_withheld_and_costs_no_connection() {
+    let test = "a_packet_that_is_too_large_is_answered_or_withheld_and_costs_no_connection";
+    let Some(broker) = Mosquitto::start(test) else { return };
+    let home = home();
+    let daemon = Daemon::builder().in_home(home.path()).config(config(&broker, "max_packet_mib = 1")).start();
+    wait_until_up(&daemon);
+    let client = MqttClient::connect(broker.port(), "c", "linnet/c/response/#");
+    let zeros = |kib: usize| vec![0_u8; kib * 1024];
+    client.publish(REQUEST, zeros(3 * 1024), reply_to("linnet/c/response/1", "far too large"));
+    client.publish(REQUEST, zeros(1536), reply_to("linnet/c/response/1", "too large"));
+    client.publish(REQUEST, silence(1), reply_to("linnet/c/response/1", "fits"));
+    client.wait_for_answers(&["too large".to_owned(), "fits".to_owned()]);
+    let answers = client.answers();
+    assert_eq!(refusal(&answers["too large"][0]), ErrorCode::TooLarge);
+    assert!(!answers.contains_key("far too large"), "Mosquitto withholds what exceeds the maximum packet size");
+    let metrics = daemon.get("/metrics").text();
+    let lost = metrics.lines().find(|l| l.contains("\"lost\"")).expect("the count of lost connections");
+    assert!(lost.ends_with(" 0"), "{lost}");
+}
+
+#[test]
+fn invalid_utf_8_in_a_topic_costs_its_sender_the_connection_and_nobody_else_anything() {
+    use std::io::{Read, Write};
+    let test = "invalid_utf_8_in_a_topic_costs_its_sender_the_connection_and_nobody_else_anything";
+    let Some(broker) = Mosquitto::start(test) else { return };
+    let home = home();
+    let daemon = daemon(&broker, &home).start();
+    wait_until_up(&daemon);
+    let mut raw = std::net::TcpStream::connect(("127.0.0.1", broker.port())).expect("mosquitto listens");
+    raw.write_all(b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x3c\x00\x02zz").expect("CONNECT");
+    let mut connack = [0; 4];
+    raw.read_exact(&mut connack).expect("CONNACK");
+    let topic = b"linnet/kitchen/request/\xff\xfe";
+    let mut publish = vec![0x32, u8::try_from(2 + topic.len() + 2 + 1).expect("short"), 0, topic.len() as u8];
+    publish.extend_from_slice(topic);
+    publish.extend_from_slice(b"\x00\x01x");
+    raw.write_all(&publish).expect("PUBLISH");
+    let client = MqttClient::connect(broker.port(), "c", "linnet/c/response/#");
+    client.publish(REQUEST, silence(1), reply_to("linnet/c/response/1", "next"));
+    client.wait_for_answers(&["next".to_owned()]);
+    assert_eq!(link_state(&daemon), "up");
+}
+
+#[test]
+fn the_access_list_that_we_ship_lets_a_site_work_and_nobody_else_in() {
+    let test = "the_access_list_that_we_ship_lets_a_site_work_and_nobody_else_in";
+    let Some(passwd) = mosquitto::find("mosquitto_passwd") else {
+        return skip(test, "the program `mosquitto_passwd` (Debian: apt-get install mosquitto)");
+    };
+    let home = home();
+    let passwords = home.path().join("passwords");
+    std::fs::write(&passwords, "").expect("writes");
+    for user in ["linnet-kitchen", "hub", "alice", "linnet-cellar"] {
+        let done = Command::new(&passwd).arg("-b").arg(&passwords).args([user, "secret"]).status().expect("it runs");
+        assert!(done.success());
+    }
+    let acl = root().join("config/examples/mosquitto/linnet.acl");
+    let lines = format!("allow_anonymous false\npassword_file {}\nacl_file {}", passwords.display(), acl.display());
+    let Some(broker) = Mosquitto::start_with(test, &lines) else { return };
+    std::fs::write(home.path().join("secret"), "secret\n").expect("writes");
+    let secret = home.path().join("secret");
+    let login = format!(
+        "username = \"linnet-kitchen\"\npassword_file = \"{}\"\nresponse_topics = [\"site/#\"]",
+        secret.display()
+    );
+    // Without its password it is refused, says so, and serves the socket meanwhile.
+    let outside = Daemon::builder().in_home(home.path()).config(config(&broker, "")).start();
+    outside.wait_for_log("mqtt.password_file");
+    assert_eq!(link_state(&outside), "down");
+    outside.write_config(&config(&broker, &login));
+    outside.signal("HUP");
+    wait_until_up(&outside);
+
+    let connect =
+        |user: &str, filter: &str| MqttClient::connect_as(broker.port(), user, Some((user, "secret")), filter);
+    let hub = connect("hub", "linnet/hub/response/#");
+    hub.publish(&format!("{REQUEST}/h1"), silence(1), reply_to("linnet/hub/response/1", "h"));
+    hub.wait_for_answers(&["h".to_owned()]);
+    let alice = connect("alice", "linnet/alice/response/#");
+    // The daemon would answer there, but the broker does not let it: given up, and the next is answered.
+    alice.publish(REQUEST, silence(2), reply_to("site/elsewhere", "lost"));
+    alice.publish(REQUEST, silence(3), reply_to("linnet/alice/response/1", "a"));
+    alice.wait_for_answers(&["a".to_owned()]);
+    eventually("the refused answer is counted", || {
+        let metrics = outside.get("/metrics").text();
+        metrics.lines().any(|l| l.contains("answers_refused") && l.ends_with(" 1")).then_some(())
+    });
+    // Nobody reads another's answers, and no device answers for another.
+    let spy = connect("linnet-cellar", "linnet/alice/response/#");
+    alice.publish(REQUEST, silence(4), reply_to("linnet/alice/response/1", "private"));
+    alice.wait_for_answers(&["private".to_owned()]);
+    assert!(spy.answers().is_empty());
+    spy.publish("linnet/kitchen/status", "offline", PublishProperties::default());
+    spy.wait_published(1);
+    assert_eq!(spy.refused(), 1);
+}
+
+#[test]
+fn a_reload_moves_the_daemon_to_another_broker_and_off() {
+    let test = "a_reload_moves_the_daemon_to_another_broker_and_off";
+    let (Some(here), Some(there)) = (Mosquitto::start(test), Mosquitto::start(test)) else { return };
+    let home = home();
+    let daemon = daemon(&here, &home).start();
+    wait_until_up(&daemon);
+    let watcher = MqttClient::connect(here.port(), "w", "linnet/kitchen/status");
+    let client = MqttClient::connect(there.port(), "c", "linnet/c/response/#");
+    daemon.write_config(&config(&there, ""));
+    daemon.signal("HUP");
+    client.publish(REQUEST, silence(1), reply_to("linnet/c/response/1", "there"));
+    let patient = format!("{REQUEST}/again");
+    eventually("the other broker's requests are answered", || {
+        client.publish(&patient, silence(2), reply_to("linnet/c/response/1", "repeat"));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        client.answers().contains_key("repeat").then_some(())
+    });
+    watcher.message("the goodbye", |m| (&m.payload[..] == b"offline").then_some(()));
+    let answer = client.answers()["repeat"][0].clone();
+    assert_eq!(correlation(&answer), "repeat");
+    daemon.write_config("device = \"kitchen\"\n");
+    daemon.signal("HUP");
+    eventually("MQTT is off", || (link_state(&daemon) == "off").then_some(()));
+    let again = daemon.transcribe(&sample());
+    assert!(again["text"].is_string());
+}
+
+#[test]
+fn what_is_heard_over_mqtt_is_what_is_heard_over_the_socket() {
+    let test = "what_is_heard_over_mqtt_is_what_is_heard_over_the_socket";
+    let Some(broker) = Mosquitto::start(test) else { return };
+    let home = home();
+    let daemon = daemon(&broker, &home).start();
+    wait_until_up(&daemon);
+    let client = MqttClient::connect(broker.port(), "c", "linnet/c/response/#");
+    for name in ["sample", "sample2"] {
+        let bytes = std::fs::read(audio(&format!("{name}.wav"))).expect("a recording");
+        client.publish(REQUEST, bytes.clone(), reply_to("linnet/c/response/1", name));
+        client.wait_for_answers(&[name.to_owned()]);
+        let over_mqtt = heard(&client.answers()[name][0]);
+        assert_eq!(Value::from(over_mqtt.clone()), daemon.transcribe(&bytes)["text"]);
+        assert!(!over_mqtt.is_empty());
+    }
+}

@@ -1,0 +1,122 @@
+//! Repeats: the same request joins the running one or gets the kept answer; nobody gets another's words.
+
+use linnet::status::LinkCount;
+use linnet_proto::ErrorCode;
+
+use crate::fixture::{Fixture, REQUEST, correlation, heard, refusal, reply_to, settings, topic};
+use crate::scripted_broker::ScriptedBroker;
+
+#[test]
+fn the_same_id_twice_at_once_is_one_job() {
+    let (broker, state) = (ScriptedBroker::start(), tempfile::tempdir().expect("a directory"));
+    let fixture = Fixture::start(broker.port(), &state);
+    let mut peer = broker.accept_up(false);
+    let id = format!("{REQUEST}/7");
+    peer.deliver(1, &id, b"x", Default::default());
+    peer.deliver(2, &id, b"x", Default::default());
+    peer.deliver(3, &format!("{REQUEST}/8"), b"x", Default::default());
+    let (seven, eight) = (fixture.bench.take(), fixture.bench.take());
+    eight.answer("eight");
+    assert_eq!(topic(&peer.answer_taken()), "linnet/k/response/8");
+    seven.answer("seven");
+    let answer = peer.answer_taken();
+    assert_eq!((topic(&answer), heard(&answer).as_str()), ("linnet/k/response/7", "seven"));
+    assert_eq!([peer.ack(), peer.ack(), peer.ack()], [1, 2, 3]);
+    assert_eq!(fixture.bench.admitted(), 2);
+    assert_eq!(fixture.link.counted(LinkCount::Repeated), 1);
+}
+
+#[test]
+fn whoever_joins_a_running_request_is_answered_where_he_asked_to_be() {
+    let (broker, state) = (ScriptedBroker::start(), tempfile::tempdir().expect("a directory"));
+    let fixture = Fixture::start(broker.port(), &state);
+    let mut peer = broker.accept_up(false);
+    let id = format!("{REQUEST}/7");
+    peer.deliver(1, &id, b"x", reply_to("site/a", "first"));
+    peer.deliver(2, &id, b"x", reply_to("site/b", "second"));
+    // A marker behind both, so that both have been seen when it runs.
+    peer.deliver(3, REQUEST, b"marker", reply_to("site/m", "marker"));
+    let (job, marker) = (fixture.bench.take(), fixture.bench.take());
+    marker.answer("marker");
+    assert_eq!(topic(&peer.answer_taken()), "site/m");
+    job.answer("words");
+    for (wanted_topic, wanted_correlation) in [("site/a", "first"), ("site/b", "second")] {
+        let answer = peer.answer_taken();
+        assert_eq!((topic(&answer), correlation(&answer).as_str()), (wanted_topic, wanted_correlation));
+        assert_eq!(heard(&answer), "words");
+    }
+}
+
+#[test]
+fn a_repeat_of_an_answered_request_gets_the_kept_answer() {
+    let (broker, state) = (ScriptedBroker::start(), tempfile::tempdir().expect("a directory"));
+    let fixture = Fixture::start(broker.port(), &state);
+    let mut peer = broker.accept_up(false);
+    for (packet_id, round) in [(1, 0), (2, 1), (3, 2)] {
+        peer.deliver(packet_id, REQUEST, b"x", reply_to("site/a", "c"));
+        if round == 0 {
+            fixture.bench.take().answer("kept");
+        }
+        let answer = peer.answer_taken();
+        assert_eq!((heard(&answer).as_str(), correlation(&answer).as_str()), ("kept", "c"));
+        assert_eq!(peer.ack(), packet_id);
+    }
+    assert_eq!(fixture.bench.admitted(), 1);
+}
+
+#[test]
+fn the_same_id_with_another_payload_or_other_options_is_another_request() {
+    let (broker, state) = (ScriptedBroker::start(), tempfile::tempdir().expect("a directory"));
+    let fixture = Fixture::with(settings(broker.port(), state.path()), 3);
+    let mut peer = broker.accept_up(false);
+    let id = format!("{REQUEST}/7");
+    let in_text = || {
+        let mut properties = rumqttc::v5::mqttbytes::v5::PublishProperties::default();
+        properties.user_properties.push(("format".into(), "text".into()));
+        properties
+    };
+    peer.deliver(1, &id, b"x", Default::default());
+    peer.deliver(2, &id, b"y", Default::default());
+    peer.deliver(3, &id, b"x", in_text());
+    for words in ["of x", "of y"] {
+        fixture.bench.take().answer(words);
+        assert_eq!(heard(&peer.answer_taken()), words);
+    }
+    fixture.bench.take().answer("of x in text");
+    assert_eq!(peer.answer_taken().payload, "of x in text\n");
+    assert_eq!(fixture.bench.admitted(), 3);
+}
+
+#[test]
+fn a_redelivery_does_not_double_an_answer_that_waits() {
+    let (broker, state) = (ScriptedBroker::start(), tempfile::tempdir().expect("a directory"));
+    let fixture = Fixture::start(broker.port(), &state);
+    let mut peer = broker.accept_up(false);
+    peer.deliver(1, REQUEST, b"x", reply_to("site/a", "c"));
+    fixture.bench.take().answer("once");
+    let answer = peer.answer();
+    peer.deliver_again(2, REQUEST, b"x", reply_to("site/a", "c"));
+    peer.deliver(3, REQUEST, b"marker", reply_to("site/m", "m"));
+    fixture.bench.take().answer("marker");
+    // Doubled, the answer would come before the marker's.
+    assert_eq!(topic(&peer.answer_taken()), "site/m");
+    peer.acknowledge(answer.pkid);
+    assert_eq!([peer.ack(), peer.ack(), peer.ack()], [1, 2, 3]);
+}
+
+#[test]
+fn a_refusal_that_may_pass_is_not_kept() {
+    let (broker, state) = (ScriptedBroker::start(), tempfile::tempdir().expect("a directory"));
+    let fixture = Fixture::start(broker.port(), &state);
+    let mut peer = broker.accept_up(false);
+    let id = format!("{REQUEST}/7");
+    peer.deliver(1, &id, b"x", Default::default());
+    fixture.bench.take().fail(ErrorCode::Internal);
+    assert_eq!(refusal(&peer.answer_taken()), ErrorCode::Internal);
+    peer.deliver(2, &id, b"x", Default::default());
+    fixture.bench.take().answer("this time");
+    assert_eq!(heard(&peer.answer_taken()), "this time");
+    peer.deliver(3, &id, b"x", Default::default());
+    assert_eq!(heard(&peer.answer_taken()), "this time");
+    assert_eq!(fixture.bench.admitted(), 2);
+}
