@@ -19,9 +19,9 @@ use crate::manifest::Manifest;
 use crate::{progress, text};
 
 /// Weights of the language model that are tried.
-const LM_WEIGHTS: [f32; 8] = [0.0, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3];
+const LM_WEIGHTS: [f32; 8] = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6];
 /// Bonuses for each word that are tried.
-const WORD_BONUSES: [f32; 7] = [-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0];
+const WORD_BONUSES: [f32; 8] = [-0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0];
 /// Width while weights are tried.
 const TRIAL_WIDTH: u32 = 32;
 /// Widths that are tried with the best weights, the cheapest first.
