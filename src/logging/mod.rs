@@ -52,7 +52,9 @@ impl Log for Filtered {
 
 fn is_wanted(target: &str, level: log::Level, max: LevelFilter) -> bool {
     let own = target.starts_with("linnet");
-    level <= max && (own || level <= log::Level::Warn || max >= LevelFilter::Trace)
+    // symphonia warns about strangers' files, once for each packet: what matters of that is in the answer.
+    let heard = level <= log::Level::Warn && !target.starts_with("symphonia");
+    level <= max && (own || heard || max >= LevelFilter::Trace)
 }
 
 #[cfg(test)]
@@ -67,6 +69,8 @@ mod tests {
         assert!(!is_wanted("rumqttc::v5", Level::Info, LevelFilter::Debug));
         assert!(is_wanted("rumqttc::v5", Level::Warn, LevelFilter::Info));
         assert!(is_wanted("rumqttc::v5", Level::Debug, LevelFilter::Trace));
+        assert!(!is_wanted("symphonia_format_ogg::logical", Level::Warn, LevelFilter::Debug));
+        assert!(is_wanted("symphonia_format_ogg::logical", Level::Warn, LevelFilter::Trace));
         assert!(!is_wanted("linnet", Level::Error, LevelFilter::Off));
     }
 }
