@@ -161,17 +161,22 @@ pub fn scan(dir: &Path) -> Vec<(PathBuf, Result<Package, PackageError>)> {
 pub fn read_manifest(dir: &Path) -> Result<Manifest, PackageError> {
     let path = dir.join(MANIFEST);
     let text = read_text(&path, MAX_MANIFEST_BYTES)?;
-    let manifest: Manifest = toml::from_str(&text).map_err(|e| PackageError::Manifest {
-        path: path.clone(),
-        reason: match e.span() {
+    parse_manifest(&text, &path)
+}
+
+/// Checks the text of the manifest that lies at `path`. Pure, so that it can be fuzzed.
+pub fn parse_manifest(text: &str, path: &Path) -> Result<Manifest, PackageError> {
+    let refuse = |reason| PackageError::Manifest { path: path.to_owned(), reason };
+    let manifest: Manifest = toml::from_str(text).map_err(|e| {
+        refuse(match e.span() {
             Some(span) => {
                 let line = text.as_bytes().iter().take(span.start).filter(|b| **b == b'\n').count() + 1;
                 format!("line {line}: {}", e.message())
             }
             None => e.message().to_owned(),
-        },
+        })
     })?;
-    rules::check(&manifest).map_err(|reason| PackageError::Manifest { path, reason })?;
+    rules::check(&manifest).map_err(refuse)?;
     Ok(manifest)
 }
 

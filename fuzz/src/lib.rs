@@ -1,0 +1,136 @@
+//! What each fuzz target does with its bytes. Any bytes may come in from outside; a target fails by panicking.
+//!
+//! The bodies are plain functions, so that `tests/fuzz_smoke.rs` runs them on the committed seeds with a stable compiler.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use linnet::config::{self, ConfigError, Place, Surroundings};
+use linnet::store;
+use linnet::transport::http::form;
+use linnet::transport::mqtt::payload::{self, ParseLimits};
+use linnet_features::audio::{AudioLimits, AudioReader, Media};
+use linnet_proto::topic::{ResponseTopics, Topic, TopicFilter};
+
+/// Every target by name.
+pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+    ("audio", audio),
+    ("mqtt_payload", mqtt_payload),
+    ("config", config),
+    ("manifest", manifest),
+    ("multipart", multipart),
+    ("topic", topic),
+];
+
+/// A container: what comes out is finite, near `[-1, 1]`, and never longer than the limit; a refusal says why, and says
+/// it again.
+pub fn audio(data: &[u8]) {
+    let limits = AudioLimits { max_secs: 10.0, ..AudioLimits::default() };
+    let opened = AudioReader::open(Bytes::copy_from_slice(data), &Media::Detect, &limits);
+    let mut reader = match opened {
+        Ok(reader) => reader,
+        Err(e) => return assert!(!e.to_string().is_empty()),
+    };
+    let (mut piece, mut samples) = (Vec::new(), 0);
+    loop {
+        piece.clear();
+        match reader.read(&mut piece) {
+            Ok(true) => {
+                samples += piece.len();
+                assert!(!piece.is_empty() && samples <= 10 * 16_000 + 1, "{samples} samples");
+                assert!(piece.iter().all(|x| x.abs() < 4.0), "a sample that resampling cannot give");
+            }
+            Ok(false) => return assert!(samples > 0, "audio that ended without a sample is an error"),
+            Err(e) => return assert_eq!(reader.read(&mut piece), Err(e)),
+        }
+    }
+}
+
+/// A request over MQTT: its first line is the content type (none when empty), its second a user property `name=value`
+/// (none when empty), the rest the payload.
+pub fn mqtt_payload(data: &[u8]) {
+    let (content_type, rest) = first_line(data);
+    let (property, body) = first_line(rest);
+    let limits = ParseLimits { max_audio_bytes: 4_096, max_timeout: Duration::from_secs(60) };
+    let property: Vec<_> = property.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())).into_iter().collect();
+    let content_type = Some(&*content_type).filter(|t| !t.is_empty());
+    match payload::parse(content_type, &property, Bytes::copy_from_slice(body), limits) {
+        Ok(parsed) => assert!((1..=4_096).contains(&parsed.audio.len())),
+        Err(e) => assert!(!e.message.is_empty()),
+    }
+}
+
+/// A configuration file: what is taken is taken again, and every fault has a line of the file, or is one of a default.
+pub fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let around = Surroundings {
+        device: "fuzz".to_owned(),
+        socket: PathBuf::from("/nonexistent/linnet.sock"),
+        state: PathBuf::from("/nonexistent/state"),
+        models: None,
+        processors: 2,
+    };
+    let check = || config::check_text(text, Path::new("/nonexistent/linnet.toml"), &around);
+    match check() {
+        Ok(config) => assert_eq!(check(), Ok(config)),
+        Err(ConfigError::Faults(faults)) => {
+            let lines = text.bytes().filter(|b| *b == b'\n').count() + 1;
+            assert!(!faults.is_empty());
+            for fault in faults {
+                match fault.place {
+                    Place::File(_, line) => assert!((1..=lines).contains(&line), "line {line} of {lines}"),
+                    Place::Default => {}
+                    other => panic!("a fault of {other}"),
+                }
+            }
+        }
+        Err(other) => panic!("a text was read as a file: {other}"),
+    }
+}
+
+/// A package's manifest: one that is taken can be written and read again.
+pub fn manifest(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let path = Path::new("manifest.toml");
+    match store::parse_manifest(text, path) {
+        Ok(manifest) => {
+            let written = toml::to_string(&manifest).expect("a manifest can be written");
+            let again = store::parse_manifest(&written, path).expect("what was written can be read");
+            assert_eq!(again, manifest);
+        }
+        Err(e) => assert!(e.to_string().starts_with("manifest.toml: ")),
+    }
+}
+
+/// A form: its first line is the content type, the rest the body.
+pub fn multipart(data: &[u8]) {
+    let (content_type, body) = first_line(data);
+    match form::parse(&content_type, Bytes::copy_from_slice(body)) {
+        Ok(form) => assert!(form.audio.len() <= body.len()),
+        Err(e) => assert!(!e.message.is_empty()),
+    }
+}
+
+/// A topic name: one that is understood is written as it was read; no response topic that is taken has a wildcard.
+pub fn topic(data: &[u8]) {
+    if let Ok(topic) = Topic::from_bytes(data) {
+        assert_eq!(topic.to_string().as_bytes(), data);
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (filter, name) = text.split_once('\n').unwrap_or((text, text));
+    if let Ok(filter) = TopicFilter::new(filter) {
+        let _ = filter.matches(name);
+    }
+    let Ok(allowed) = ResponseTopics::new::<&str>(&[]) else { panic!("the default allow-list is sound") };
+    if let Ok(topic) = allowed.check(name) {
+        assert_eq!(topic.as_str(), name);
+        assert!(!name.contains(['+', '#', '\0']) && name.contains("/response/"), "{name:?} was taken");
+    }
+}
+
+/// The first line as text, and what follows it.
+fn first_line(data: &[u8]) -> (String, &[u8]) {
+    let end = data.iter().position(|b| *b == b'\n').unwrap_or(data.len());
+    (String::from_utf8_lossy(&data[..end]).into_owned(), data.get(end + 1..).unwrap_or_default())
+}
