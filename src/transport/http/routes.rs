@@ -78,3 +78,30 @@ async fn no_such_method(method: Method, uri: Uri) -> Refusal {
     let message = format!("{:?} does not take {method}; the header Allow says what it takes", shown(uri.path()));
     Refusal(WireError::new(ErrorCode::MethodNotAllowed, message))
 }
+
+#[cfg(test)]
+mod tests {
+    use linnet_proto::format::ResponseFormat;
+
+    use super::*;
+    use crate::transport::options::KNOWN;
+
+    const PAGE: &str = include_str!("../../../docs/http.md");
+
+    #[test]
+    fn the_page_for_integrators_names_every_path_option_format_and_code() {
+        let named = |word: &str| assert!(PAGE.contains(&format!("`{word}`")), "docs/http.md does not name `{word}`");
+        PATHS.iter().for_each(|(_, path)| named(path));
+        KNOWN.iter().for_each(|option| named(option));
+        ResponseFormat::ALL.iter().for_each(|format| named(format.as_str()));
+        for code in ErrorCode::ALL {
+            if matches!(code, ErrorCode::Forbidden | ErrorCode::Poisoned | ErrorCode::Cancelled) {
+                // MQTT's own, and the one that no caller lives to see.
+                continue;
+            }
+            let row = format!("| {} | ", code.http_status());
+            let said = PAGE.lines().any(|l| l.starts_with(&row) && l.contains(&format!("`{}`", code.as_str())));
+            assert!(said, "docs/http.md has no row of {} with `{}`", code.http_status(), code.as_str());
+        }
+    }
+}
