@@ -135,3 +135,74 @@ impl Stream {
 fn broken(what: &str) -> AudioError {
     AudioError::Malformed(format!("the header of the Opus audio is broken: {what}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use symphonia::core::packet::PacketBuilder;
+    use symphonia::core::units::{Duration, Timestamp};
+
+    use super::*;
+
+    /// An identification header; `mapping` is what stands behind the family.
+    fn head(channels: u8, skip: u16, gain: i16, family: u8, mapping: &[u8]) -> Vec<u8> {
+        let mut head = b"OpusHead\x01".to_vec();
+        head.push(channels);
+        head.extend(skip.to_le_bytes());
+        head.extend(48_000u32.to_le_bytes());
+        head.extend(gain.to_le_bytes());
+        head.push(family);
+        head.extend(mapping);
+        head
+    }
+
+    /// 20 ms of full-band CELT without sound.
+    fn silence(trim_end: u64) -> Packet {
+        PacketBuilder::new()
+            .track_id(0)
+            .pts(Timestamp::ZERO)
+            .dur(Duration::new(960))
+            .data(vec![0xf8, 0xff, 0xfe])
+            .trim_end(Duration::new(trim_end))
+            .build()
+    }
+
+    #[test]
+    fn headers_that_describe_nothing_are_refused() {
+        for (head, words) in [
+            (head(1, 0, 0, 0, &[])[..18].to_vec(), "ends too early"),
+            (head(0, 0, 0, 0, &[]), "0 channels"),
+            (head(3, 0, 0, 0, &[]), "3 channels"),
+            (head(9, 0, 0, 1, &[9, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]), "9 channels"),
+            (head(2, 0, 0, 1, &[2, 0, 0]), "mapping is cut off"),
+            (head(2, 0, 0, 1, &[0, 0, 0, 1]), "0 streams"),
+            (head(2, 0, 0, 1, &[1, 2, 0, 1]), "1 streams, 2 of them coupled"),
+            (head(2, 0, 0, 1, &[2, 0, 0, 2]), "decoded channel 2 of 2"),
+        ] {
+            let e = Opus::new(&head).err().expect("a refusal");
+            assert!(matches!(&e, AudioError::Malformed(m) if m.contains(words)), "{words}: {e:?}");
+        }
+        for head in [head(4, 0, 0, 2, &[4, 0, 0, 1, 2, 3]), [b"OpusHead\x11", &head(1, 0, 0, 0, &[])[9..]].concat()] {
+            assert!(matches!(Opus::new(&head), Err(AudioError::Unsupported(_))));
+        }
+    }
+
+    #[test]
+    fn the_start_and_the_end_are_left_out_as_the_file_says() {
+        let mut opus = Opus::new(&head(2, 1_000, 0, 0, &[])).expect("a header");
+        let mut heard = Vec::new();
+        for (trim_end, frames) in [(0, 0), (0, 920), (0, 960), (500, 460), (2_000, 0)] {
+            heard.clear();
+            let form = opus.decode(&silence(trim_end), &mut heard).expect("a packet");
+            assert_eq!((form.rate, form.channels, heard.len()), (48_000, 2, 2 * frames));
+        }
+        assert!(opus.decode(&Packet::new(0, Timestamp::ZERO, Duration::ZERO, vec![]), &mut heard).is_err());
+    }
+
+    #[test]
+    fn the_gain_is_in_steps_of_a_256th_of_a_decibel() {
+        let gain = |g| Opus::new(&head(1, 0, g, 0, &[])).expect("a header").gain;
+        assert_eq!(gain(0), 1.0);
+        assert!((gain(256 * 6) - 1.995_262).abs() < 1e-5);
+        assert!((gain(-256 * 20) - 0.1).abs() < 1e-6);
+    }
+}
