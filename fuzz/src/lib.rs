@@ -13,8 +13,11 @@ use linnet::transport::mqtt::payload::{self, ParseLimits};
 use linnet_features::audio::{AudioLimits, AudioReader, Media};
 use linnet_proto::topic::{ResponseTopics, Topic, TopicFilter};
 
-/// Every target by name.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+/// A target's name and what it does with its bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: [Target; 6] = [
     ("audio", audio),
     ("mqtt_payload", mqtt_payload),
     ("config", config),
