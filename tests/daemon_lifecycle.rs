@@ -263,7 +263,7 @@ fn a_model_that_is_broken_fails_alone_and_serves_again_when_it_is_mended() {
 
 #[test]
 fn a_running_request_is_answered_before_the_end() {
-    let daemon = Daemon::builder().config("[scheduler]\ndrain_secs = 60\n").start();
+    let daemon = Daemon::builder().config("[scheduler]\ndrain_secs = 600\n").start();
     let socket = daemon.socket();
     let recording = long_recording(3);
     let request = std::thread::spawn(move || {
