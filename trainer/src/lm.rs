@@ -244,15 +244,13 @@ mod tests {
 
     #[test]
     fn wishes_outside_the_rules_are_named() {
-        let wishes: [(fn(&mut LmArgs), &str); 4] = [
-            (|a| a.order = 0, "--order"),
-            (|a| a.most_words = MAX_WORDS + 1, "--most-words"),
-            (|a| a.most_bytes = 0, "--most-bytes"),
-            (|a| a.unknown_words = 0, "--unknown-words"),
+        let wishes = [
+            (LmArgs { order: 0, ..arguments() }, "--order"),
+            (LmArgs { most_words: MAX_WORDS + 1, ..arguments() }, "--most-words"),
+            (LmArgs { most_bytes: 0, ..arguments() }, "--most-bytes"),
+            (LmArgs { unknown_words: 0, ..arguments() }, "--unknown-words"),
         ];
-        for (wish, option) in wishes {
-            let mut args = arguments();
-            wish(&mut args);
+        for (args, option) in wishes {
             let error = run(args).expect_err("refused");
             assert!(error.to_string().starts_with(option), "{error}");
         }

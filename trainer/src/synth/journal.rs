@@ -104,7 +104,7 @@ impl Journal {
         self.seconds += seconds;
         self.rows += 1;
         self.next += 1;
-        if self.rows % SYNC_EVERY == 0 { self.sync() } else { Ok(()) }
+        if self.rows.is_multiple_of(SYNC_EVERY) { self.sync() } else { Ok(()) }
     }
 
     /// Passes over utterance number [`Self::next`], which could not be made.

@@ -1,7 +1,7 @@
 //! The workers that speak, and the one that writes down what they finished, in order.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -204,7 +204,7 @@ impl<'a> Studio<'a> {
     }
 }
 
-fn write(path: &PathBuf, samples: &[f32]) -> Result<()> {
+fn write(path: &Path, samples: &[f32]) -> Result<()> {
     if let Some(dir) = path.parent() {
         output::create_dir(dir)?;
     }
