@@ -11,6 +11,7 @@ use super::cache::{Cache, Key};
 use super::{MEL_BINS, extract};
 use crate::bad::{BadRows, Fault, frames_needed};
 use crate::error::Result;
+use crate::interrupt;
 use crate::manifest::{self, Purpose, Utterance};
 use crate::model::EncoderConfig;
 use crate::units::Units;
@@ -106,6 +107,9 @@ impl Loader<'_> {
         bar.set_message(path.display().to_string());
         // Bounded pieces: what is decoded and not yet written stays small, and an interrupted run keeps what it has.
         for piece in missing.chunks(64) {
+            if interrupt::requested() {
+                return Err(interrupt::failure("the features made so far are kept"));
+            }
             let made: Vec<_> =
                 piece.par_iter().map(|(utterance, _, key)| (*key, extract::features(&utterance.audio))).collect();
             for (key, features) in made {

@@ -6,7 +6,7 @@ use super::args::Backend;
 use super::device::device;
 use super::optimizer::{Optimizer, StepOptions};
 use super::random::Random;
-use super::step::{Outcome, step};
+use super::step::{Outcome, Stepper};
 use crate::data::MEL_BINS;
 use crate::data::batch::Batch;
 use crate::error::{Failure, Result};
@@ -45,11 +45,12 @@ pub fn run(args: SelfTestArgs) -> Result<()> {
     let targets: Vec<&[u32]> = targets.iter().map(Vec::as_slice).collect();
     let features: Vec<f32> = (0..args.rows * frames * MEL_BINS).map(|_| random.between(-1.7, 1.7)).collect();
     let options = StepOptions { rate: 1e-3, weight_decay: 0.01, clip: 5.0, ema: 0.99 };
+    let stepper = Stepper { config: &config, device: &device, options };
     println!("{} weights, {} s of audio a step", weights.layout.len(), args.rows * frames / 100);
     for number in 0..args.steps {
         let begun = std::time::Instant::now();
         let batch = Batch { features: features.clone(), frames, lengths: vec![frames; args.rows] };
-        let outcome = step(&config, &mut weights, &mut optimizer, &device, batch, &targets, number, options);
+        let outcome = stepper.step(&mut weights, &mut optimizer, batch, &targets, number);
         let Outcome::Moved { loss, units, norm } = outcome else {
             return Err(Failure::software(format!(
                 "step {number}: the loss or its gradient is no number: {outcome:?}"

@@ -1,25 +1,25 @@
 //! The training loop.
 
+mod epoch;
+mod rows;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use burn::tensor::Device;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use super::args::RunArgs;
 use super::checkpoint::{self, RunDir, State};
-use super::optimizer::{Optimizer, StepOptions};
-use super::random::Random;
-use super::report::{Report, StepLine};
+use super::device::device;
+use super::optimizer::Optimizer;
+use super::report::Report;
 use super::schedule::Schedule;
-use super::step::{Outcome, step};
 use super::validate::{spread, validate};
-use crate::bad::{BadRows, Fault, OnBad};
-use crate::data::batch::{Batch, Order, plan};
+use crate::bad::BadRows;
 use crate::data::cache::{Cache, Key};
-use crate::data::set::{Item, Loader};
+use crate::data::set::Item;
 use crate::error::{Failure, Kind, Result};
 use crate::interrupt;
 use crate::manifest::Purpose;
@@ -79,7 +79,7 @@ impl<'a> Trainer<'a> {
     fn prepare(args: &'a RunArgs, start: &'a Start) -> Result<Self> {
         args.check()?;
         interrupt::listen();
-        let device = super::device::device(args.backend)?;
+        let device = device(args.backend)?;
         let dir = RunDir(args.run.clone());
         crate::output::create_dir(&dir.0)?;
         let cache = Cache::open(&args.cache.clone().unwrap_or_else(|| dir.0.join("features.bin")))?;
@@ -158,88 +158,6 @@ impl<'a> Trainer<'a> {
         Ok((state, start.weights.clone(), Optimizer::new(&start.weights.flat)))
     }
 
-    fn loader(&mut self) -> Loader<'_> {
-        Loader {
-            units: self.units,
-            config: &self.state.config,
-            cache: &mut self.cache,
-            bad: &mut self.bad,
-            known_bad: &mut self.known_bad,
-            progress: true,
-        }
-    }
-
-    /// Reads the training manifests; notes what changed since the checkpoint.
-    fn load(&mut self) -> Result<()> {
-        let mut train = Vec::with_capacity(self.args.data.len());
-        for source in &self.args.data {
-            train.push(self.loader().load(&source.manifest, Purpose::Training)?);
-        }
-        if train.iter().all(Vec::is_empty) {
-            return Err(Failure::data("there is no good training row in the manifests of --data"));
-        }
-        let mut hash = Sha256::new();
-        for (source, items) in self.args.data.iter().zip(&train) {
-            hash.update(format!("{}*{}@{:?}\n", source.manifest.display(), source.repeat, source.hours));
-            for item in items {
-                hash.update(format!("{} {}\n", item.utterance.text, item.frames));
-            }
-        }
-        let digest = hex::encode(hash.finalize());
-        if !self.state.data.is_empty() && self.state.data != digest {
-            if !self.args.allow_new_data {
-                return Err(Failure::usage(
-                    "the training rows differ from those of the checkpoint; --allow-new-data goes on with the new ones",
-                ));
-            }
-            // The rest of a begun epoch has lost its meaning.
-            if self.state.batch > 0 {
-                self.state.epoch += 1;
-                self.state.batch = 0;
-                self.state.epoch_loss = (0.0, 0);
-            }
-        }
-        if self.state.data != digest {
-            for (source, items) in self.args.data.iter().zip(&train) {
-                let hours = items.iter().map(|item| item.frames as f64).sum::<f64>() / 360_000.0;
-                self.report.say(&format!("{}: {} rows, {hours:.2} hours", source.manifest.display(), items.len()));
-            }
-        }
-        (self.state.data, self.train) = (digest, train);
-        Ok(())
-    }
-
-    /// The rows of an epoch, as positions in all sources' rows one after another.
-    fn epoch_rows(&self, all: &mut Vec<Item>) -> Vec<usize> {
-        let mut rows = Vec::new();
-        for (i, (source, items)) in self.args.data.iter().zip(&self.train).enumerate() {
-            let seconds: Vec<f64> = items.iter().map(|item| item.frames as f64 / 100.0).collect();
-            let seed = self.args.seed.wrapping_add(i as u64);
-            rows.extend(source.rows(&seconds, seed, self.state.epoch).into_iter().map(|row| row + all.len()));
-            all.extend(items.iter().cloned());
-        }
-        rows
-    }
-
-    /// The share of the run that lies behind, by whichever bound is nearest.
-    fn done(&self, batches: usize, trained_secs: f64) -> f64 {
-        let epochs =
-            (self.state.epoch as f64 + self.state.batch as f64 / batches.max(1) as f64) / self.args.epochs as f64;
-        let steps = self.args.max_steps.map_or(0.0, |most| self.state.steps as f64 / most as f64);
-        let time = self.args.max_minutes.map_or(0.0, |most| trained_secs / (60.0 * most));
-        epochs.max(steps).max(time)
-    }
-
-    fn reached(&self, trained_secs: f64) -> Option<End> {
-        if self.args.max_steps.is_some_and(|most| self.state.steps >= most) {
-            return Some(End::Steps);
-        }
-        if self.args.max_minutes.is_some_and(|most| trained_secs >= 60.0 * most) {
-            return Some(End::Time);
-        }
-        None
-    }
-
     fn train(&mut self) -> Result<End> {
         let autodiff = self.device.clone().autodiff();
         self.report.event(json!({
@@ -268,98 +186,6 @@ impl<'a> Trainer<'a> {
             self.save()?;
         }
         Ok(End::Epochs)
-    }
-
-    /// Trains what is left of the epoch; an end where the run ends within it.
-    fn epoch(&mut self, device: &Device) -> Result<Option<End>> {
-        let mut items = Vec::new();
-        let rows = self.epoch_rows(&mut items);
-        let epoch = self.state.epoch;
-        let order = if epoch < self.sorted_epochs { Order::ShortestFirst } else { Order::Random };
-        let batches = plan(&rows, &items, self.args.batch_frames(), order, [self.args.seed, epoch]);
-        let augment = self.args.augment(epoch >= self.unmasked_epochs);
-        let mut clock = Instant::now();
-        let mut saved = self.state.trained_secs;
-        while self.state.batch < batches.len() {
-            if interrupt::requested() {
-                self.save()?;
-                return Err(interrupt::failure(&format!("saved step {} with --resume to go on", self.state.steps)));
-            }
-            if let Some(end) = self.reached(self.state.trained_secs) {
-                return Ok(Some(end));
-            }
-            if self.state.trained_secs - saved > 60.0 * self.args.save_minutes {
-                self.save()?;
-                saved = self.state.trained_secs;
-            }
-            let picked: Vec<&Item> = batches[self.state.batch].iter().map(|row| &items[*row]).collect();
-            let done = self.done(batches.len(), self.state.trained_secs);
-            let rate = self.schedule.rate(self.state.moved, done);
-            let key = [self.args.seed, self.state.steps];
-            let batch = Batch::read(&picked, &self.cache, &self.state.config, &augment, key)?;
-            let targets: Vec<&[u32]> = picked.iter().map(|item| &*item.units).collect();
-            let audio_secs = batch.seconds();
-            let options =
-                StepOptions { rate, weight_decay: self.args.weight_decay, clip: self.args.clip, ema: self.args.ema };
-            let noise = Random::new(&[key[0], 0x6472_6f70, key[1]]).bits();
-            let outcome = step(
-                &self.state.config,
-                &mut self.weights,
-                &mut self.optimizer,
-                device,
-                batch,
-                &targets,
-                noise,
-                options,
-            );
-            self.state.steps += 1;
-            self.state.batch += 1;
-            let took = clock.elapsed().as_secs_f64();
-            clock = Instant::now();
-            self.state.trained_secs += took;
-            match outcome {
-                Outcome::Moved { loss, units, norm } => {
-                    self.state.moved += 1;
-                    self.state.epoch_loss.0 += loss;
-                    self.state.epoch_loss.1 += units as u64;
-                    let left = self.left_secs(batches.len());
-                    self.report.step(StepLine {
-                        epoch,
-                        batches: (self.state.batch, batches.len()),
-                        step: self.state.steps,
-                        loss: (loss, units),
-                        norm,
-                        rate,
-                        secs: (audio_secs, took),
-                        left_secs: left,
-                    })?;
-                }
-                Outcome::BadLoss(losses) => {
-                    for (item, loss) in picked.iter().zip(losses).filter(|(_, loss)| !loss.is_finite() || *loss > 1e29)
-                    {
-                        self.bad.report(&item.manifest, item.utterance.line, &Fault::Loss(f64::from(loss)))?;
-                    }
-                    self.report.say(&format!("step {}: a loss is no number; the step is skipped", self.state.steps));
-                }
-                Outcome::BadGradient(norm) => self.bad_gradient(&picked, norm)?,
-            }
-        }
-        Ok(None)
-    }
-
-    fn bad_gradient(&mut self, picked: &[&Item], norm: f64) -> Result<()> {
-        let rows: Vec<String> = picked.iter().map(|item| item.place()).collect();
-        let message = format!("step {}: the gradient's length is {norm}; rows {}", self.state.steps, rows.join(", "));
-        if self.args.on_bad == OnBad::Stop {
-            return Err(Failure::data(format!("{message} (--on-bad skip leaves such steps out)")));
-        }
-        self.report.say(&format!("{message}; the step is skipped"));
-        Ok(())
-    }
-
-    fn left_secs(&self, batches: usize) -> f64 {
-        let done = self.done(batches, self.state.trained_secs);
-        self.state.trained_secs * (1.0 - done).max(0.0) / done.max(1e-9)
     }
 
     fn average(&self) -> Weights {
