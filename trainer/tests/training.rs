@@ -72,7 +72,7 @@ impl Corpus {
         let mut words: Vec<String> = "linnet-train pretrain ctc".split(' ').map(String::from).collect();
         words.extend(["--units".into(), text("tokenizer.json"), "--valid".into(), text("valid.jsonl")]);
         words.extend(["--run".into(), text(run)]);
-        if !options.contains("--data") {
+        if !options.contains("--data ") {
             words.extend(["--data".into(), text("train.jsonl")]);
         }
         words.extend(
@@ -157,7 +157,7 @@ fn a_run_that_exists_is_not_overwritten_and_other_data_are_noticed() {
     let again = corpus.train("run", "--max-steps 2").unwrap_err();
     assert_eq!(again.kind(), Kind::Usage);
     assert!(again.to_string().contains("--resume goes on with it"), "{again}");
-    let other = corpus.train("run", "--max-steps 2 --resume --d-model 32").unwrap_err();
+    let other = corpus.train("run", "--max-steps 2 --resume --subsampling 8").unwrap_err();
     assert!(other.to_string().contains("another shape"), "{other}");
     corpus.manifest("train.jsonl", 6);
     let changed = corpus.train("run", "--max-steps 2 --resume").unwrap_err();
