@@ -61,7 +61,7 @@ impl Source {
         {
             let shards = (total / (hours * 3600.0)).ceil().max(1.0);
             let (pass, shard) = (epoch / shards as u64, (epoch % shards as u64) as f64);
-            Random::new(&[seed, 0x7368_6172_64, pass]).shuffle(&mut rows);
+            Random::new(&[seed, 0x0073_6861_7264, pass]).shuffle(&mut rows);
             let (from, to) = (total * shard / shards, total * (shard + 1.0) / shards);
             let mut before = 0.0;
             rows.retain(|row| {

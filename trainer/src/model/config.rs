@@ -90,14 +90,14 @@ impl EncoderConfig {
             return Err(format!("subsampling is {}; it must be 4 or 8", self.subsampling));
         }
         within("mel_bins", self.mel_bins, 8, 512)?;
-        if self.mel_bins % self.subsampling != 0 {
+        if !self.mel_bins.is_multiple_of(self.subsampling) {
             return Err(format!("mel_bins is {}; it must be a multiple of subsampling", self.mel_bins));
         }
         within("conv_channels", self.conv_channels, 1, 1024)?;
         within("d_model", self.d_model, 2, 2048)?;
         within("layers", self.layers, 1, 64)?;
         within("heads", self.heads, 1, 64)?;
-        if self.d_model % (2 * self.heads) != 0 {
+        if !self.d_model.is_multiple_of(2 * self.heads) {
             return Err(format!(
                 "d_model is {}; it must be a multiple of twice the {} heads",
                 self.d_model, self.heads

@@ -137,8 +137,8 @@ mod fused {
                     to.k[i * len + t] = k[i] * cosine - k[half + i] * sine;
                     to.k[(half + i) * len + t] = k[half + i] * cosine + k[i] * sine;
                 }
-                for i in 0..head {
-                    to.v[i * len + t] = v[i];
+                for (i, v) in v[..head].iter().enumerate() {
+                    to.v[i * len + t] = *v;
                 }
             }
             to

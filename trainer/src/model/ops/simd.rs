@@ -134,7 +134,7 @@ pub fn ln(x: f32) -> f32 {
     let p = p * f - 1.666_805_7e-1;
     let p = p * f + 2.000_071_5e-1;
     let p = p * f - 2.499_999_4e-1;
-    let p = p * f + 3.333_333_1e-1;
+    let p = p * f + 3.333_333e-1;
     let square = f * f;
     let y = f * square * p - exponent * 2.121_944_4e-4 - 0.5 * square;
     f + y + exponent * 0.693_359_4
