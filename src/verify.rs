@@ -160,7 +160,7 @@ mod tests {
         let one = choose(&["a-model".into()], Some(models.path())).expect("one");
         assert_eq!(one, [models.path().join("a-model")]);
         let path = models.path().join("no-package").display().to_string();
-        assert_eq!(choose(&[path.clone()], None).expect("a path"), [PathBuf::from(path)]);
+        assert_eq!(choose(std::slice::from_ref(&path), None).expect("a path"), [PathBuf::from(path)]);
         let e = choose(&["c-model".into()], Some(models.path())).expect_err("unknown");
         assert!(e.to_string().contains("`c-model`"), "{e}");
         assert!(matches!(choose(&[], None), Err(VerifyError::NoModels)));

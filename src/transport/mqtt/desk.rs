@@ -177,48 +177,45 @@ impl Desk {
         if slot.is_none() && self.outbox.is_full() {
             return self.drop_message(LinkCount::DroppedFull, slot);
         }
-        let envelope = match self.refuse_unread(envelope, bytes, payload.len()) {
-            Ok((envelope, held)) => {
+        match self.reserve(&envelope, bytes, payload.len()) {
+            Ok(held) => {
                 let expiry = properties.message_expiry_interval.map(|secs| Duration::from_secs(secs.into()));
-                Arrival { envelope, slot, received: now, expiry, redelivered: dup, held }
+                let arrival = Arrival { envelope, slot, received: now, expiry, redelivered: dup, held };
+                self.read(arrival, properties, payload, now);
             }
-            Err((target, error)) => {
+            Err(error) => {
                 self.turned_away(&error);
-                return self.answer(None, target, Body::of_error(error), slot, now);
+                self.answer(None, envelope.target, Body::of_error(error), slot, now);
             }
-        };
-        self.read(envelope, properties, payload, now);
+        }
     }
 
-    /// Refusals that need not know what the payload says; else its share of the memory.
-    fn refuse_unread(
+    /// Refuses what need not be read to be refused; else takes the payload's share of the memory.
+    fn reserve(
         &self,
-        envelope: Envelope,
+        envelope: &Envelope,
         packet_bytes: usize,
         payload_bytes: usize,
-    ) -> Result<(Envelope, OwnedSemaphorePermit), (Target, WireError)> {
+    ) -> Result<OwnedSemaphorePermit, WireError> {
         let max = self.limits.max_packet_bytes;
         if packet_bytes as u64 > u64::from(max) {
             let message = format!("the packet has {packet_bytes} bytes; at most {max} are taken (mqtt.max_packet_mib)");
-            return Err((envelope.target, WireError::new(ErrorCode::TooLarge, message)));
+            return Err(WireError::new(ErrorCode::TooLarge, message));
         }
-        if let Err(error) = envelope.task {
-            return Err((envelope.target, error));
+        if let Err(error) = &envelope.task {
+            return Err(error.clone());
         }
         if self.running.len() + self.reading >= self.limits.most_running {
             let message = format!("{} requests are in hand already; send it again later", self.limits.most_running);
-            return Err((envelope.target, WireError::new(ErrorCode::Overloaded, message)));
+            return Err(WireError::new(ErrorCode::Overloaded, message));
         }
         // The payload and, where it is base64, what it decodes to.
         let units = (payload_bytes as u64 * 2).div_ceil(BUDGET_UNIT_BYTES);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
-        match Arc::clone(&self.budget).try_acquire_many_owned(units) {
-            Ok(held) => Ok((envelope, held)),
-            Err(_) => {
-                let message = "requests hold all of their memory (limits.max_upload_total_mib); send it again later";
-                Err((envelope.target, WireError::new(ErrorCode::Overloaded, message)))
-            }
-        }
+        Arc::clone(&self.budget).try_acquire_many_owned(units).map_err(|_| {
+            let message = "requests hold all of their memory (limits.max_upload_total_mib); send it again later";
+            WireError::new(ErrorCode::Overloaded, message)
+        })
     }
 
     /// Reads the payload: at once when it is small, else on a thread that may block.
