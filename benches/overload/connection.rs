@@ -40,11 +40,15 @@ impl Connection {
     }
 
     async fn exchange(&mut self, head: &[u8], body: &[u8]) -> Result<Answer, String> {
+        // A connection that was idle may have been closed meanwhile, as HTTP allows: then a new one is opened.
         let mut stream = match self.stream.take() {
-            Some(stream) => stream,
-            None => UnixStream::connect(&self.socket).await.map_err(|e| format!("connect: {e}"))?,
+            Some(mut kept) if kept.write_all(head).await.is_ok() => kept,
+            _ => {
+                let mut stream = UnixStream::connect(&self.socket).await.map_err(|e| format!("connect: {e}"))?;
+                stream.write_all(head).await.map_err(|e| format!("head: {e}"))?;
+                stream
+            }
         };
-        stream.write_all(head).await.map_err(|e| format!("head: {e}"))?;
         // A refusal may come while the body is still being sent; then the answer is what counts.
         let sent = stream.write_all(body).await;
         let (answer, keeps) = match self.read(&mut stream).await {

@@ -17,7 +17,7 @@ use super::percentile;
 /// Requests that are not counted: caches fill.
 const WARM_UP: usize = 20;
 /// Requests that are.
-const COUNTED: usize = 500;
+const COUNTED: usize = 200;
 
 const DEVICE: &str = "bench";
 const RESPONSE_TOPIC: &str = "linnet/bench-client/response/1";

@@ -22,13 +22,13 @@ impl Pace {
         self.mean_secs = Some(self.mean_secs.map_or(took, |mean| mean + NEWEST * (took - mean)));
     }
 
-    /// When a place is likely to be free for a caller who is refused while `waiting` jobs wait for `workers`: at half
-    /// of the time in which all of them are worked off, so that callers who come back neither find the same full queue
-    /// nor let it run dry.
+    /// When a place is likely to be free for a caller who is refused while `waiting` jobs wait for `workers`: after a
+    /// quarter of the time in which all of them are worked off, so that the queue does not run dry while callers wait, even
+    /// when the crowd itself has slowed the jobs that were measured.
     pub(super) fn retry_after(&self, waiting: usize, workers: usize) -> Duration {
         let Some(mean) = self.mean_secs else { return UNKNOWN };
-        let half = mean * (waiting + 1) as f64 / workers.max(1) as f64 / 2.0;
-        Duration::try_from_secs_f64(half).unwrap_or(RETRY_AFTER.1).clamp(RETRY_AFTER.0, RETRY_AFTER.1)
+        let quarter = mean * (waiting + 1) as f64 / workers.max(1) as f64 / 4.0;
+        Duration::try_from_secs_f64(quarter).unwrap_or(RETRY_AFTER.1).clamp(RETRY_AFTER.0, RETRY_AFTER.1)
     }
 }
 
@@ -41,8 +41,8 @@ mod tests {
         let mut pace = Pace::default();
         assert_eq!(pace.retry_after(10, 2), UNKNOWN);
         pace.ran(Duration::from_secs(1));
-        assert_eq!(pace.retry_after(9, 2), Duration::from_millis(2500));
-        assert_eq!(pace.retry_after(9, 1), Duration::from_secs(5));
+        assert_eq!(pace.retry_after(9, 2), Duration::from_millis(1250));
+        assert_eq!(pace.retry_after(9, 1), Duration::from_millis(2500));
         assert_eq!(pace.retry_after(10_000, 1), RETRY_AFTER.1);
         for _ in 0..200 {
             pace.ran(Duration::from_micros(10));

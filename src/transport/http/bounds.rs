@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// Read buffer and largest head of one connection, bytes. Hyper starts with 8 KiB and grows it while a body comes fast.
-pub const MAX_CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
+/// Read buffer and largest head of one connection, bytes. Hyper starts with 8 KiB and grows it while a body comes fast; a
+/// thousand connections hold a thousand of them, so it stays small.
+pub const MAX_CONNECTION_BUFFER_BYTES: usize = 16 * 1024;
 
 /// After `idle_timeout` a body must have come at this rate on average, bytes per second (a 16 kbit/s Opus stream that is
 /// recorded while it is sent takes four times as much).
