@@ -175,7 +175,8 @@ fn a_reload_of_limits_keeps_the_connection_and_one_of_the_device_moves_it() {
         if fixture.bench.admitted() > 0 {
             return None;
         }
-        Some(assert_eq!(refusal(&peer.answer_taken()), ErrorCode::TooLarge))
+        assert_eq!(refusal(&peer.answer_taken()), ErrorCode::TooLarge);
+        Some(())
     });
     let moved = linnet::config::transport::MqttSettings { device: "other".into(), ..here };
     let wrong = linnet::config::transport::MqttSettings { url: "http://x".into(), ..moved.clone() };
