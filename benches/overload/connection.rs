@@ -41,9 +41,15 @@ impl Connection {
 
     async fn exchange(&mut self, head: &[u8], body: &[u8]) -> Result<Answer, String> {
         // A connection that was idle may have been closed meanwhile, as HTTP allows: then a new one is opened.
-        let mut stream = match self.stream.take() {
-            Some(mut kept) if kept.write_all(head).await.is_ok() => kept,
-            _ => {
+        let mut kept = self.stream.take();
+        if let Some(stream) = &mut kept
+            && stream.write_all(head).await.is_err()
+        {
+            kept = None;
+        }
+        let mut stream = match kept {
+            Some(stream) => stream,
+            None => {
                 let mut stream = UnixStream::connect(&self.socket).await.map_err(|e| format!("connect: {e}"))?;
                 stream.write_all(head).await.map_err(|e| format!("head: {e}"))?;
                 stream
