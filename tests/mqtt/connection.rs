@@ -76,8 +76,7 @@ fn nonsense_is_survived_and_the_broker_that_follows_it_reached() {
         let _ = stream.write_all(bytes);
     }
     eventually("each attempt is counted", || (fixture.link.counted(LinkCount::Lost) >= 5).then_some(()));
-    drop(listener);
-    let broker = ScriptedBroker::on(port);
+    let broker = ScriptedBroker::of(listener);
     let mut peer = broker.accept_up(false);
     peer.deliver(1, REQUEST, b"x", reply_to("site/a", "c"));
     fixture.bench.take().answer("at last");

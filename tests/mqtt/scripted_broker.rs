@@ -14,7 +14,7 @@ use rumqttc::v5::mqttbytes::v5::{
 };
 use rumqttc::v5::mqttbytes::{Error, QoS};
 
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, eventually};
 
 /// Listens; each connection is a [`Peer`].
 pub struct ScriptedBroker {
@@ -54,9 +54,14 @@ impl ScriptedBroker {
         Self { listener: TcpListener::bind(("127.0.0.1", 0)).expect("a free port") }
     }
 
-    /// On this port.
+    /// On this port, as soon as it is free: it may serve another test's connection for a moment.
     pub fn on(port: u16) -> Self {
-        Self { listener: TcpListener::bind(("127.0.0.1", port)).expect("the port is free again") }
+        Self::of(eventually("the port is free", || TcpListener::bind(("127.0.0.1", port)).ok()))
+    }
+
+    /// Behind a listener that is there already.
+    pub fn of(listener: TcpListener) -> Self {
+        Self { listener }
     }
 
     /// Its port.
