@@ -61,7 +61,7 @@ impl Reservation {
             Err(_) => Err(WireError::new(
                 ErrorCode::Overloaded,
                 format!(
-                    "uploads hold all of their {} bytes of memory (max_upload_total); send it again later",
+                    "uploads hold all of their {} bytes of memory (limits.max_upload_total_mib); send it again later",
                     self.budget.total_bytes
                 ),
             )),
@@ -224,7 +224,7 @@ impl Pieces {
 }
 
 fn too_large(what: &str, max_bytes: u64) -> WireError {
-    let message = format!("{what}; at most {max_bytes} bytes are taken (max_upload)");
+    let message = format!("{what}; at most {max_bytes} bytes are taken (limits.max_upload_mib)");
     WireError::new(ErrorCode::TooLarge, message)
 }
 

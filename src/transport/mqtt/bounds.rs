@@ -65,6 +65,9 @@ pub const MAX_OUTBOX_BYTES: usize = 32 * 1024 * 1024;
 /// Entries of the outbox beyond the requests in flight before QoS 0 requests are dropped.
 pub const OUTBOX_SPARE: usize = 1024;
 
+/// Most kept answers that are read from disk at start: as many as an outbox can come to hold (Receive Maximum is 16 bits).
+pub const MOST_KEPT: usize = u16::MAX as usize + OUTBOX_SPARE;
+
 /// Largest file of the outbox that is read at start, bytes.
 pub const MAX_OUTBOX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 

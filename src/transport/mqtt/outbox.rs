@@ -183,7 +183,18 @@ impl Outbox {
     }
 
     /// The connection is gone: everything is to be sent again, and the places of requests are worth nothing.
+    ///
+    /// The broker delivers the requests of that connection again. An answer that knows its request is joined then; a refusal
+    /// of what was not read knows none, so it is dropped here and made again, or each reconnect would add one more.
     pub fn disconnected(&mut self) {
+        let bytes = &mut self.bytes;
+        self.waiting.retain(|_, waiting| {
+            let comes_again = waiting.entry.request.is_none() && !waiting.slots.is_empty() && !waiting.on_disk;
+            if comes_again {
+                *bytes -= waiting.entry.body.payload.len();
+            }
+            !comes_again
+        });
         for waiting in self.waiting.values_mut() {
             waiting.sent = false;
             waiting.slots.clear();
@@ -254,6 +265,24 @@ mod tests {
         outbox.disconnected();
         assert_eq!(outbox.next_to_send(now).map(|(n, _)| n), Some(2));
         assert_eq!(outbox.len(), 2);
+    }
+
+    #[test]
+    fn a_refusal_of_what_the_broker_delivers_again_is_not_kept_beside_the_next_one() {
+        let now = Instant::now();
+        let (mut outbox, mut release) = (outbox(), ReleaseQueue::default());
+        release.begin_connection();
+        let unread = Entry { request: None, ..entry("refused") };
+        for packet in 1..=3 {
+            outbox.push(unread.clone(), release.receive(packet), now);
+            outbox.disconnected();
+            release.begin_connection();
+        }
+        assert!(outbox.is_empty());
+        // One of QoS 0 does not come again: it stays.
+        outbox.push(unread, None, now);
+        outbox.disconnected();
+        assert_eq!(outbox.len(), 1);
     }
 
     #[test]

@@ -115,7 +115,7 @@ fn within(bytes: u64, max: u64) -> Result<(), WireError> {
     if bytes <= max {
         return Ok(());
     }
-    let message = format!("the audio has {bytes} bytes; at most {max} are taken (intake.max_upload)");
+    let message = format!("the audio has {bytes} bytes; at most {max} are taken (limits.max_upload_mib)");
     Err(WireError::new(ErrorCode::TooLarge, message).with_param("audio"))
 }
 

@@ -12,7 +12,7 @@ use linnet_proto::topic::ResponseTopics;
 use serde::{Deserialize, Serialize};
 
 use super::answer::Body;
-use super::bounds::{MAX_OUTBOX_FILE_BYTES, OUTBOX_SPARE};
+use super::bounds::{MAX_OUTBOX_FILE_BYTES, MOST_KEPT};
 use super::envelope::Target;
 use super::fingerprint::Fingerprint;
 use super::outbox::Entry;
@@ -63,8 +63,8 @@ impl Spill {
             }
         }
         found.sort_by_key(|(number, _)| *number);
-        for (number, _) in found.drain(..found.len().saturating_sub(OUTBOX_SPARE)) {
-            log::error!("mqtt: more than {OUTBOX_SPARE} kept answers; the oldest, {number}, is dropped");
+        for (number, _) in found.drain(..found.len().saturating_sub(MOST_KEPT)) {
+            log::error!("mqtt: more than {MOST_KEPT} kept answers; the oldest, {number}, is dropped");
             self.remove(number);
         }
         Ok(found)
