@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use harness::{Daemon, Mosquitto, audio, models, sample};
+use harness::{Daemon, Mosquitto, audio, models, mosquitto, sample, skip};
 use serde_json::Value;
 
 /// `linnet`, which `cargo build --workspace` puts beside `linnetd`.
@@ -168,4 +168,21 @@ fn another_device_answers_over_mqtt() {
     let (code, said) = refused(&nobody);
     assert_eq!(code, 69);
     assert!(said.contains("cellar"), "{said}");
+}
+
+#[test]
+fn curl_asks_as_the_readme_shows() {
+    let Some(curl) = mosquitto::find("curl") else {
+        return skip("curl_asks_as_the_readme_shows", "the program `curl` (Debian: apt-get install curl)");
+    };
+    let daemon = Daemon::start();
+    let file = format!("file=@{}", path(audio("sample.wav")));
+    let form = ["-F", &file, "-F", "model=stt-en-small", "-F", "response_format=verbose_json"];
+    let output = Command::new(curl)
+        .args(["-sS", "--unix-socket", &path(daemon.socket()), "http://localhost/v1/audio/transcriptions"])
+        .args(form)
+        .output()
+        .expect("curl runs");
+    let heard: Value = serde_json::from_str(&printed(&output)).expect("JSON");
+    assert_eq!(heard["text"], daemon.transcribe(&sample())["text"], "{heard}");
 }

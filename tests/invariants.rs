@@ -149,7 +149,7 @@ fn no_work_is_left_as_a_stub() {
     });
 }
 
-/// Paths that the documents name with backticks and a slash exist.
+/// Paths that the documents name with backticks and a slash exist, and so do the files that they link to.
 #[test]
 fn the_documents_name_files_that_exist() {
     let mut documents = vec![root().join("README.md"), root().join("CONTRIBUTING.md")];
@@ -170,6 +170,12 @@ fn the_documents_name_files_that_exist() {
             let plain = !quoted.contains(['*', '{', '<', ' ', '$', '…', '\n', '|']);
             if looks_like_path && plain && !root().join(quoted.split(':').next().unwrap_or(quoted)).exists() {
                 missing.push(format!("{}: {quoted}", document.display()));
+            }
+        }
+        let beside = document.parent().expect("a directory");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            if !link.is_empty() && !link.contains("://") && !beside.join(link).exists() {
+                missing.push(format!("{}: the link {link}", document.display()));
             }
         }
     }
