@@ -14,7 +14,7 @@ use rumqttc::{TlsConfiguration, Transport};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use crate::{Audio, ClientError};
+use crate::{Audio, ClientError, query};
 
 /// Largest recording that is sent in one message, bytes. The broker or the daemon may take less.
 pub const MAX_PAYLOAD_BYTES: u64 = 64 << 20;
@@ -292,18 +292,7 @@ fn correlates(answer: &Publish, id: &str) -> bool {
 }
 
 fn user_properties(options: &TranscribeOptions, timeout: Option<Duration>) -> Vec<(String, String)> {
-    let mut properties = Vec::new();
-    let mut add = |name: &str, value: Option<String>| properties.extend(value.map(|v| (name.to_owned(), v)));
-    add("model", options.model.clone());
-    add("language", options.language.clone());
-    add("prompt", options.prompt.clone());
-    add("hot_word_boost", options.hot_word_boost.map(|v| v.to_string()));
-    add("beam_width", options.beam_width.map(|v| v.to_string()));
-    add("lm_weight", options.lm_weight.map(|v| v.to_string()));
-    add("temperature", options.temperature.map(|v| v.to_string()));
-    add("punctuate", options.punctuate.map(|v| v.to_string()));
-    add("timeout_ms", timeout.map(|t| t.as_millis().max(1).to_string()));
-    properties
+    query::pairs(options, timeout).into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn read_answer(payload: &[u8]) -> Result<Transcript, ClientError> {

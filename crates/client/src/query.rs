@@ -1,29 +1,34 @@
-//! Options of a transcription as an HTTP query.
+//! Options of a transcription as names and values, and as an HTTP query.
 
 use std::time::Duration;
 
 use linnet_proto::TranscribeOptions;
 
+/// The options that are asked for, by their names on the wire: an HTTP query's fields and MQTT's user properties.
+pub(crate) fn pairs(options: &TranscribeOptions, timeout: Option<Duration>) -> Vec<(&'static str, String)> {
+    let all = [
+        ("model", options.model.clone()),
+        ("language", options.language.clone()),
+        ("prompt", options.prompt.clone()),
+        ("hot_word_boost", options.hot_word_boost.map(|v| v.to_string())),
+        ("beam_width", options.beam_width.map(|v| v.to_string())),
+        ("lm_weight", options.lm_weight.map(|v| v.to_string())),
+        ("temperature", options.temperature.map(|v| v.to_string())),
+        ("punctuate", options.punctuate.map(|v| v.to_string())),
+        ("timeout_ms", timeout.map(|t| t.as_millis().max(1).to_string())),
+    ];
+    all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
 /// The query of a streamed transcription with Linnet's own JSON at its end.
 pub(crate) fn of_options(options: &TranscribeOptions, timeout: Option<Duration>) -> String {
     let mut query = String::from("response_format=linnet_json&stream=true");
-    let mut add = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            query.push('&');
-            query.push_str(name);
-            query.push('=');
-            percent_encode(&value, &mut query);
-        }
-    };
-    add("model", options.model.clone());
-    add("language", options.language.clone());
-    add("prompt", options.prompt.clone());
-    add("hot_word_boost", options.hot_word_boost.map(|v| v.to_string()));
-    add("beam_width", options.beam_width.map(|v| v.to_string()));
-    add("lm_weight", options.lm_weight.map(|v| v.to_string()));
-    add("temperature", options.temperature.map(|v| v.to_string()));
-    add("punctuate", options.punctuate.map(|v| v.to_string()));
-    add("timeout_ms", timeout.map(|t| t.as_millis().max(1).to_string()));
+    for (name, value) in pairs(options, timeout) {
+        query.push('&');
+        query.push_str(name);
+        query.push('=');
+        percent_encode(&value, &mut query);
+    }
     query
 }
 
