@@ -92,7 +92,7 @@ pub struct TranscribeArgs {
     /// Show no progress
     #[arg(long, short)]
     pub quiet: bool,
-    /// Ask over this broker instead of the local socket: mqtt://[user@]host[:port] or mqtts://…
+    /// Ask over this broker instead of the local socket: mqtt://user@host:1883 or mqtts://…
     #[arg(long, value_name = "URL", requires = "device")]
     pub mqtt: Option<String>,
     /// The device whose linnetd is to answer
