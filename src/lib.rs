@@ -90,11 +90,14 @@ fn verify_packages(packages: &[String], models: Option<PathBuf>, json: bool) -> 
 #[cfg(feature = "demo")]
 fn run_demo(file: Option<PathBuf>, models: Option<PathBuf>) -> Exit {
     use demo::DemoError;
-    match demo::run(&demo::DemoOptions { file, models }) {
+    match demo::run(&demo::DemoOptions { file, models }, &mut std::io::stdout()) {
         Ok(()) => Exit::Ok,
+        // A reader that has gone away (`| head`) has seen enough.
+        Err(DemoError::Output(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => Exit::Ok,
         Err(e) => fail(
             match &e {
                 DemoError::File { .. } => Exit::NoInput,
+                DemoError::Output(_) => Exit::IoError,
                 DemoError::Start(_) | DemoError::Answer { .. } => Exit::Unavailable,
                 DemoError::Interrupted => Exit::Interrupted,
             },

@@ -45,3 +45,18 @@ fn a_missing_file_is_named() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("no-such-recording.wav"), "{said}");
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_linnetd"))
+        .arg("demo")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("linnetd starts");
+    // As `| head -n 0` does.
+    drop(demo.stdout.take());
+    let output = demo.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}

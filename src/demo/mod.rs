@@ -8,6 +8,7 @@ mod daemon;
 mod over_http;
 mod over_mqtt;
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,9 @@ pub enum DemoError {
         /// The cause.
         reason: String,
     },
+    /// What was heard cannot be told.
+    #[error("standard output: {0}")]
+    Output(#[from] io::Error),
     /// Ctrl-C.
     #[error("interrupted; the daemon and the broker are stopped and their directory is removed")]
     Interrupted,
@@ -57,21 +61,21 @@ pub struct DemoOptions {
     pub models: Option<PathBuf>,
 }
 
-/// Runs the demo on a runtime of its own and prints to standard output.
-pub fn run(options: &DemoOptions) -> Result<(), DemoError> {
+/// Runs the demo on a runtime of its own and tells it on `out`.
+pub fn run(options: &DemoOptions, out: &mut impl Write) -> Result<(), DemoError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| DemoError::Start(format!("the demo's runtime did not start: {e}")))?;
     runtime.block_on(async {
         tokio::select! {
-            done = show(options) => done,
+            done = show(options, out) => done,
             _ = tokio::signal::ctrl_c() => Err(DemoError::Interrupted),
         }
     })
 }
 
-async fn show(options: &DemoOptions) -> Result<(), DemoError> {
+async fn show(options: &DemoOptions, out: &mut impl Write) -> Result<(), DemoError> {
     let (audio, name) = match &options.file {
         Some(path) => (
             tokio::fs::read(path).await.map_err(|source| DemoError::File { path: path.clone(), source })?,
@@ -84,66 +88,76 @@ async fn show(options: &DemoOptions) -> Result<(), DemoError> {
         .tempdir()
         .map_err(|e| DemoError::Start(format!("no temporary directory for the demo: {e}; set TMPDIR")))?;
 
-    println!("Linnet hears {name}.\n");
+    writeln!(out, "Linnet hears {name}.\n")?;
     let port = broker::start()?;
     let started = Instant::now();
     let mut daemon = daemon::start(home.path(), port, options.models.as_deref()).await?;
-    println!(
+    writeln!(
+        out,
         "  linnetd        ready after {} ms (socket and MQTT broker on this machine only)",
         started.elapsed().as_millis()
-    );
+    )?;
     if options.file.is_none() {
-        println!("  spoken         {}", SAMPLE_TEXT.trim());
+        writeln!(out, "  spoken         {}", SAMPLE_TEXT.trim())?;
     }
 
     let asked = Instant::now();
     let heard = over_http::transcribe(daemon.socket(), audio.clone()).await?;
-    print_answer("socket", &heard, asked.elapsed());
+    print_answer(out, "socket", &heard, asked.elapsed())?;
 
     let asked = Instant::now();
     let heard_again = over_mqtt::transcribe(port, audio).await?;
-    print_answer("MQTT", &heard_again, asked.elapsed());
+    print_answer(out, "MQTT", &heard_again, asked.elapsed())?;
 
-    print_words(&heard);
+    print_words(out, &heard)?;
     daemon.stop().await;
-    print_next_steps(options.file.as_deref());
-    Ok(())
+    Ok(print_next_steps(out, options.file.as_deref())?)
 }
 
-fn print_answer(transport: &str, heard: &Transcript, took: Duration) {
+fn print_answer(out: &mut impl Write, transport: &str, heard: &Transcript, took: Duration) -> io::Result<()> {
     let text = if heard.text.is_empty() { "(no speech)" } else { heard.text.as_str() };
-    println!("  over {transport:<9} {text}");
-    println!(
+    writeln!(out, "  over {transport:<9} {text}")?;
+    writeln!(
+        out,
         "                 {:.1} s of audio in {:.0} ms; real-time factor {:.3}; model {}",
         heard.duration_secs,
         took.as_secs_f64() * 1e3,
         heard.rtf,
         heard.model,
-    );
+    )
 }
 
-fn print_words(heard: &Transcript) {
+fn print_words(out: &mut impl Write, heard: &Transcript) -> io::Result<()> {
     if heard.words.is_empty() {
-        return;
+        return Ok(());
     }
-    println!("\n  words          from      to  confidence");
+    writeln!(out, "\n  words          from      to  confidence")?;
     const SHOWN: usize = 12;
     for word in heard.words.iter().take(SHOWN) {
-        println!("  {:<13} {:>5.2} s {:>5.2} s  {:>9.0} %", word.word, word.start, word.end, word.confidence * 100.0);
+        writeln!(
+            out,
+            "  {:<13} {:>5.2} s {:>5.2} s  {:>9.0} %",
+            word.word,
+            word.start,
+            word.end,
+            word.confidence * 100.0
+        )?;
     }
     if heard.words.len() > SHOWN {
-        println!("  … and {} more", heard.words.len() - SHOWN);
+        writeln!(out, "  … and {} more", heard.words.len() - SHOWN)?;
     }
+    Ok(())
 }
 
-fn print_next_steps(file: Option<&Path>) {
-    println!("\nTry your own:");
+fn print_next_steps(out: &mut impl Write, file: Option<&Path>) -> io::Result<()> {
+    writeln!(out, "\nTry your own:")?;
     if file.is_none() {
-        println!("  cargo run --release -- demo --file my.wav");
+        writeln!(out, "  cargo run --release -- demo --file my.wav")?;
     }
-    println!("  cargo build --release --workspace && target/release/linnetd &");
-    println!("  target/release/linnet transcribe my.wav");
-    println!(
+    writeln!(out, "  cargo build --release --workspace && target/release/linnetd &")?;
+    writeln!(out, "  target/release/linnet transcribe my.wav")?;
+    writeln!(
+        out,
         "  arecord -f S16_LE -r 16000 -d 5 | target/release/linnet transcribe -     # your microphone, five seconds"
-    );
+    )
 }
