@@ -65,7 +65,7 @@ impl Transcriber {
             }
             while let Some(piece) = splitter.next() {
                 ctx.checkpoint()?;
-                self.hear(&piece, plan, &mut answer)?;
+                self.hear(&piece, plan, ctx, &mut answer)?;
                 answer.emit(ctx)?;
             }
             if !more {
@@ -87,11 +87,12 @@ impl Transcriber {
         })
     }
 
-    fn hear(&mut self, piece: &Piece, plan: &Plan, answer: &mut Growing) -> Result<(), WireError> {
+    fn hear(&mut self, piece: &Piece, plan: &Plan, ctx: &TaskContext, answer: &mut Growing) -> Result<(), WireError> {
         let mut search = plan.search.clone();
         // A piece that is cut within speech ends in the middle of a sentence.
         search.sentence_ends = piece.ends_in_pause;
-        let heard = self.recognizer.hear(&piece.samples, &search, &plan.hot_words).map_err(|e| engine_error(&e))?;
+        let mut checkpoint = || ctx.checkpoint();
+        let heard = self.recognizer.hear_while(&piece.samples, &search, &plan.hot_words, &mut checkpoint)?;
         let (begin, end) = (secs(piece.start), secs(piece.end()));
         let frame_secs = self.recognizer.frame_secs();
         // The last output frame may stand for fewer samples than a whole one.
@@ -164,6 +165,8 @@ fn audio_error(error: AudioError) -> WireError {
     WireError::new(code, error.to_string())
 }
 
-pub(super) fn engine_error(error: &EngineError) -> WireError {
-    WireError::new(ErrorCode::Internal, error.to_string())
+impl From<EngineError> for WireError {
+    fn from(error: EngineError) -> Self {
+        Self::new(ErrorCode::Internal, error.to_string())
+    }
 }

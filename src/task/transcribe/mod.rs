@@ -87,8 +87,7 @@ impl Pipeline for TranscribePipeline {
     }
 
     fn executor(&self) -> Result<Box<dyn Execute>, WireError> {
-        let transcriber = execute::Transcriber::new(Arc::clone(&self.0)).map_err(|e| execute::engine_error(&e))?;
-        Ok(Box::new(transcriber))
+        Ok(Box::new(execute::Transcriber::new(Arc::clone(&self.0))?))
     }
 
     fn prove(&self, canary: &Canary) -> Result<(), String> {

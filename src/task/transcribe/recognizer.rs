@@ -59,13 +59,25 @@ impl Recognizer {
 
     /// Hears a whole piece of at most `max_segment_secs`, 16 kHz mono. One that is shorter than a frame (25 ms) is silence.
     pub fn hear(&mut self, samples: &[f32], search: &SearchParams, hot: &HotWords) -> Result<Heard, EngineError> {
+        self.hear_while(samples, search, hot, &mut || Ok(()))
+    }
+
+    /// As [`Recognizer::hear`], with a look at `checkpoint` between the graph's run and the search, and every few frames of
+    /// the search. Its error is returned at once.
+    pub fn hear_while<E: From<EngineError>>(
+        &mut self,
+        samples: &[f32],
+        search: &SearchParams,
+        hot: &HotWords,
+        checkpoint: &mut dyn FnMut() -> Result<(), E>,
+    ) -> Result<Heard, E> {
         let data = self.log_probs(samples)?;
         if data.is_empty() {
             let decoded = Decoded { text: String::new(), words: Vec::new(), avg_logprob: 0.0 };
             return Ok(Heard { decoded, frames: 0, mean_best: 0.0 });
         }
         let log_probs = LogProbs::new(&data, self.shared.config.units).map_err(|e| EngineError::Run(e.to_string()))?;
-        let decoded = self.decoder.decode(log_probs, search, hot);
+        let decoded = self.decoder.decode_while(log_probs, search, hot, checkpoint)?;
         Ok(Heard { decoded, frames: log_probs.frames(), mean_best: log_probs.mean_best() })
     }
 

@@ -295,6 +295,51 @@ fn a_job_stops_between_segments_when_its_caller_goes_away() {
 }
 
 #[test]
+fn a_job_stops_between_the_graph_and_its_search() {
+    for beam_width in [1, 8] {
+        let options = TranscribeOptions { beam_width: Some(beam_width), ..TranscribeOptions::default() };
+        let (job, _reply) = job(pcm(&tone(700.0, 32_000)), L16, options.clone());
+        let (cancel, hearing) = (job.cancel.clone(), hearing_pitches());
+        let model = FakeModel::new(move |inputs, run| {
+            // Run 0 was the load's.
+            if run == 1 {
+                cancel.cancel();
+            }
+            let mut session = crate::engine::Model::session(&hearing).expect("fake sessions open");
+            let inputs: Vec<_> = inputs.iter().map(|(name, tensor)| (*name, tensor.clone())).collect();
+            FakeRun::Outputs(session.run(&inputs).expect("hears"))
+        });
+        let pipeline = pipeline(&model);
+        let mut worker = execute::Transcriber::new(Arc::clone(&pipeline.0)).expect("a worker's half");
+        let plan = options::Plan::new(&options, &pipeline.0.config.decoding, "tones", &["en".into()]).expect("a plan");
+        let heartbeat = Heartbeat::default();
+        let ctx = TaskContext::new(&job, heartbeat.clone(), AudioLimits::default());
+        let mut audio = Some(tone(700.0, 32_000));
+        let mut read = |out: &mut Vec<f32>| Ok(audio.take().map(|samples| out.extend(samples)).is_some());
+        let error = worker.transcribe(&plan, &mut read, &ctx).expect_err("cancelled");
+        assert_eq!(error.code, ErrorCode::Cancelled);
+        // Two reads, one piece, and one look behind the graph's run: nothing was searched.
+        assert_eq!((model.runs(), heartbeat.count()), (2, 4));
+    }
+}
+
+#[test]
+fn a_long_search_shows_that_it_goes_on() {
+    let marks = |beam_width| {
+        let options = TranscribeOptions { beam_width: Some(beam_width), ..TranscribeOptions::default() };
+        let (job, _reply) = job(pcm(&tone(700.0, 64_000)), L16, options);
+        let heartbeat = Heartbeat::default();
+        let mut executor = pipeline(&hearing_pitches()).executor().expect("a worker's half");
+        let mut ctx = TaskContext::new(&job, heartbeat.clone(), AudioLimits::default());
+        executor.execute(&job, &mut ctx).expect("well-formed audio");
+        heartbeat.count()
+    };
+    // Four seconds are a hundred frames.
+    let more = marks(8) - marks(1);
+    assert!((6..=9).contains(&more), "{more} marks within the search");
+}
+
+#[test]
 fn a_job_whose_deadline_passed_is_answered_with_that() {
     let (mut job, reply) = job(pcm(&tone(700.0, 16_000)), L16, TranscribeOptions::default());
     job.deadline = Instant::now();

@@ -26,6 +26,10 @@ pub struct Hypothesis {
     pub score: f64,
 }
 
+/// Frames between two looks at whether to go on. The widest search takes some milliseconds for so many on a small
+/// processor; a look takes a ten-thousandth of that.
+pub const FRAMES_PER_CHECKPOINT: usize = 16;
+
 /// No node.
 const NONE: u32 = u32::MAX;
 
@@ -96,14 +100,16 @@ pub struct BeamSearch {
 
 impl BeamSearch {
     /// The best prefix after all frames, its last word settled. Deterministic: ties go to the prefix found first.
-    pub fn search(
+    /// `checkpoint` is passed before the first frame and then every [`FRAMES_PER_CHECKPOINT`]; its error ends the search.
+    pub fn search<E>(
         &mut self,
         log_probs: LogProbs<'_>,
         units: &Units,
         lm: Option<&NgramLm>,
         hot: &HotWords,
         params: &SearchParams,
-    ) -> Hypothesis {
+        checkpoint: &mut dyn FnMut() -> Result<(), E>,
+    ) -> Result<Hypothesis, E> {
         let scorer = Scorer { units, lm, hot, params };
         self.nodes.clear();
         self.nodes.push(Node {
@@ -116,7 +122,10 @@ impl BeamSearch {
         });
         self.beam.clear();
         self.beam.push((0, Paths { blank: 0.0, unit: f64::NEG_INFINITY }));
-        for frame in log_probs.iter() {
+        for (index, frame) in log_probs.iter().enumerate() {
+            if index % FRAMES_PER_CHECKPOINT == 0 {
+                checkpoint()?;
+            }
             self.choose_units(frame, units.blank(), params);
             self.extend(frame, &scorer);
             self.prune(params.beam_width.max(1));
@@ -130,7 +139,7 @@ impl BeamSearch {
                 best = (entry.0, score);
             }
         }
-        Hypothesis { units: self.units_of(best.0), score: best.1 }
+        Ok(Hypothesis { units: self.units_of(best.0), score: best.1 })
     }
 
     /// The likeliest units of the frame, by falling probability, then by id.

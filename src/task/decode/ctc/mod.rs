@@ -10,6 +10,7 @@ pub mod beam;
 pub mod greedy;
 pub mod words;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use linnet_proto::model_config::DecodingDefaults;
@@ -172,15 +173,33 @@ impl Decoder {
     /// # Panics
     /// When `log_probs` has another number of units.
     pub fn decode(&mut self, log_probs: LogProbs<'_>, params: &SearchParams, hot: &HotWords) -> Decoded {
+        let Ok(decoded) = self.decode_while::<Infallible>(log_probs, params, hot, &mut || Ok(()));
+        decoded
+    }
+
+    /// As [`Decoder::decode`], with a look at `checkpoint` before it begins, every few frames of a search and after it: for
+    /// whoever has to know that there is progress, or may have to stop. Its error is returned at once.
+    ///
+    /// # Panics
+    /// When `log_probs` has another number of units.
+    pub fn decode_while<E>(
+        &mut self,
+        log_probs: LogProbs<'_>,
+        params: &SearchParams,
+        hot: &HotWords,
+        checkpoint: &mut dyn FnMut() -> Result<(), E>,
+    ) -> Result<Decoded, E> {
         assert_eq!(log_probs.units(), self.units.len(), "frames of another model");
+        checkpoint()?;
         let spans = if params.beam_width <= 1 {
             greedy::search(log_probs, self.units.blank())
         } else {
             let lm = self.lm.as_deref();
-            let best = self.search.search(log_probs, &self.units, lm, hot, params);
+            let best = self.search.search(log_probs, &self.units, lm, hot, params, checkpoint)?;
+            checkpoint()?;
             self.aligner.align(log_probs, &best.units, self.units.blank())
         };
-        words::assemble(&spans, &self.units)
+        Ok(words::assemble(&spans, &self.units))
     }
 }
 

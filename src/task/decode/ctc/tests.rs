@@ -68,7 +68,8 @@ fn beam_search_agrees_with_the_independent_one() {
         let data = case.frames.concat();
         let log_probs = LogProbs::new(&data, units.len()).expect("whole frames");
         let hot = HotWords::new(case.hot.iter().cloned());
-        let found = search.search(log_probs, &units, lm.as_ref(), &hot, &case.params());
+        let Ok(found) =
+            search.search::<Infallible>(log_probs, &units, lm.as_ref(), &hot, &case.params(), &mut || Ok(()));
         assert_eq!(units.spell(&found.units), case.beam_text, "case {number}");
         assert_eq!(found.units, case.beam_units, "case {number}");
         assert!(
@@ -143,6 +144,30 @@ fn words_have_times_and_a_probability_in_both_searches() {
         assert!(decoded.words.iter().all(|w| (w.confidence - 0.91).abs() < 1e-4));
         assert!((decoded.avg_logprob - 0.91f32.ln()).abs() < 1e-4);
     }
+}
+
+#[test]
+fn a_search_looks_whether_to_go_on_every_few_frames_and_stops_when_told() {
+    let data = clear(&[0, 2, 0, 3].repeat(100));
+    let log_probs = LogProbs::new(&data, 4).expect("whole frames");
+    let mut decoder = Decoder::new(Arc::new(units()), None);
+    let params = SearchParams { beam_width: 8, ..SearchParams::default() };
+    let mut decode = |params: &SearchParams, most: usize| {
+        let mut looks = 0;
+        let decoded = decoder.decode_while(log_probs, params, &HotWords::default(), &mut || {
+            looks += 1;
+            if looks > most { Err("told to stop") } else { Ok(()) }
+        });
+        (decoded.map(|d| d.words.len()), looks)
+    };
+    let (whole, looks) = decode(&params, usize::MAX);
+    assert!(whole.is_ok_and(|words| words > 0));
+    // One before the search, one after it, and one every 16 of the 400 frames.
+    assert_eq!(looks, 2 + 400 / beam::FRAMES_PER_CHECKPOINT);
+    assert_eq!(decode(&params, 5), (Err("told to stop"), 6), "nothing is looked at behind the error");
+    assert_eq!(decode(&SearchParams::default(), 0), (Err("told to stop"), 1), "a greedy one looks before it begins");
+    // What was broken off leaves nothing behind.
+    assert_eq!(decode(&params, usize::MAX).0, whole);
 }
 
 #[test]
