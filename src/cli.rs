@@ -39,16 +39,27 @@ pub struct Serve {
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["config", "socket", "models", "state", "log"],
+        conflicts_with_all = ["config", "socket", "models", "default_model", "state", "log"],
         help = "Say what is wrong with a configuration file, with line and key, and end"
     )]
     pub check: Option<PathBuf>,
     /// The local socket.
     #[arg(long, value_name = "PATH", help = "Path of the local socket [env: LINNET_SOCKET]")]
     pub socket: Option<OsString>,
-    /// Directory of model packages.
-    #[arg(long, value_name = "DIR", help = "Directory of model packages [env: LINNET_MODELS]")]
-    pub models: Option<OsString>,
+    /// Directories of model packages.
+    #[arg(
+        long,
+        value_name = "DIR",
+        help = "Directory of model packages; may be repeated, the earlier goes first [env: LINNET_MODELS, parted by `:`]"
+    )]
+    pub models: Vec<OsString>,
+    /// The model of requests that name none.
+    #[arg(
+        long,
+        value_name = "NAME",
+        help = "Model of requests that name none, by name or alias [env: LINNET_DEFAULT_MODEL]"
+    )]
+    pub default_model: Option<OsString>,
     /// Directory of state.
     #[arg(long, value_name = "DIR", help = "Directory of what must outlive a restart [env: LINNET_STATE]")]
     pub state: Option<OsString>,
@@ -74,9 +85,9 @@ pub enum Verb {
     Verify {
         /// Package directories, or names of packages in the models directory; all of it when none is named.
         packages: Vec<String>,
-        /// Directory of model packages.
-        #[arg(long, value_name = "DIR", help = "Directory of model packages [env: LINNET_MODELS]")]
-        models: Option<PathBuf>,
+        /// Directories of model packages.
+        #[arg(long, value_name = "DIR", help = "Directory of model packages; may be repeated [env: LINNET_MODELS]")]
+        models: Vec<PathBuf>,
         /// One JSON object a line for each package.
         #[arg(long)]
         json: bool,
@@ -105,6 +116,7 @@ impl Serve {
             config: self.config.clone(),
             socket: self.socket.clone(),
             models: self.models.clone(),
+            default_model: self.default_model.clone(),
             state: self.state.clone(),
             log: self.log.clone(),
         }
@@ -128,6 +140,15 @@ mod tests {
         assert_eq!(overrides.config, Some(PathBuf::from("a.toml")));
         assert_eq!(overrides.log, Some(OsString::from("debug")));
         assert!(cli.verb.is_none());
+    }
+
+    #[test]
+    fn directories_of_models_keep_their_order() {
+        let cli =
+            Cli::try_parse_from(["linnetd", "--models", "b", "--default-model", "m", "--models", "a"]).expect("flags");
+        let overrides = cli.serve.overrides();
+        assert_eq!(overrides.models, ["b", "a"]);
+        assert_eq!(overrides.default_model, Some(OsString::from("m")));
     }
 
     #[test]

@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use cli::{Cli, Verb};
 use exit::Exit;
+use task::catalog::Catalog;
 
 /// Does what the command line asks; errors are one sentence on stderr.
 pub fn run(cli: Cli) -> Exit {
@@ -56,19 +57,25 @@ fn serve(flags: &cli::Serve) -> Exit {
 
 /// `linnetd --check FILE`.
 fn check(file: &Path) -> Exit {
-    match config::check_file(file, &sys::surroundings::look()) {
-        Ok(_) => print(&format!("{}: ok\n", file.display())),
+    let checked = config::check_file(file, &sys::surroundings::look())
+        .and_then(|config| daemon::models::check_default(&config, &Catalog::listed(&config.models)));
+    match checked {
+        Ok(()) => print(&format!("{}: ok\n", file.display())),
         Err(refused) => fail(Exit::Config, &refused),
     }
 }
 
 /// `linnetd verify`. Prints each report as soon as it is there.
-fn verify_packages(packages: &[String], models: Option<PathBuf>, json: bool) -> Exit {
+fn verify_packages(packages: &[String], mut models: Vec<PathBuf>, json: bool) -> Exit {
     logging::start(log::LevelFilter::Error);
-    let models = models
-        .or_else(|| std::env::var_os("LINNET_MODELS").map(PathBuf::from))
-        .or_else(|| sys::surroundings::look().models);
-    let dirs = match verify::choose(packages, models.as_deref()) {
+    if models.is_empty() {
+        let environment = config::Overrides::from_environment(|name| std::env::var_os(name));
+        models.extend(environment.models.into_iter().map(PathBuf::from));
+    }
+    if models.is_empty() {
+        models.extend(sys::surroundings::look().models);
+    }
+    let dirs = match verify::choose(packages, &models) {
         Ok(dirs) if dirs.is_empty() => return fail(Exit::NoInput, &"there is no model package to verify"),
         Ok(dirs) => dirs,
         Err(e) => return fail(Exit::NoInput, &e),

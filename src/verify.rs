@@ -83,26 +83,35 @@ pub enum VerifyError {
 
 /// The directories that `wanted` means: each a package's directory or the name of one in `models`; without any, all of
 /// `models`.
-pub fn choose(wanted: &[String], models: Option<&Path>) -> Result<Vec<PathBuf>, VerifyError> {
-    if wanted.is_empty() {
-        let models = models.ok_or(VerifyError::NoModels)?;
-        let failed = |source| VerifyError::Models { path: models.to_owned(), source };
+pub fn choose(wanted: &[String], models: &[PathBuf]) -> Result<Vec<PathBuf>, VerifyError> {
+    if !wanted.is_empty() {
+        return wanted.iter().map(|name| find(name, models)).collect();
+    }
+    if models.is_empty() {
+        return Err(VerifyError::NoModels);
+    }
+    let mut all = Vec::new();
+    for models in models {
+        let failed = |source| VerifyError::Models { path: models.clone(), source };
         let entries = std::fs::read_dir(models).map_err(failed)?;
         let mut dirs: Vec<PathBuf> = entries
             .filter_map(|entry| entry.ok().map(|e| e.path()))
             .filter(|path| path.join(MANIFEST).is_file())
             .collect();
         dirs.sort();
-        return Ok(dirs);
+        all.extend(dirs);
     }
-    wanted.iter().map(|name| find(name, models)).collect()
+    Ok(all)
 }
 
-fn find(name: &str, models: Option<&Path>) -> Result<PathBuf, VerifyError> {
-    let bundled = models.filter(|_| !name.contains('/')).map(|models| models.join(name));
-    [Some(PathBuf::from(name)), bundled].into_iter().flatten().find(|dir| dir.is_dir()).ok_or_else(|| {
-        let models =
-            models.map_or_else(|| "a directory of models, of which none is known".into(), |m| m.display().to_string());
+fn find(name: &str, models: &[PathBuf]) -> Result<PathBuf, VerifyError> {
+    let there = models.iter().filter(|_| !name.contains('/')).map(|models| models.join(name));
+    std::iter::once(PathBuf::from(name)).chain(there).find(|dir| dir.is_dir()).ok_or_else(|| {
+        let models: Vec<_> = models.iter().map(|models| models.display().to_string()).collect();
+        let models = match models.len() {
+            0 => "a directory of models, of which none is known".to_owned(),
+            _ => models.join(", "),
+        };
         VerifyError::Unknown { name: name.to_owned(), models }
     })
 }
@@ -155,15 +164,20 @@ mod tests {
         for name in ["b-model", "a-model"] {
             std::fs::write(models.path().join(name).join(MANIFEST), "").expect("a file");
         }
-        let all = choose(&[], Some(models.path())).expect("all");
-        assert_eq!(all, [models.path().join("a-model"), models.path().join("b-model")]);
-        let one = choose(&["a-model".into()], Some(models.path())).expect("one");
+        let own = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(own.path().join("z-model")).expect("a directory");
+        std::fs::write(own.path().join("z-model").join(MANIFEST), "").expect("a file");
+        let dirs = [own.path().to_owned(), models.path().to_owned()];
+        let all = choose(&[], &dirs).expect("all");
+        let wanted = [own.path().join("z-model"), models.path().join("a-model"), models.path().join("b-model")];
+        assert_eq!(all, wanted, "the order of directories, then of names");
+        let one = choose(&["a-model".into()], &dirs).expect("one");
         assert_eq!(one, [models.path().join("a-model")]);
         let path = models.path().join("no-package").display().to_string();
-        assert_eq!(choose(std::slice::from_ref(&path), None).expect("a path"), [PathBuf::from(path)]);
-        let e = choose(&["c-model".into()], Some(models.path())).expect_err("unknown");
-        assert!(e.to_string().contains("`c-model`"), "{e}");
-        assert!(matches!(choose(&[], None), Err(VerifyError::NoModels)));
+        assert_eq!(choose(std::slice::from_ref(&path), &[]).expect("a path"), [PathBuf::from(path)]);
+        let e = choose(&["c-model".into()], &dirs).expect_err("unknown").to_string();
+        assert!(e.contains("`c-model`") && dirs.iter().all(|d| e.contains(&d.display().to_string())), "{e}");
+        assert!(matches!(choose(&[], &[]), Err(VerifyError::NoModels)));
     }
 
     #[test]

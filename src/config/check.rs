@@ -83,8 +83,22 @@ pub(super) fn check(values: Values, file: Option<PathBuf>, around: &Surroundings
     if !faults.is_empty() {
         return Err(ConfigError::Faults(faults));
     }
-    let models = raw.models.or_else(|| around.models.clone());
-    Ok(Config { file, device, models, state_dir, log, http, intake, mqtt, mqtt_intake, scheduler, values })
+    let models = raw.models.unwrap_or_else(|| around.models.iter().cloned().collect());
+    let default_model = raw.default_model;
+    Ok(Config {
+        file,
+        device,
+        models,
+        default_model,
+        state_dir,
+        log,
+        http,
+        intake,
+        mqtt,
+        mqtt_intake,
+        scheduler,
+        values,
+    })
 }
 
 fn device(c: &mut Checker<'_>, raw: &Raw, around: &Surroundings) -> String {

@@ -156,7 +156,14 @@ impl Reader<'_> {
             None => unknown(section, name, matches!(value, DeValue::Table(_))),
             Some(key) => match plain(value).filter(|v| key.kind.accepts(v)) {
                 Some(value) => {
-                    let value = if key.kind == Kind::Path { resolve(value, self.base) } else { value };
+                    let value = match (key.kind, value) {
+                        (Kind::Path, value) => resolve(value, self.base),
+                        (Kind::Paths, Value::Array(paths)) => {
+                            Value::Array(paths.into_iter().map(|path| resolve(path, self.base)).collect())
+                        }
+                        (Kind::Paths, path) => Value::Array(vec![resolve(path, self.base)]),
+                        (_, value) => value,
+                    };
                     self.values.set(key, value, self.place(offset));
                     return;
                 }

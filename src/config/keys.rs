@@ -37,6 +37,8 @@ pub enum Kind {
     Text,
     /// A path; a relative one is taken from the directory of the file that names it.
     Path,
+    /// One path or a list of paths, each as [`Kind::Path`].
+    Paths,
     /// A whole number between two bounds.
     Integer(i64, i64),
     /// `true` or `false`.
@@ -69,7 +71,7 @@ const fn key(section: &'static str, name: &'static str, kind: Kind, reload: Relo
     Key { section, name, kind, reload, meaning }
 }
 
-use Kind::{Address, Boolean, BrokerUrl, Device, Filters, Integer, Mode, OneOf, Path, Text, Texts};
+use Kind::{Address, Boolean, BrokerUrl, Device, Filters, Integer, Mode, OneOf, Path, Paths, Text, Texts};
 use Reload::{Live, Restart};
 
 /// The table, in the order of `config/linnet.toml`.
@@ -85,9 +87,16 @@ pub const KEYS: &[Key] = &[
     key(
         "",
         "models",
-        Path,
+        Paths,
         Live,
-        "Directory of model packages. Not set: the packages that were installed with `linnetd`, or the tree's own.",
+        "Directory of model packages, or a list of them: where two hold a model of one name, the earlier directory's serves. Not set: the packages that were installed with `linnetd`, or the tree's own.",
+    ),
+    key(
+        "",
+        "default_model",
+        Text,
+        Live,
+        "Name or alias of the model for requests that name none. Not set: the first that does what is asked.",
     ),
     key(
         "",
@@ -257,6 +266,7 @@ impl Kind {
         match self {
             Text => "a text in quotes, not empty".into(),
             Path => "a path in quotes, not empty".into(),
+            Paths => "a path in quotes, not empty, or a list of them".into(),
             Integer(least, most) => format!("a whole number from {least} to {most}"),
             Boolean => "true or false".into(),
             Texts => "a list of texts, for example [\"mqtt\"]".into(),
@@ -281,7 +291,8 @@ impl Kind {
     pub fn accepts(&self, value: &Value) -> bool {
         match (self, value) {
             (Text, Value::String(s)) => !s.is_empty() && !s.contains(char::is_control),
-            (Path, Value::String(s)) => !s.is_empty() && !s.contains('\0'),
+            (Path | Paths, Value::String(s)) => !s.is_empty() && !s.contains('\0'),
+            (Paths, Value::Array(items)) => !items.is_empty() && items.iter().all(|i| Path.accepts(i)),
             (Integer(least, most), Value::Integer(n)) => (least..=most).contains(&n),
             (Boolean, Value::Boolean(_)) => true,
             (Texts, Value::Array(items)) => items.iter().all(|i| i.as_str().is_some_and(|s| !s.is_empty())),

@@ -37,8 +37,10 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// Device name, one topic level.
     pub device: String,
-    /// Directory of model packages; `None` when none is set and none was found beside the program.
-    pub models: Option<PathBuf>,
+    /// Directories of model packages, the earlier one first; empty when none is set and none was found beside the program.
+    pub models: Vec<PathBuf>,
+    /// The model of requests that name none, by name or alias.
+    pub default_model: Option<String>,
     /// Directory of what must outlive a restart.
     pub state_dir: PathBuf,
     /// How much is logged.
@@ -55,6 +57,14 @@ pub struct Config {
     pub scheduler: Scheduling,
     /// The same as it was written, for the diff.
     values: Values,
+}
+
+impl Config {
+    /// What is wrong with the value of `key`, for a rule that only shows beyond the configuration: which models there are.
+    pub fn fault(&self, key: &str, message: impl Into<String>) -> ConfigError {
+        let place = self.values.place(key);
+        ConfigError::Faults(vec![Fault { place, key: key.to_owned(), message: message.into() }])
+    }
 }
 
 /// `[scheduler]`.

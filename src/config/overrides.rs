@@ -7,14 +7,15 @@ use toml::Value;
 
 use super::document::Values;
 use super::error::{ConfigError, Fault, Place};
-use super::keys;
+use super::keys::{self, Kind};
 
 /// A key that can be given outside the file: flag, variable, key.
-const NAMES: [(&str, &str, &str); 4] = [
+const NAMES: [(&str, &str, &str); 5] = [
     ("--socket", "LINNET_SOCKET", "socket"),
     ("--models", "LINNET_MODELS", "models"),
     ("--state", "LINNET_STATE", "state"),
     ("--log", "LINNET_LOG", "log"),
+    ("--default-model", "LINNET_DEFAULT_MODEL", "default_model"),
 ];
 
 /// The variable that names the configuration file.
@@ -27,12 +28,14 @@ pub struct Overrides {
     pub config: Option<PathBuf>,
     /// The local socket.
     pub socket: Option<OsString>,
-    /// Directory of model packages.
-    pub models: Option<OsString>,
+    /// Directories of model packages; empty when none is given.
+    pub models: Vec<OsString>,
     /// Directory of state.
     pub state: Option<OsString>,
     /// Log level.
     pub log: Option<OsString>,
+    /// The model of requests that name none.
+    pub default_model: Option<OsString>,
 }
 
 impl Overrides {
@@ -42,9 +45,10 @@ impl Overrides {
         Self {
             config: given(CONFIG_VARIABLE).map(PathBuf::from),
             socket: given(NAMES[0].1),
-            models: given(NAMES[1].1),
+            models: given(NAMES[1].1).map(split_list).unwrap_or_default(),
             state: given(NAMES[2].1),
             log: given(NAMES[3].1),
+            default_model: given(NAMES[4].1),
         }
     }
 
@@ -52,20 +56,43 @@ impl Overrides {
     pub(super) fn values(&self, as_flags: bool) -> Result<Values, ConfigError> {
         let mut values = Values::default();
         let mut faults = Vec::new();
-        for (given, (flag, variable, name)) in [&self.socket, &self.models, &self.state, &self.log].iter().zip(NAMES) {
-            let Some(given) = given else { continue };
-            let Some(key) = keys::find("", name) else { continue };
+        let given = [
+            self.socket.as_slice(),
+            self.models.as_slice(),
+            self.state.as_slice(),
+            self.log.as_slice(),
+            self.default_model.as_slice(),
+        ];
+        for (given, (flag, variable, name)) in given.into_iter().zip(NAMES) {
+            let Some(key) = keys::find("", name).filter(|_| !given.is_empty()) else { continue };
             let place = if as_flags { Place::Flag(flag) } else { Place::Environment(variable) };
-            let value = given.to_str().map(|text| Value::String(text.to_owned()));
+            let texts = given.iter().map(|one| one.to_str().map(|text| Value::String(text.to_owned())));
+            let value = match (key.kind, texts.collect::<Option<Vec<_>>>()) {
+                (Kind::Paths, texts) => texts.map(Value::Array),
+                (_, texts) => texts.and_then(|texts| texts.into_iter().next()),
+            };
             match value.filter(|v| key.kind.accepts(v)) {
                 Some(value) => values.set(key, value, place),
                 None => faults.push(Fault {
                     place,
                     key: String::new(),
-                    message: format!("expected {}, found {given:?}", key.kind.expected()),
+                    message: format!("expected {}, found {}", key.kind.expected(), shown(given)),
                 }),
             }
         }
         if faults.is_empty() { Ok(values) } else { Err(ConfigError::Faults(faults)) }
     }
+}
+
+/// A list of paths as `PATH` has it.
+fn split_list(list: OsString) -> Vec<OsString> {
+    // A text that is no UTF-8 is refused by its key's rule, whole.
+    match list.to_str() {
+        Some(text) => text.split(':').filter(|path| !path.is_empty()).map(OsString::from).collect(),
+        None => vec![list],
+    }
+}
+
+fn shown(given: &[OsString]) -> String {
+    given.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>().join(", ")
 }

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 pub(super) struct Raw {
     pub device: Option<String>,
     pub socket: Option<PathBuf>,
-    pub models: Option<PathBuf>,
+    pub models: Option<Vec<PathBuf>>,
+    pub default_model: Option<String>,
     pub state: Option<PathBuf>,
     pub log: String,
     pub http: RawHttp,

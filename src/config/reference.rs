@@ -30,6 +30,7 @@ fn takes(key: &Key) -> String {
     match key.kind {
         Kind::Text => "text".into(),
         Kind::Path => "path".into(),
+        Kind::Paths => "path, or list of paths".into(),
         Kind::Integer(least, most) => format!("{least} to {most}"),
         Kind::Boolean => "true, false".into(),
         Kind::Texts => "list of texts".into(),
@@ -55,14 +56,19 @@ linnetd --check /etc/linnet/linnet.toml       # say what is wrong with it: file,
 
 A value is taken from the first of these that gives one:
 
-| | file | socket | models | state | log |
-|---|---|---|---|---|---|
-| flag | `--config` | `--socket` | `--models` | `--state` | `--log` |
-| environment | `LINNET_CONFIG` | `LINNET_SOCKET` | `LINNET_MODELS` | `LINNET_STATE` | `LINNET_LOG` |
-| key of the file | | `socket` | `models` | `state` | `log` |
+| | file | socket | models | default model | state | log |
+|---|---|---|---|---|---|---|
+| flag | `--config` | `--socket` | `--models`, may be repeated | `--default-model` | `--state` | `--log` |
+| environment | `LINNET_CONFIG` | `LINNET_SOCKET` | `LINNET_MODELS`, parted by `:` | `LINNET_DEFAULT_MODEL` | `LINNET_STATE` | `LINNET_LOG` |
+| key of the file | | `socket` | `models` | `default_model` | `state` | `log` |
 
 An empty variable counts as none. A relative path in the file is taken from the file's own directory. Durations and sizes carry their
 unit in their name.
+
+`models` may name several directories, for example the site's own packages before those that came with `linnetd`. Where two hold a model of the
+same name, the earlier directory's serves and the log says that the other is passed over; a directory that is not there is passed over
+with a warning as long as another is. `--check` and the start also look whether `default_model` names a package in them, and name the nearest one
+when it does not.
 
 ## Reload
 

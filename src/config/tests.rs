@@ -94,6 +94,7 @@ fn every_key_can_be_set_and_reaches_the_checked_tree() {
         let value = match key.kind {
             Kind::Text => "\"other\"".to_owned(),
             Kind::Path => "\"/other\"".to_owned(),
+            Kind::Paths => "[\"/other\", \"/another\"]".to_owned(),
             Kind::Integer(least, most) => {
                 let default = without_a_file().values.get(&key.path()).and_then(toml::Value::as_integer);
                 match default {
@@ -166,7 +167,7 @@ fn a_flag_goes_before_the_environment_before_the_file_before_the_default() {
     let config = load(&Sources { flags, environment, around: around() }).expect("all of it is right");
     assert_eq!(config.log, log::LevelFilter::Debug);
     assert_eq!(config.http.socket, Path::new("/environment.sock"));
-    assert_eq!(config.models.as_deref(), Some(Path::new("/file")));
+    assert_eq!(config.models, [Path::new("/file")]);
     assert_eq!(config.state_dir, Path::new("/var/lib/linnet"), "an empty variable counts as none");
 }
 
@@ -307,7 +308,38 @@ fn a_relative_path_is_taken_from_the_directory_of_the_file() {
     let path = dir.path().join("linnet.toml");
     std::fs::write(&path, "models = \"packages\"\n").expect("a file");
     let config = check_file(&path, &around()).expect("right");
-    assert_eq!(config.models, Some(dir.path().join("packages")));
+    assert_eq!(config.models, [dir.path().join("packages")]);
+    std::fs::write(&path, "models = [\"packages\", \"/usr/share/linnet/models\"]\n").expect("a file");
+    let config = check_file(&path, &around()).expect("right");
+    assert_eq!(config.models, [dir.path().join("packages"), "/usr/share/linnet/models".into()]);
+}
+
+#[test]
+fn several_directories_of_models_come_from_each_layer() {
+    let environment = Overrides::from_environment(|name| match name {
+        "LINNET_MODELS" => Some("/a:/b:".into()),
+        "LINNET_DEFAULT_MODEL" => Some("of-the-environment".into()),
+        _ => None,
+    });
+    let load = |flags| load(&Sources { flags, environment: environment.clone(), around: around() });
+    let config = load(Overrides::default()).expect("right");
+    assert_eq!(config.models, [Path::new("/a"), Path::new("/b")]);
+    assert_eq!(config.default_model.as_deref(), Some("of-the-environment"));
+    let flags = Overrides {
+        models: vec!["/c".into(), "/d".into()],
+        default_model: Some("of-the-flag".into()),
+        ..Overrides::default()
+    };
+    let config = load(flags).expect("right");
+    assert_eq!(config.models, [Path::new("/c"), Path::new("/d")]);
+    assert_eq!(config.default_model.as_deref(), Some("of-the-flag"));
+    let refused = load(Overrides { models: vec!["/c".into(), "".into()], ..Overrides::default() });
+    let refused = refused.expect_err("an empty path").to_string();
+    assert!(refused.starts_with("--models: ") && refused.contains("\"/c\", \"\""), "{refused}");
+    assert_eq!(without_a_file().models, [Path::new("/usr/share/linnet/models")]);
+    for wrong in ["models = []", "models = [3]", "models = [\"\"]"] {
+        assert!(the_fault(wrong).starts_with("1: models: expected a path in quotes"), "{wrong}");
+    }
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! Which models there are: the families that this daemon knows, and the directory they are loaded from.
+//! Which models there are: the families that this daemon knows, and the directories they are loaded from.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{DaemonError, on_own_thread};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::engine::tract::TractEngine;
 use crate::status::Events;
 use crate::task::catalog::{Catalog, Families, Loader};
@@ -13,14 +14,39 @@ pub fn loader(events: Events) -> Loader {
     Loader { engine: Arc::new(TractEngine::default()), families: Families::built_in(), events }
 }
 
-/// Loads, warms and proves every package of the configured directory, on a thread of its own. What `before` serves
+/// Loads, warms and proves every package of the configured directories, on a thread of its own. What `before` serves
 /// unchanged is taken over.
 pub async fn load(loader: &Loader, config: &Config, before: Option<Arc<Catalog>>) -> Result<Catalog, DaemonError> {
-    let directory = config.models.clone().ok_or(DaemonError::NoModels)?;
-    if let Err(source) = std::fs::read_dir(&directory) {
-        return Err(DaemonError::Models { path: directory, source });
+    let directories = readable(&config.models)?;
+    let (loader, default) = (loader.clone(), config.default_model.clone());
+    let load = move || loader.load(&directories, default.as_deref(), before.as_deref());
+    let catalog = on_own_thread("models", load).await.map_err(DaemonError::Thread)?;
+    check_default(config, &catalog)?;
+    Ok(catalog)
+}
+
+/// The configured default must be a package of the catalog; whether it serves is told to who asks for it.
+pub fn check_default(config: &Config, catalog: &Catalog) -> Result<(), ConfigError> {
+    match config.default_model.as_deref().and_then(|name| catalog.unknown_name(name)) {
+        Some(why) => Err(config.fault("default_model", why)),
+        None => Ok(()),
     }
-    let loader = loader.clone();
-    let load = move || loader.load(&[directory], None, before.as_deref());
-    on_own_thread("models", load).await.map_err(DaemonError::Thread)
+}
+
+/// The directories that can be read. One is enough: a site's own may be made later.
+fn readable(directories: &[PathBuf]) -> Result<Vec<PathBuf>, DaemonError> {
+    let mut refused = None;
+    let mut found = Vec::new();
+    for path in directories {
+        match std::fs::read_dir(path) {
+            Ok(_) => found.push(path.clone()),
+            Err(source) => {
+                if directories.len() > 1 {
+                    log::warn!("{}: the directory of models is passed over: {source}", path.display());
+                }
+                refused.get_or_insert(DaemonError::Models { path: path.clone(), source });
+            }
+        }
+    }
+    if found.is_empty() { Err(refused.unwrap_or(DaemonError::NoModels)) } else { Ok(found) }
 }

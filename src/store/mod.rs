@@ -157,6 +157,14 @@ pub fn scan(dir: &Path) -> Vec<(PathBuf, Result<Package, PackageError>)> {
     packages
 }
 
+/// The manifests that can be read in the directories of `dir`, in the order of [`scan`].
+pub fn manifests(dir: &Path) -> Vec<(PathBuf, Manifest)> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let mut directories: Vec<_> = entries.filter_map(|entry| entry.ok().map(|e| e.path())).collect();
+    directories.sort();
+    directories.into_iter().filter_map(|dir| read_manifest(&dir).ok().map(|manifest| (dir, manifest))).collect()
+}
+
 /// Reads and checks `manifest.toml` alone.
 pub fn read_manifest(dir: &Path) -> Result<Manifest, PackageError> {
     let path = dir.join(MANIFEST);

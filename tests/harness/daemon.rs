@@ -128,6 +128,7 @@ pub fn linnetd() -> Command {
         "LINNET_CONFIG",
         "LINNET_SOCKET",
         "LINNET_MODELS",
+        "LINNET_DEFAULT_MODEL",
         "LINNET_STATE",
         "LINNET_LOG",
         "NOTIFY_SOCKET",

@@ -157,6 +157,17 @@ impl Loader {
     }
 }
 
+impl Catalog {
+    /// What stands in `dirs` as the manifests say, nothing verified, loaded or serving: who is there to be meant by a name.
+    pub fn listed(dirs: &[PathBuf]) -> Self {
+        let listed = dirs.iter().flat_map(|dir| store::manifests(dir)).map(|(dir, manifest)| {
+            let name = manifest.name.clone();
+            Entry::Failed(Failed { name, dir, manifest: Some(Box::new(manifest)), reason: "not loaded".into() })
+        });
+        Self::new(listed.collect(), None)
+    }
+}
+
 impl Served {
     fn new(package: &Package, aliases: Vec<String>, pipeline: Arc<dyn Pipeline>) -> Self {
         Self {

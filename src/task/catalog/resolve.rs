@@ -66,12 +66,30 @@ impl Catalog {
         Err(WireError::new(ErrorCode::UnsupportedTask, message))
     }
 
+    /// Why nobody can mean a package by `name`, with the nearest name; `None` when one has it, whether it serves or not.
+    pub fn unknown_name(&self, name: &str) -> Option<String> {
+        let known = self.all_names().any(|known| known == name);
+        (!known).then(|| self.unknown(name).message)
+    }
+
+    /// Names and aliases of every package.
+    fn all_names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().flat_map(|entry| {
+            let (name, aliases) = match entry {
+                Entry::Ready(served) => (&served.name, served.aliases.as_slice()),
+                Entry::Failed(failed) => {
+                    (&failed.name, failed.manifest.as_ref().map_or(&[][..], |manifest| manifest.aliases.as_slice()))
+                }
+            };
+            std::iter::once(name).chain(aliases).map(String::as_str)
+        })
+    }
+
     fn unknown(&self, asked: &str) -> WireError {
         let shown: String = asked.chars().take(MOST_CHARS).collect();
         let names = self.names();
         let nearest = self
-            .served()
-            .flat_map(|s| std::iter::once(&s.name).chain(&s.aliases))
+            .all_names()
             .map(|name| (strsim::normalized_damerau_levenshtein(&shown, name), name))
             .filter(|(similarity, _)| *similarity >= SIMILAR)
             .max_by(|a, b| a.0.total_cmp(&b.0));

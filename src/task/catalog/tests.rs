@@ -119,6 +119,23 @@ fn the_configured_default_is_used_and_its_failure_is_told() {
 }
 
 #[test]
+fn a_name_is_known_whether_its_package_serves_is_only_listed_or_failed() {
+    let home = TempDir::new().expect("a directory");
+    write_package(&home.path().join("a"), "stt-en-small", |m| m.aliases = vec!["whisper-1".into()]);
+    write_package(&home.path().join("b"), "stt-en-large", |_| {});
+    fs::remove_file(home.path().join("b/model.onnx")).expect("it was there");
+    fs::create_dir(home.path().join("no-package")).expect("a directory");
+    for catalog in [load(&[home.path()]), Catalog::listed(&[home.path().to_owned(), home.path().join("nowhere")])] {
+        for known in ["stt-en-small", "whisper-1", "stt-en-large"] {
+            assert_eq!(catalog.unknown_name(known), None, "{catalog:?}");
+        }
+        let why = catalog.unknown_name("stt-en-larg").expect("a typo");
+        assert!(why.ends_with("did you mean stt-en-large?"), "{why}");
+    }
+    assert!(Catalog::default().unknown_name("any").is_some_and(|why| why.ends_with("there is none")));
+}
+
+#[test]
 fn a_broken_package_is_kept_with_its_reason_and_the_others_serve() {
     let home = TempDir::new().expect("a directory");
     let at = |name: &str| home.path().join(name);
