@@ -5,7 +5,7 @@ mod harness;
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use harness::{Daemon, http, sample, wav};
+use harness::{Daemon, http, noise, sample};
 
 const TRANSCRIPTIONS: &str = "/v1/audio/transcriptions";
 const FORM: &str = "multipart/form-data; boundary=XX";
@@ -156,14 +156,7 @@ fn a_client_that_reads_nothing_holds_nobody_up() {
 fn a_dropped_connection_cancels_its_job() {
     let daemon = Daemon::builder().config("[scheduler]\nworkers = 1\n").start();
     // Ten minutes of noise would keep the only worker for long.
-    let mut state = 1_u32;
-    let noise: Vec<i16> = std::iter::repeat_with(|| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 18) as i16
-    })
-    .take(16_000 * 600)
-    .collect();
-    let recording = wav(16_000, 1, &noise);
+    let recording = noise(600);
     let mut stream = http::connect(&daemon.socket()).expect("connects");
     let path = format!("{TRANSCRIPTIONS}?timeout_ms=600000");
     stream.write_all(&http::head("POST", &path, &[("content-type", "audio/wav")], recording.len())).expect("a head");

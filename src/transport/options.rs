@@ -7,6 +7,8 @@ use linnet_proto::format::{Granularities, ResponseFormat};
 use linnet_proto::transcribe::MAX_PROMPT_BYTES;
 use linnet_proto::{ErrorCode, TranscribeOptions, WireError};
 
+use crate::job::Priority;
+
 /// Most options that one request may name.
 pub const MAX_FIELDS: usize = 64;
 
@@ -30,11 +32,12 @@ pub const KNOWN: &[&str] = &[
     "lm_weight",
     "punctuate",
     "timeout_ms",
+    "priority",
 ];
 
-/// OpenAI's options that have nothing to act on here: Linnet always cuts at silences, always gives confidences, and knows
-/// no users.
-pub const WITHOUT_EFFECT: &[&str] = &["chunking_strategy", "include[]", "user"];
+/// OpenAI's options that have nothing to act on here: nothing is sampled, so there is no temperature; Linnet always cuts at
+/// silences, always gives confidences, and knows no users. An answer names those that its request held.
+pub const WITHOUT_EFFECT: &[&str] = &["temperature", "chunking_strategy", "include[]", "user"];
 
 /// Options that may stand more than once.
 const REPEATABLE: &[&str] = &["timestamp_granularities[]", "include[]"];
@@ -50,6 +53,10 @@ pub struct Asked {
     pub granularities: Granularities,
     /// Deadline, where one is named.
     pub timeout: Option<Duration>,
+    /// Who goes first.
+    pub priority: Priority,
+    /// Options that were given and do nothing, of [`WITHOUT_EFFECT`].
+    pub without_effect: Vec<&'static str>,
 }
 
 /// Collects options one by one, in any order.
@@ -59,6 +66,8 @@ pub struct Fields {
     format: Option<ResponseFormat>,
     granularities: Option<Granularities>,
     timeout_ms: Option<u64>,
+    priority: Option<Priority>,
+    without_effect: Vec<&'static str>,
     seen: Vec<&'static str>,
 }
 
@@ -100,6 +109,9 @@ impl Fields {
         if value.is_empty() {
             return Ok(());
         }
+        if WITHOUT_EFFECT.contains(&name) && !self.without_effect.contains(&name) {
+            self.without_effect.push(name);
+        }
         let options = &mut self.options;
         match name {
             "model" => options.model = Some(value.to_owned()),
@@ -112,6 +124,12 @@ impl Fields {
             "punctuate" => options.punctuate = Some(switch(name, value)?),
             "stream" => options.stream = switch(name, value)?,
             "timeout_ms" => self.timeout_ms = Some(number(name, value)?),
+            "priority" => {
+                let priority = Priority::parse(value);
+                let names = Priority::ALL.map(Priority::as_str).join(", ");
+                let wrong = || refused(name, format!("{name} is {:?}; it must be one of {names}", shown(value)));
+                self.priority = Some(priority.ok_or_else(wrong)?);
+            }
             "response_format" => {
                 self.format = Some(value.parse().map_err(|e: linnet_proto::format::UnknownFormat| refused(name, e))?);
             }
@@ -155,6 +173,8 @@ impl Fields {
             format,
             granularities: self.granularities.unwrap_or_default(),
             timeout: self.timeout_ms.map(Duration::from_millis),
+            priority: self.priority.unwrap_or_default(),
+            without_effect: self.without_effect,
         })
     }
 }
@@ -209,7 +229,8 @@ mod tests {
     fn nothing_asked_is_openais_default() {
         let asked = asked("").expect("the defaults");
         assert_eq!(asked.options, TranscribeOptions::default());
-        assert_eq!((asked.format, asked.timeout), (ResponseFormat::Json, None));
+        assert_eq!((asked.format, asked.timeout, asked.priority), (ResponseFormat::Json, None, Priority::Normal));
+        assert!(asked.without_effect.is_empty());
         assert_eq!(asked.granularities, Granularities { segment: true, word: false });
     }
 
@@ -218,7 +239,7 @@ mod tests {
         let asked = asked(
             "model=whisper-1&language=en&prompt=Linnet%2C+Kathleen&response_format=linnet_json&temperature=0.5&stream=True\
              &hot_word_boost=3&beam_width=8&lm_weight=0.7&punctuate=false&timeout_ms=1500&include[]=logprobs&user=x\
-             &timestamp_granularities%5B%5D=word&timestamp_granularities[]=segment&chunking_strategy=auto",
+             &timestamp_granularities%5B%5D=word&timestamp_granularities[]=segment&chunking_strategy=auto&priority=high",
         )
         .expect("all are known");
         assert_eq!(
@@ -238,6 +259,27 @@ mod tests {
         assert_eq!(asked.format, ResponseFormat::LinnetJson);
         assert_eq!(asked.granularities, Granularities { segment: true, word: true });
         assert_eq!(asked.timeout, Some(Duration::from_millis(1500)));
+        assert_eq!(asked.priority, Priority::High);
+        assert_eq!(asked.without_effect, ["temperature", "include[]", "user", "chunking_strategy"]);
+    }
+
+    #[test]
+    fn every_option_is_in_the_documentation_and_those_without_effect_are_called_so() {
+        let page = include_str!("../../docs/http.md");
+        let options = page.split("### Options").nth(1).and_then(|rest| rest.split("\n##").next()).expect("a section");
+        let rows: Vec<&str> = options.lines().filter(|line| line.starts_with("| `")).collect();
+        for name in KNOWN {
+            let row = rows.iter().find(|row| row.split(" | ").next().is_some_and(|r| r.contains(&format!("`{name}`"))));
+            let row = row.unwrap_or_else(|| panic!("docs/http.md has no row for {name}"));
+            assert_eq!(row.contains("without effect"), WITHOUT_EFFECT.contains(name), "{row}");
+        }
+    }
+
+    #[test]
+    fn an_empty_option_without_effect_is_not_named() {
+        assert!(asked("temperature=&user=+").expect("the defaults").without_effect.is_empty());
+        let twice = asked("include[]=a&include[]=b").expect("it may stand twice").without_effect;
+        assert_eq!(twice, ["include[]"]);
     }
 
     #[test]
@@ -260,6 +302,9 @@ mod tests {
             ("timestamp_granularities[]=letter", ErrorCode::InvalidOption, "timestamp_granularities[]"),
             ("punctuate=maybe", ErrorCode::InvalidOption, "punctuate"),
             ("stream=true&response_format=srt", ErrorCode::InvalidOption, "stream"),
+            ("priority=urgent", ErrorCode::InvalidOption, "priority"),
+            ("priority=High", ErrorCode::InvalidOption, "priority"),
+            ("priority=high&priority=high", ErrorCode::InvalidRequest, "priority"),
             ("timeout_ms=0", ErrorCode::InvalidOption, "timeout_ms"),
             ("timeout_ms=600001", ErrorCode::InvalidOption, "timeout_ms"),
             ("timeout_ms=1.5", ErrorCode::InvalidOption, "timeout_ms"),

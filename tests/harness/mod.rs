@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod http;
 pub mod mosquitto;
 pub mod notify_socket;
+pub mod privacy;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -99,6 +100,18 @@ pub fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.local_addr().expect("an address").port()
+}
+
+/// Noise, which keeps a worker busy for about as long as speech does.
+pub fn noise(secs: usize) -> Vec<u8> {
+    let mut state = 1_u32;
+    let samples: Vec<i16> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 18) as i16
+    })
+    .take(16_000 * secs)
+    .collect();
+    wav(16_000, 1, &samples)
 }
 
 /// A WAV file of 16-bit samples.

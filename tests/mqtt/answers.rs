@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use base64::Engine;
+use linnet::job::Priority;
 use linnet::status::LinkCount;
 use linnet_proto::ErrorCode;
 use rumqttc::v5::mqttbytes::v5::{PubAckReason, PublishProperties};
@@ -36,6 +37,30 @@ fn an_answer_has_the_format_that_was_asked_for() {
         assert!(text.starts_with(begins), "{format}: {text}");
         assert!(!answer.retain);
     }
+}
+
+#[test]
+fn the_priority_of_a_message_is_that_of_its_job() {
+    let (broker, state) = (ScriptedBroker::start(), tempfile::tempdir().expect("a directory"));
+    let fixture = Fixture::start(broker.port(), &state);
+    let mut peer = broker.accept_up(false);
+    for (given, wanted) in [
+        (Some("high"), Priority::High),
+        (Some("normal"), Priority::Normal),
+        (Some("low"), Priority::Low),
+        (None, Priority::Normal),
+    ] {
+        let mut properties = reply_to("site/a", "c");
+        properties.user_properties.extend(given.map(|given| ("priority".into(), given.into())));
+        peer.deliver(1, REQUEST, b"x", properties);
+        let job = fixture.bench.take();
+        assert_eq!(job.request.priority, wanted);
+        job.answer("words");
+        peer.answer_taken();
+    }
+    let payload = br#"{"audio": "YQ==", "priority": "high"}"#;
+    peer.deliver(2, &format!("{REQUEST}/7"), payload, PublishProperties::default());
+    assert_eq!(fixture.bench.take().request.priority, Priority::High, "for clients without properties");
 }
 
 #[test]

@@ -51,6 +51,7 @@ fn each_bad_message_gets_one_typed_error() {
         ),
         ("an unknown option", REQUEST, b"x", with_options(&[("colour", "red")]), ErrorCode::InvalidOption),
         ("an unknown format", REQUEST, b"x", with_options(&[("format", "docx")]), ErrorCode::InvalidOption),
+        ("an unknown priority", REQUEST, b"x", with_options(&[("priority", "urgent")]), ErrorCode::InvalidOption),
         ("64 KiB of user properties", REQUEST, b"x", with_options(&many), ErrorCode::TooLarge),
         ("a request in the past", REQUEST, b"x", expired, ErrorCode::DeadlineExceeded),
         ("an unknown task", "linnet/k/request/dance/1", b"x", Default::default(), ErrorCode::NotFound),

@@ -8,7 +8,7 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderValue, request};
+use axum::http::{HeaderName, HeaderValue, request};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -24,13 +24,18 @@ use super::form::{self, Form};
 use super::front::Ticket;
 use super::state::{Live, Shared};
 use super::upload::Upload;
-use crate::job::{self, Answer, Origin, Part, Priority, Reply, TaskRequest, TranscribeRequest};
+use crate::job::{self, Answer, Origin, Part, Reply, TaskRequest, TranscribeRequest};
 use crate::transport::media::media_of_content_type;
 use crate::transport::options::{Asked, Fields};
 use linnet_proto::format::ResponseFormat;
 
 /// The task's name in metrics and logs.
 const TASK: &str = "transcribe";
+
+/// Who goes first: the option `priority` for clients that build the form themselves.
+const PRIORITY: HeaderName = HeaderName::from_static("linnet-priority");
+/// Names the options of the request that did nothing.
+const WITHOUT_EFFECT: HeaderName = HeaderName::from_static("linnet-without-effect");
 
 pub(super) async fn transcribe(
     State(shared): State<Arc<Shared>>,
@@ -40,7 +45,7 @@ pub(super) async fn transcribe(
     let live = shared.live();
     let (head, body) = request.into_parts();
     let read = read(&shared, &head, body, &live).await;
-    let (Form { audio, media, .. }, Asked { options, format, granularities, timeout }) =
+    let (Form { audio, media, .. }, Asked { options, format, granularities, timeout, priority, without_effect }) =
         read.inspect_err(|e| shared.admit.turned_away(&ticket.id, Origin::Http, TASK, e))?;
     let timeout = timeout.unwrap_or(live.intake.default_timeout);
     let streams = options.stream;
@@ -49,11 +54,12 @@ pub(super) async fn transcribe(
         origin: Origin::Http,
         task: TaskRequest::Transcribe(TranscribeRequest { audio, media, options }),
         timeout,
-        priority: Priority::Normal,
+        priority,
     })?;
     let mut parts = Parts { reply, deadline: Instant::now() + timeout + REPLY_SLACK, timeout };
     if streams {
-        return events(parts, ticket, format == ResponseFormat::LinnetJson).await;
+        let response = events(parts, ticket, format == ResponseFormat::LinnetJson).await?;
+        return Ok(naming(&without_effect, response));
     }
     let transcript = loop {
         if let Part::Done(answer) = parts.next().await? {
@@ -62,7 +68,28 @@ pub(super) async fn transcribe(
     };
     ticket.answered_by(&transcript.model);
     let body = render(&transcript, format, granularities).map_err(|e| unserializable(&e))?;
-    Ok(typed(format.content_type(), body))
+    Ok(naming(&without_effect, typed(format.content_type(), body)))
+}
+
+/// Says in the answer's head which of the request's options did nothing.
+fn naming(without_effect: &[&'static str], mut response: Response) -> Response {
+    // Names of options are visible ASCII; an empty list needs no header.
+    if !without_effect.is_empty()
+        && let Ok(names) = HeaderValue::from_str(&without_effect.join(", "))
+    {
+        response.headers_mut().insert(WITHOUT_EFFECT, names);
+    }
+    response
+}
+
+/// The query's options, and the priority of the head.
+fn of_head(head: &request::Parts) -> Result<Fields, WireError> {
+    let mut fields = Fields::of_query(head.uri.query().unwrap_or_default())?;
+    for value in head.headers.get_all(PRIORITY) {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        fields.set("priority", &value).map_err(|e| e.with_param("Linnet-Priority"))?;
+    }
+    Ok(fields)
 }
 
 /// Everything that is checked before the job is admitted.
@@ -79,7 +106,7 @@ async fn read(shared: &Shared, head: &request::Parts, body: Body, live: &Live) -
 
 /// Reads the audio and the options by what the content type says that the body is.
 async fn receive(head: &request::Parts, body: Body, live: &Live) -> Result<Form, WireError> {
-    let query = Fields::of_query(head.uri.query().unwrap_or_default())?;
+    let fields = of_head(head)?;
     let content_type = head.headers.get(CONTENT_TYPE).ok_or_else(|| {
         let message = "the request has no Content-Type; send multipart/form-data with a field `file`, or the audio itself as \
                        audio/wav, audio/flac, audio/l16;rate=16000 …";
@@ -94,8 +121,8 @@ async fn receive(head: &request::Parts, body: Body, live: &Live) -> Result<Form,
     let media = if is_form { None } else { Some(media_of_content_type(shown)?) };
     let upload = Upload::open(body, live.intake.max_upload_bytes, live.http.idle_timeout, &live.budget)?;
     match media {
-        None => form::read(content_type, upload, query).await,
-        Some(media) => Ok(Form { audio: upload.collect().await?, media, fields: query }),
+        None => form::read(content_type, upload, fields).await,
+        Some(media) => Ok(Form { audio: upload.collect().await?, media, fields }),
     }
 }
 

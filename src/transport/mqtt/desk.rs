@@ -22,7 +22,7 @@ use super::payload::{ParseLimits, Parsed};
 use super::plan::Plan;
 use super::release::{ReleaseQueue, Slot};
 use super::repeats::KeptAnswers;
-use crate::job::{Admit, OnStart, Origin, Priority, Request, TaskRequest, TranscribeRequest};
+use crate::job::{Admit, OnStart, Origin, Request, TaskRequest, TranscribeRequest};
 use crate::status::{BrokerLink, LinkCount};
 use crate::sys::clock;
 
@@ -314,7 +314,7 @@ impl Desk {
             origin: Origin::Mqtt,
             task: TaskRequest::Transcribe(TranscribeRequest { audio, media, options: asked.options.clone() }),
             timeout,
-            priority: Priority::Normal,
+            priority: asked.priority,
         };
         let ledger = Arc::clone(&self.ledger);
         let on_start = OnStart::new(move || ledger.begin(request, clock::since_epoch()));
