@@ -10,6 +10,7 @@ mod daemon;
 mod fixture;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod privacy;
 mod promises;
 mod repeats;
 mod scripted_broker;
