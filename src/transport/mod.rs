@@ -4,3 +4,4 @@ pub mod http;
 pub mod media;
 pub mod mqtt;
 pub mod options;
+mod places;

@@ -149,9 +149,7 @@ struct Door {
 /// Accepts for ever. A permit comes first, so that a connection beyond the bound waits in the kernel's backlog.
 async fn accept(listener: Listener, door: Door) {
     loop {
-        let places = Arc::clone(&door.shared.live().connections);
-        // The semaphore is never closed.
-        let Ok(permit) = places.acquire_owned().await else { return };
+        let permit = door.shared.connections.one().await;
         let accepted = match &listener {
             Listener::Unix(unix) => unix.accept().await.map(|(stream, _)| {
                 door.tasks.spawn(serve(stream, Peer::Unix, door.clone(), permit));

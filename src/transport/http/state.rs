@@ -5,7 +5,6 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use super::upload::Budget;
@@ -13,15 +12,12 @@ use super::{HttpStartError, Token, tls};
 use crate::config::transport::{HttpSettings, HttpTcpSettings, IntakeSettings};
 use crate::job::Admit;
 use crate::status::StatusSource;
+use crate::transport::places::Places;
 
 /// Settings and what is made of them. A request keeps the one it began with; a reload puts another in its place.
 pub(super) struct Live {
     pub(super) http: HttpSettings,
     pub(super) intake: IntakeSettings,
-    /// Memory of all uploads together.
-    pub(super) budget: Budget,
-    /// One permit for each connection.
-    pub(super) connections: Arc<Semaphore>,
     /// TCP's bearer token; `None` while TCP is off.
     pub(super) token: Option<Token>,
     /// TCP's TLS; `None` means plain text.
@@ -35,14 +31,12 @@ impl Live {
             Some(tcp) => guard_tcp(tcp)?,
             None => (None, None),
         };
-        Ok(Self {
-            budget: Budget::new(intake.max_upload_total_bytes),
-            connections: Arc::new(Semaphore::new(http.max_connections.clamp(1, Semaphore::MAX_PERMITS))),
-            http,
-            intake,
-            token,
-            tls,
-        })
+        Ok(Self { http, intake, token, tls })
+    }
+
+    /// How many connections there may be at once.
+    fn connections(&self) -> u32 {
+        u32::try_from(self.http.max_connections).unwrap_or(u32::MAX).max(1)
     }
 }
 
@@ -76,6 +70,10 @@ pub(super) struct Shared {
     pub(super) admit: Arc<dyn Admit>,
     pub(super) status: Arc<dyn StatusSource>,
     live: RwLock<Arc<Live>>,
+    /// Memory of all uploads together.
+    pub(super) budget: Budget,
+    /// One place for each connection.
+    pub(super) connections: Places,
     /// Tells the ids of this run from those of another.
     run: u32,
     requests: AtomicU64,
@@ -83,7 +81,15 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(live: Live, admit: Arc<dyn Admit>, status: Arc<dyn StatusSource>) -> Self {
-        Self { admit, status, live: RwLock::new(Arc::new(live)), run: rand::random(), requests: AtomicU64::new(0) }
+        Self {
+            admit,
+            status,
+            budget: Budget::new(live.intake.max_upload_total_bytes),
+            connections: Places::new(live.connections()),
+            live: RwLock::new(Arc::new(live)),
+            run: rand::random(),
+            requests: AtomicU64::new(0),
+        }
     }
 
     /// The settings of now.
@@ -91,8 +97,11 @@ impl Shared {
         self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts `next` in place for what comes from now on.
+    /// Puts `next` in place for what comes from now on. Connections and uploads that are there keep their places and their
+    /// memory, and count against the new bounds.
     pub(super) fn replace(&self, next: Live) {
+        self.budget.resize(next.intake.max_upload_total_bytes);
+        self.connections.resize(next.connections());
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
     }
 

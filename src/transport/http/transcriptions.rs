@@ -23,7 +23,7 @@ use super::bounds::{EVENT_KEEP_ALIVE, REPLY_SLACK};
 use super::form::{self, Form};
 use super::front::Ticket;
 use super::state::{Live, Shared};
-use super::upload::Upload;
+use super::upload::{Budget, Upload};
 use crate::job::{self, Answer, Origin, Part, Reply, TaskRequest, TranscribeRequest};
 use crate::transport::media::media_of_content_type;
 use crate::transport::options::{Asked, Fields};
@@ -95,7 +95,7 @@ fn of_head(head: &request::Parts) -> Result<Fields, WireError> {
 /// Everything that is checked before the job is admitted.
 async fn read(shared: &Shared, head: &request::Parts, body: Body, live: &Live) -> Result<(Form, Asked), WireError> {
     shared.admit.foresee()?;
-    let mut form = receive(head, body, live).await?;
+    let mut form = receive(head, body, live, &shared.budget).await?;
     let asked = std::mem::take(&mut form.fields).finish(live.intake.max_timeout)?;
     if form.audio.is_empty() {
         let message = "the audio is empty: not one byte";
@@ -105,7 +105,7 @@ async fn read(shared: &Shared, head: &request::Parts, body: Body, live: &Live) -
 }
 
 /// Reads the audio and the options by what the content type says that the body is.
-async fn receive(head: &request::Parts, body: Body, live: &Live) -> Result<Form, WireError> {
+async fn receive(head: &request::Parts, body: Body, live: &Live, budget: &Budget) -> Result<Form, WireError> {
     let fields = of_head(head)?;
     let content_type = head.headers.get(CONTENT_TYPE).ok_or_else(|| {
         let message = "the request has no Content-Type; send multipart/form-data with a field `file`, or the audio itself as \
@@ -119,7 +119,7 @@ async fn receive(head: &request::Parts, body: Body, live: &Live) -> Result<Form,
         || shown.trim().eq_ignore_ascii_case("multipart/form-data");
     // A type that is refused is refused before the body is read.
     let media = if is_form { None } else { Some(media_of_content_type(shown)?) };
-    let upload = Upload::open(body, live.intake.max_upload_bytes, live.http.idle_timeout, &live.budget)?;
+    let upload = Upload::open(body, live.intake.max_upload_bytes, live.http.idle_timeout, budget)?;
     match media {
         None => form::read(content_type, upload, fields).await,
         Some(media) => Ok(Form { audio: upload.collect().await?, media, fields }),

@@ -1,7 +1,6 @@
 //! Reading a request's body: bounded in bytes, in time, and in the memory of all uploads together.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -10,30 +9,38 @@ use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::Frame;
 use linnet_proto::{ErrorCode, WireError};
-use tokio::sync::Semaphore;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use super::bounds::{BUDGET_STEP_BYTES, BUDGET_UNIT_BYTES, MIN_BODY_BYTES_PER_SEC};
+use crate::transport::places::Places;
 
 /// Capacity taken ahead for a body that declares its length, bytes; a longer one grows as it comes.
 const MAX_CAPACITY_AHEAD_BYTES: usize = 1024 * 1024;
 
 /// Memory that all uploads may hold at once. Nothing waits for it: what does not fit is refused.
 #[derive(Debug, Clone)]
-pub struct Budget {
-    free: Arc<Semaphore>,
-    total_bytes: u64,
-}
+pub struct Budget(Places);
 
 impl Budget {
     /// A budget of `total_bytes`.
     pub fn new(total_bytes: u64) -> Self {
-        Self { free: Arc::new(Semaphore::new(units(total_bytes) as usize)), total_bytes }
+        Self(Places::new(units(total_bytes)))
+    }
+
+    /// Makes it `total_bytes`; what uploads hold already counts. Must be called on a tokio runtime.
+    pub fn resize(&self, total_bytes: u64) {
+        self.0.resize(units(total_bytes));
+    }
+
+    /// All memory, held or not, bytes.
+    pub fn total_bytes(&self) -> u64 {
+        u64::from(self.0.total()) * BUDGET_UNIT_BYTES
     }
 
     /// Memory that nobody holds, bytes.
     pub fn free_bytes(&self) -> u64 {
-        self.free.available_permits() as u64 * BUDGET_UNIT_BYTES
+        self.0.free() as u64 * BUDGET_UNIT_BYTES
     }
 }
 
@@ -46,32 +53,23 @@ fn units(bytes: u64) -> u32 {
 #[derive(Debug)]
 struct Reservation {
     budget: Budget,
-    units: AtomicU32,
+    held: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Reservation {
     fn grow(&self, bytes: u64) -> Result<(), WireError> {
-        let more = units(bytes);
-        match self.budget.free.try_acquire_many(more) {
-            Ok(permit) => {
-                permit.forget();
-                self.units.fetch_add(more, Ordering::Relaxed);
-                Ok(())
-            }
-            Err(_) => Err(WireError::new(
-                ErrorCode::Overloaded,
-                format!(
-                    "uploads hold all of their {} bytes of memory (limits.max_upload_total_mib); send it again later",
-                    self.budget.total_bytes
-                ),
-            )),
+        let Some(more) = self.budget.0.take(units(bytes)) else {
+            let message = format!(
+                "uploads hold all of their {} bytes of memory (limits.max_upload_total_mib); send it again later",
+                self.budget.total_bytes()
+            );
+            return Err(WireError::new(ErrorCode::Overloaded, message));
+        };
+        match &mut *self.held.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(held) => held.merge(more),
+            none => *none = Some(more),
         }
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.budget.free.add_permits(*self.units.get_mut() as usize);
+        Ok(())
     }
 }
 
@@ -102,12 +100,12 @@ impl Upload {
     /// Checks what the head says before a byte of the body is asked for: a declared length above `max_bytes` is refused,
     /// and a permitted one is reserved whole.
     pub fn open(body: Body, max_bytes: u64, idle: Duration, budget: &Budget) -> Result<Self, WireError> {
-        let max_bytes = max_bytes.min(budget.total_bytes);
+        let max_bytes = max_bytes.min(budget.total_bytes());
         let declared = body.size_hint().exact();
         if let Some(length) = declared.filter(|l| *l > max_bytes) {
             return Err(too_large(&format!("the body is {length} bytes long"), max_bytes));
         }
-        let reservation = Reservation { budget: budget.clone(), units: AtomicU32::new(0) };
+        let reservation = Reservation { budget: budget.clone(), held: Mutex::default() };
         let reserved = declared.unwrap_or(0);
         reservation.grow(reserved)?;
         Ok(Self {
@@ -282,6 +280,24 @@ mod tests {
         assert_eq!(e.code, ErrorCode::Overloaded);
         drop(first);
         assert!(Upload::open(Body::from(vec![0; 3000]), 4096, IDLE, &budget).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_smaller_or_larger_budget_counts_what_is_held_already() {
+        let budget = Budget::new(4096);
+        let fits = |bytes: usize| Upload::open(Body::from(vec![0; bytes]), 1 << 20, IDLE, &budget).is_ok();
+        let held = Upload::open(Body::from(vec![0; 3000]), 4096, IDLE, &budget).expect("fits");
+        for _ in 0..3 {
+            budget.resize(8192);
+        }
+        assert!(fits(4096) && !fits(6000), "three of eight KiB are held, however often it was read again");
+        budget.resize(2048);
+        tokio::task::yield_now().await;
+        assert!(!fits(1024));
+        drop(held);
+        tokio::task::yield_now().await;
+        assert!(fits(2048));
+        assert_eq!((budget.free_bytes(), budget.total_bytes()), (2048, 2048));
     }
 
     #[tokio::test]
