@@ -18,6 +18,7 @@ use crate::limits::{BLOCKING_THREAD_IDLE, CLOSE_GRACE, RUNTIME_BLOCKING_THREADS,
 use crate::logging::{self, message_id};
 use crate::scheduler::{Scheduler, SchedulerSettings};
 use crate::status::{BrokerLink, DaemonStatus, Events, StatusSource, events};
+use crate::sys::liveness::Loops;
 use crate::sys::signals::{Signals, Wish};
 use crate::sys::socket::OwnedSocket;
 use crate::sys::{descriptors, notify};
@@ -26,6 +27,7 @@ use crate::transport::http::{HttpServer, Listeners};
 use crate::transport::mqtt::{MqttStartError, MqttTransport};
 pub use error::DaemonError;
 use own_thread::on_own_thread;
+use watchdog::Watchdog;
 
 /// Serves until it is asked to end.
 pub fn serve(sources: Sources) -> Result<(), DaemonError> {
@@ -43,8 +45,7 @@ pub fn serve(sources: Sources) -> Result<(), DaemonError> {
     let ended = runtime.block_on(async {
         let mut signals = Signals::listen().map_err(DaemonError::Thread)?;
         let Some(daemon) = Daemon::start(sources, config, &mut signals).await? else { return Ok(()) };
-        daemon.run(&mut signals).await;
-        Ok(())
+        daemon.run(&mut signals).await
     });
     runtime.shutdown_timeout(Duration::ZERO);
     ended
@@ -61,6 +62,7 @@ struct Daemon {
     catalog: CatalogHandle,
     config: Arc<Config>,
     sources: Sources,
+    loops: Loops,
     _socket: OwnedSocket,
 }
 
@@ -73,7 +75,7 @@ impl Daemon {
         // The path first: a second daemon is refused before it loads anything, and who connects meanwhile waits.
         let group = config.http.socket_group.as_deref();
         let (socket, unix) = OwnedSocket::claim(&config.http.socket, config.http.socket_mode, group)?;
-        state_dir::prepare(&config)?;
+        state_dir::prepare(&config);
         descriptors::make_room_for(config.http.max_connections);
 
         let events = Events::default();
@@ -86,9 +88,9 @@ impl Daemon {
         let scheduler = Scheduler::start(scheduler_settings(&config), catalog.clone(), events.clone());
         let scheduler = Arc::new(scheduler.map_err(DaemonError::Thread)?);
         let link = BrokerLink::default();
-        let limits = limits(&config);
-        let status =
-            DaemonStatus::new(&*config.device, catalog.clone(), Arc::clone(&scheduler), link.clone(), limits, events);
+        let loops = Loops::under(notify::watchdog());
+        let (told, of) = (limits(&config), Arc::clone(&scheduler));
+        let status = DaemonStatus::new(&*config.device, catalog.clone(), of, link.clone(), told, events, loops.clone());
         let status = Arc::new(status);
 
         let listeners = Listeners {
@@ -98,9 +100,21 @@ impl Daemon {
         let (http, intake) = (config.http.clone(), config.intake.clone());
         // Open before anybody is let in: who has waited for the start must not be turned away.
         scheduler.open();
-        let http = HttpServer::start(http, intake, listeners, Arc::clone(&scheduler) as _, Arc::clone(&status) as _)?;
-        let mut daemon =
-            Self { http, mqtt: None, link, status, scheduler, loader, catalog, config, sources, _socket: socket };
+        let (admit, source) = (Arc::clone(&scheduler) as _, Arc::clone(&status) as _);
+        let http = HttpServer::start(http, intake, listeners, admit, source, &loops)?;
+        let mut daemon = Self {
+            http,
+            mqtt: None,
+            link,
+            status,
+            scheduler,
+            loader,
+            catalog,
+            config,
+            sources,
+            loops,
+            _socket: socket,
+        };
         // It connects when it can: READY does not wait for the broker.
         daemon.mqtt = daemon.start_mqtt(&daemon.config)?;
         daemon.tell_ready();
@@ -108,24 +122,47 @@ impl Daemon {
     }
 
     /// Serves until the end is asked for, then drains.
-    async fn run(mut self, signals: &mut Signals) {
-        let watchdog = watchdog::start(Arc::clone(&self.scheduler));
-        while signals.next().await == Wish::Reload {
-            self.reload().await;
+    async fn run(mut self, signals: &mut Signals) -> Result<(), DaemonError> {
+        let watchdog = Watchdog::start(self.loops.clone(), Arc::clone(&self.scheduler)).map_err(DaemonError::Thread)?;
+        let watch = self.loops.watch("the daemon's own loop");
+        let beat = watch.beat();
+        let mut again = false;
+        while std::mem::take(&mut again) || beat.keep(signals.next()).await == Wish::Reload {
+            // Whoever wishes for a reload during one has changed something that this one may not have read.
+            let end = async {
+                while signals.next().await == Wish::Reload {
+                    again = true;
+                }
+            };
+            let reload = async {
+                tokio::select! {
+                    () = self.reload() => false,
+                    () = end => true,
+                }
+            };
+            if beat.keep(reload).await {
+                log::warn!("asked to end while the configuration is read again: the reload is given up");
+                break;
+            }
         }
-        tokio::select! {
-            () = self.drain() => {}
-            () = end_is_wished(signals) => log::warn!("asked to end a second time: ending at once"),
-        }
-        watchdog.abort();
+        let end = async {
+            tokio::select! {
+                () = self.drain() => {}
+                () = end_is_wished(signals) => log::warn!("asked to end a second time: ending at once"),
+            }
+        };
+        beat.keep(end).await;
+        drop(watchdog);
         log::info!(MESSAGE_ID = message_id::ENDED; "linnetd has ended");
+        Ok(())
     }
 
     /// MQTT under `config`, where it is on.
     fn start_mqtt(&self, config: &Config) -> Result<Option<MqttTransport>, MqttStartError> {
         let Some(mqtt) = config.mqtt.clone() else { return Ok(None) };
         let (admit, status) = (Arc::clone(&self.scheduler) as _, Arc::clone(&self.status) as _);
-        MqttTransport::start(mqtt, config.mqtt_intake.clone(), admit, status, self.link.clone()).map(Some)
+        let (intake, link) = (config.mqtt_intake.clone(), self.link.clone());
+        MqttTransport::start(mqtt, intake, admit, status, link, &self.loops).map(Some)
     }
 
     fn tell_ready(&self) {
@@ -159,7 +196,7 @@ impl Daemon {
         let scheduler = Arc::clone(&self.scheduler);
         let jobs = on_own_thread("drain", move || scheduler.drain(grace));
         let mqtt = async {
-            match self.mqtt {
+            match &self.mqtt {
                 Some(mqtt) => mqtt.drain(grace + CLOSE_GRACE).await,
                 None => 0,
             }

@@ -41,5 +41,19 @@ pub const BLOCKING_THREAD_IDLE: Duration = Duration::from_secs(5);
 /// Shortest pause between two marks of life to systemd, however short its watchdog is.
 pub const MIN_WATCHDOG_PAUSE: Duration = Duration::from_millis(10);
 
+/// How often a loop that must never stand still gives a sign of life. It wakes the processor, so it is no more often than
+/// [`STANDSTILL`] needs.
+pub const BEAT_EVERY: Duration = Duration::from_secs(10);
+
+/// A loop without a sign of life for so long stands still, and systemd's watchdog is no longer fed. A machine that swaps or
+/// reads a slow card is silent for seconds. A shorter `WatchdogSec=` shortens it.
+pub const STANDSTILL: Duration = Duration::from_secs(30);
+
+/// However short the watchdog is: a loop that was silent for less than this was only late.
+pub const MIN_STANDSTILL: Duration = Duration::from_secs(1);
+
+/// How long the scheduler's state may be locked by others before the one who asks after its health gives up.
+pub const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long the transports may take to close after the jobs have ended, or when there is no time to drain.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(2);

@@ -29,18 +29,6 @@ pub enum DaemonError {
         /// The cause.
         source: io::Error,
     },
-    /// MQTT needs the state directory.
-    #[error(
-        "{path}: the state directory cannot be written: {source}; MQTT keeps unsent answers there: name another with \
-         --state DIR",
-        path = path.display()
-    )]
-    State {
-        /// The directory.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
     /// HTTP does not start.
     #[error(transparent)]
     Http(#[from] HttpStartError),
@@ -58,7 +46,7 @@ impl DaemonError {
         match self {
             Self::Config(_) | Self::Socket(SocketError::Group(_)) => Exit::Config,
             Self::Socket(SocketError::Taken { .. }) | Self::Http(HttpStartError::Bind { .. }) => Exit::Unavailable,
-            Self::Socket(_) | Self::State { .. } => Exit::CannotCreate,
+            Self::Socket(_) => Exit::CannotCreate,
             Self::NoModels | Self::Models { .. } => Exit::NoInput,
             Self::Http(_) | Self::Mqtt(_) => Exit::Config,
             Self::Thread(_) => Exit::OsError,

@@ -92,20 +92,21 @@ impl Daemon {
 
     /// On, off, or other settings; a link that stays keeps its jobs and its answers.
     async fn apply_mqtt(&mut self, to: &Config) -> Result<(), String> {
-        match (&to.mqtt, self.mqtt.take()) {
+        // The transport stays where it is until it has drained: the end may be asked for meanwhile.
+        match (&to.mqtt, &self.mqtt) {
             (Some(settings), Some(mqtt)) => {
-                let taken = mqtt.reload(settings.clone(), to.mqtt_intake.clone()).await;
-                self.mqtt = Some(mqtt);
-                taken.map_err(|e| e.to_string())
+                mqtt.reload(settings.clone(), to.mqtt_intake.clone()).await.map_err(|e| e.to_string())
             }
             (Some(_), None) => {
-                state_dir::prepare(to).map_err(|e| e.to_string())?;
+                state_dir::prepare(to);
                 self.mqtt = self.start_mqtt(to).map_err(|e| e.to_string())?;
                 Ok(())
             }
             (None, Some(mqtt)) => {
                 mqtt.drain(self.config.scheduler.drain).await;
+                self.mqtt = None;
                 self.link.set(LinkState::Off);
+                self.link.set_storage(None);
                 Ok(())
             }
             (None, None) => Ok(()),

@@ -275,6 +275,6 @@ pub trait Admit: Send + Sync + 'static {
     }
 
     /// Takes note of a request that the transport itself turned away before [`Admit::admit`], so that every request is
-    /// counted once, wherever it ends. `id` may be empty where there is none yet.
+    /// counted once, wherever it ends. `task` is one that the daemon knows, or `unknown`.
     fn turned_away(&self, _id: &str, _origin: Origin, _task: &'static str, _error: &WireError) {}
 }

@@ -7,6 +7,10 @@ pub const READY: &str = "ed1b3aca88884bcebdef4f0db67a50d8";
 pub const DRAINING: &str = "4f4299e910944fa8b9f4b20468cf3c33";
 /// The daemon has ended.
 pub const ENDED: &str = "a9497cc949b749318024b949439cdfa0";
+/// A loop stands still; the watchdog is no longer fed.
+pub const STANDS_STILL: &str = "a82dbb2c9f74dbfd7f49e6e37e4437c9";
+/// Every loop lives again.
+pub const LIVES_AGAIN: &str = "ce0aee04fa48a7d0611e030dcff333dd";
 /// A new configuration serves.
 pub const RELOADED: &str = "1d1f037a3c67474dabe861a1b5db48fd";
 /// A new configuration, or a key of it, was refused.

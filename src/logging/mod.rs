@@ -4,11 +4,13 @@
 //! `MS`. Nobody's speech or text is logged at info level or above it.
 
 pub mod message_id;
+mod seldom;
 mod stderr;
 
 use log::{LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
+pub use seldom::Seldom;
 use stderr::StderrLog;
 
 /// Installs the logger for the rest of the process; a second call changes only the level.

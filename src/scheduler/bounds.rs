@@ -12,3 +12,5 @@ pub const MAX_REPLACED_STUCK: u64 = 1;
 pub const RETRY_AFTER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
 /// How long the end of the scheduler waits for idle workers to end.
 pub const EXIT_GRACE: Duration = Duration::from_secs(2);
+/// Pause between two tries to lock the scheduler's state by one who must not block on it.
+pub const LOCK_PAUSE: Duration = Duration::from_millis(1);

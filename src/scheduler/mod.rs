@@ -27,6 +27,7 @@ pub use drain::Drained;
 pub use settings::SchedulerSettings;
 pub use state::{Load, Phase};
 
+use crate::limits::LOCK_PATIENCE;
 use crate::status::Events;
 use crate::task::catalog::{Catalog, CatalogHandle};
 use state::Shared;
@@ -75,12 +76,25 @@ impl Scheduler {
         before
     }
 
-    /// Whether the daemon should go on being fed to the watchdog: false once a second worker hangs, or when the supervisor
-    /// itself has ended.
+    /// Whether the watchdog should go on being fed: false once a second worker hangs, no worker is left, or the supervisor
+    /// has ended.
     pub fn is_live(&self) -> bool {
-        let state = self.shared.lock();
-        let staffed = state.supervised && state.workers() > 0;
-        state.stuck <= bounds::MAX_REPLACED_STUCK && (staffed || state.phase == Phase::Stopped)
+        self.shared.lock().ailment().is_none()
+    }
+
+    /// Why the watchdog should no longer be fed, in a few words: what [`Scheduler::is_live`] looks at, a supervisor that
+    /// does not look when it should for `bound`, or threads that keep the scheduler's state locked. It may block for
+    /// [`LOCK_PATIENCE`], and never for longer.
+    pub fn ailment(&self, bound: Duration) -> Option<String> {
+        let Some(state) = self.shared.lock_within(LOCK_PATIENCE) else {
+            return Some("the scheduler's state stays locked".to_owned());
+        };
+        if let Some(ailment) = state.ailment() {
+            return Some(ailment.to_owned());
+        }
+        let late = state.supervisor_wakes?.elapsed();
+        (late >= bound && state.phase != Phase::Stopped)
+            .then(|| format!("the scheduler's supervisor stands still for {:.0} s", late.as_secs_f64()))
     }
 
     /// What waits and runs now.

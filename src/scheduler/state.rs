@@ -1,11 +1,12 @@
 //! What the threads share, and the two ways in which a job leaves it.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use linnet_proto::{ErrorCode, WireError};
 use tokio::sync::mpsc::OwnedPermit;
 
+use super::bounds::{LOCK_PAUSE, MAX_REPLACED_STUCK};
 use super::pace::Pace;
 use super::queue::{Place, Queue};
 use super::settings::SchedulerSettings;
@@ -144,9 +145,27 @@ impl State {
         (self.settings.stuck_after / 4).max(Duration::from_millis(1))
     }
 
-    /// Whether the supervisor, if it sleeps, would look too late for something that is due at `at`.
-    pub(super) fn supervisor_is_late_for(&self, at: Instant) -> bool {
-        self.supervisor_wakes.is_none_or(|wakes| wakes > at)
+    /// Something is due at `at`. Whether the supervisor, if it sleeps, would look too late for it and must be woken; it is
+    /// then noted as due to look by `at`, so that one that does not is found out.
+    pub(super) fn supervisor_is_late_for(&mut self, at: Instant) -> bool {
+        let late = self.supervisor_wakes.is_none_or(|wakes| wakes > at);
+        if late {
+            self.supervisor_wakes = Some(at);
+        }
+        late
+    }
+
+    /// What is wrong with the threads, if anything.
+    pub(super) fn ailment(&self) -> Option<&'static str> {
+        if self.stuck > MAX_REPLACED_STUCK {
+            return Some("a second worker hangs");
+        }
+        match (self.phase, self.supervised, self.workers()) {
+            (Phase::Stopped, ..) => None,
+            (_, false, _) => Some("the scheduler's supervisor has ended"),
+            (_, _, 0) => Some("no worker is left"),
+            _ => None,
+        }
     }
 }
 
@@ -192,6 +211,19 @@ impl Shared {
     /// Nothing that can panic on a caller's account happens under the lock, so a poisoned one is as good as any.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`Shared::lock`], for at most `patience`.
+    pub(super) fn lock_within(&self, patience: Duration) -> Option<MutexGuard<'_, State>> {
+        let began = Instant::now();
+        loop {
+            match self.state.try_lock() {
+                Ok(state) => return Some(state),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if began.elapsed() >= patience => return None,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            }
+        }
     }
 
     /// Has the supervisor look now.

@@ -124,7 +124,8 @@ impl Worker {
                 seen: (heartbeat.count(), now),
             });
             let audio_limits = state.settings.audio_limits.clone();
-            let late = state.supervisor_is_late_for(now + state.inspect_every());
+            let next_look = now + state.inspect_every();
+            let late = state.supervisor_is_late_for(next_look);
             drop(state);
             if late {
                 shared.wake_supervisor();

@@ -1,8 +1,8 @@
 //! The state of the link to the broker and what was counted on it, set by the MQTT transport and read by everything that
 //! reports it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Whether the broker is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -91,6 +91,10 @@ impl LinkCount {
 struct Inner {
     state: AtomicU8,
     counts: [AtomicU64; LinkCount::ALL.len()],
+    /// Why the link is down.
+    reason: Mutex<Option<String>>,
+    /// Why the state directory is done without.
+    storage: Mutex<Option<String>>,
 }
 
 /// The handle: clones share one state, which begins as [`LinkState::Off`], and one set of counts.
@@ -100,7 +104,31 @@ pub struct BrokerLink(Arc<Inner>);
 impl BrokerLink {
     /// Sets the state and returns the one before.
     pub fn set(&self, state: LinkState) -> LinkState {
+        if state != LinkState::Down {
+            put(&self.0.reason, None);
+        }
         Self::of(self.0.state.swap(state as u8, Ordering::AcqRel))
+    }
+
+    /// The link is down for `reason`, one sentence.
+    pub fn down(&self, reason: &str) {
+        put(&self.0.reason, Some(reason.to_owned()));
+        self.set(LinkState::Down);
+    }
+
+    /// Why the link is down, while it is.
+    pub fn reason(&self) -> Option<String> {
+        get(&self.0.reason)
+    }
+
+    /// Says why what must outlive a restart does not, or that it does (`None`).
+    pub fn set_storage(&self, trouble: Option<String>) {
+        put(&self.0.storage, trouble);
+    }
+
+    /// Why what must outlive a restart does not, one sentence.
+    pub fn storage(&self) -> Option<String> {
+        get(&self.0.storage)
     }
 
     /// The state now.
@@ -123,6 +151,14 @@ impl BrokerLink {
     }
 }
 
+fn put(place: &Mutex<Option<String>>, text: Option<String>) {
+    *place.lock().unwrap_or_else(PoisonError::into_inner) = text;
+}
+
+fn get(place: &Mutex<Option<String>>) -> Option<String> {
+    place.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +172,17 @@ mod tests {
             assert_eq!(link.get(), state);
             assert_eq!(LinkState::ALL[state as usize], state);
         }
+    }
+
+    #[test]
+    fn a_reason_stands_as_long_as_the_link_is_down() {
+        let link = BrokerLink::default();
+        link.down("the broker is asleep");
+        assert_eq!((link.get(), link.reason().as_deref()), (LinkState::Down, Some("the broker is asleep")));
+        link.set(LinkState::Down);
+        assert!(link.reason().is_some(), "told once more that it is down, it is down for the same reason");
+        link.set(LinkState::Up);
+        assert_eq!(link.reason(), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use linnet_proto::status::{Health, Limits, Status};
 use super::metrics::{Sample, resident_bytes};
 use super::{BrokerLink, Events, LinkCount, StatusSource};
 use crate::scheduler::{Phase, Scheduler};
+use crate::sys::liveness::Loops;
 use crate::task::catalog::CatalogHandle;
 
 /// What [`StatusSource`] is asked of, for the whole daemon. Build it once; it reads everything anew at each question.
@@ -20,6 +21,7 @@ pub struct DaemonStatus {
     link: BrokerLink,
     limits: RwLock<Limits>,
     events: Events,
+    loops: Loops,
 }
 
 impl DaemonStatus {
@@ -31,9 +33,10 @@ impl DaemonStatus {
         link: BrokerLink,
         limits: Limits,
         events: Events,
+        loops: Loops,
     ) -> Self {
         let (device, began) = (device.into(), Instant::now());
-        Self { device, began, catalog, scheduler, link, limits: RwLock::new(limits), events }
+        Self { device, began, catalog, scheduler, link, limits: RwLock::new(limits), events, loops }
     }
 
     /// Tells other limits from now on, after a reload.
@@ -41,12 +44,14 @@ impl DaemonStatus {
         *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
-    fn health(&self, phase: Phase) -> Health {
+    fn health(&self, phase: Phase, well: bool) -> Health {
         let catalog = self.catalog.get();
         match phase {
             Phase::Starting => Health::Starting,
             Phase::Draining | Phase::Stopped => Health::Draining,
-            Phase::Open if self.scheduler.is_live() && catalog.serves() && !catalog.has_failed() => Health::Ready,
+            Phase::Open if well && self.scheduler.is_live() && catalog.serves() && !catalog.has_failed() => {
+                Health::Ready
+            }
             Phase::Open => Health::Degraded,
         }
     }
@@ -55,10 +60,12 @@ impl DaemonStatus {
 impl StatusSource for DaemonStatus {
     fn status(&self) -> Status {
         let load = self.scheduler.load();
+        let stalled: Vec<String> = self.loops.standing_still().iter().map(|still| still.name.to_owned()).collect();
+        let mqtt_storage = self.link.storage();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             device: self.device.clone(),
-            health: self.health(load.phase),
+            health: self.health(load.phase, stalled.is_empty() && mqtt_storage.is_none()),
             uptime_secs: self.began.elapsed().as_secs_f64(),
             models: self.catalog.get().status(),
             limits: self.limits.read().unwrap_or_else(PoisonError::into_inner).clone(),
@@ -67,6 +74,9 @@ impl StatusSource for DaemonStatus {
             worker_restarts: self.events.metrics().worker_restarts(),
             workers_stuck: self.events.metrics().workers_stuck(),
             mqtt: self.link.get().as_str().to_owned(),
+            mqtt_reason: self.link.reason(),
+            mqtt_storage,
+            stalled,
         }
     }
 

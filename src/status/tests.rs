@@ -12,6 +12,7 @@ use linnet_proto::{ErrorCode, TranscribeOptions};
 use super::*;
 use crate::job::{Admit, Origin, Priority, Request, TaskRequest, TranscribeRequest};
 use crate::scheduler::{Scheduler, SchedulerSettings};
+use crate::sys::liveness::Loops;
 use crate::task::catalog::{Catalog, CatalogHandle, Entry, Failed};
 use crate::task::fake::{FakePipeline, transcript};
 
@@ -28,6 +29,7 @@ struct Rig {
     scheduler: Arc<Scheduler>,
     status: DaemonStatus,
     link: BrokerLink,
+    loops: Loops,
 }
 
 fn ready(name: &str) -> Entry {
@@ -44,8 +46,11 @@ fn rig(entries: Vec<Entry>) -> Rig {
     let settings = SchedulerSettings { workers: 1, ..SchedulerSettings::default() };
     let scheduler = Scheduler::start(settings, catalog.clone(), events.clone()).expect("threads start");
     let scheduler = Arc::new(scheduler);
-    let status = DaemonStatus::new("kitchen", catalog, Arc::clone(&scheduler), link.clone(), LIMITS, events);
-    Rig { scheduler, status, link }
+    // A loop that has given no sign of life for a moment stands still.
+    let loops = Loops::new(Duration::ZERO, Duration::from_millis(1));
+    let status =
+        DaemonStatus::new("kitchen", catalog, Arc::clone(&scheduler), link.clone(), LIMITS, events, loops.clone());
+    Rig { scheduler, status, link, loops }
 }
 
 impl Rig {
@@ -111,6 +116,32 @@ fn health_follows_the_scheduler_and_the_models() {
     let none = rig(vec![failed("a")]);
     none.scheduler.open();
     assert_eq!((none.status.status().health, none.status.is_ready()), (Health::Degraded, false));
+}
+
+#[test]
+fn what_is_wrong_is_said_and_is_degraded_health() {
+    let rig = rig(vec![ready("a")]);
+    rig.scheduler.open();
+    rig.link.down("the broker is asleep");
+    let status = rig.status.status();
+    assert_eq!((status.mqtt.as_str(), status.mqtt_reason.as_deref()), ("down", Some("the broker is asleep")));
+    assert_eq!(status.health, Health::Ready, "an absent broker is the site's business");
+
+    rig.link.set_storage(Some("no space".into()));
+    let status = rig.status.status();
+    assert_eq!((status.health, status.mqtt_storage.as_deref()), (Health::Degraded, Some("no space")));
+    assert!(rig.status.is_ready(), "it serves all the same");
+    rig.link.set_storage(None);
+
+    let watch = rig.loops.watch("the loop");
+    while rig.status.status().stalled.is_empty() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let status = rig.status.status();
+    assert_eq!((status.health, status.stalled), (Health::Degraded, vec!["the loop".to_owned()]));
+    drop(watch);
+    let text = serde_json::to_string(&rig.status.status()).expect("JSON");
+    assert!(!text.contains("stalled") && !text.contains("mqtt_storage"), "what is well is not said: {text}");
 }
 
 #[test]

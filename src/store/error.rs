@@ -97,6 +97,14 @@ pub enum PackageError {
 }
 
 impl PackageError {
+    /// The system's error, for one who names the file himself.
+    pub(crate) fn into_io(self) -> std::io::Error {
+        match self {
+            Self::Read { source, .. } | Self::Write { source, .. } => source,
+            other => std::io::Error::other(other),
+        }
+    }
+
     pub(crate) fn read(path: &Path, source: std::io::Error) -> Self {
         Self::Read { path: path.to_owned(), source }
     }

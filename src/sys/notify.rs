@@ -28,9 +28,14 @@ pub fn alive() {
     send(&[NotifyState::Watchdog]);
 }
 
-/// How often [`alive`] is wanted: half of the watchdog's time, so that one late mark does no harm. `None` without one.
-pub fn watchdog_pause() -> Option<Duration> {
-    sd_notify::watchdog_enabled().filter(|time| !time.is_zero()).map(|time| (time / 2).max(MIN_WATCHDOG_PAUSE))
+/// Within which time systemd wants [`alive`]; `None` without a watchdog.
+pub fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled().filter(|time| !time.is_zero())
+}
+
+/// How often [`alive`] is called for a watchdog of `time`: twice in it, so that one late mark does no harm.
+pub fn watchdog_pause(time: Duration) -> Duration {
+    (time / 2).max(MIN_WATCHDOG_PAUSE)
 }
 
 fn send(states: &[NotifyState<'_>]) {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
-use linnet::job::{Admit, Answer, CancelToken, OnStart, Part, Reply, Request, TaskRequest};
+use linnet::job::{Admit, Answer, CancelToken, OnStart, Origin, Part, Reply, Request, TaskRequest};
 use linnet::status::StatusSource;
 use linnet_proto::status::{Health, Limits, Status};
 use linnet_proto::{ErrorCode, Transcript, WireError};
@@ -15,8 +15,32 @@ use crate::harness::PATIENCE;
 /// Admits up to `places` jobs at once and holds them.
 pub struct Bench {
     places: usize,
+    /// The queue's length as the status tells it.
+    told: usize,
     inside: Mutex<Inside>,
     changed: Condvar,
+    /// What the next question after the status does to the one who asks.
+    trap: Mutex<Option<Trap>>,
+    turned_away: Mutex<Vec<TurnedAway>>,
+}
+
+/// A trap for the link, which asks after the status when it publishes `state`.
+pub enum Trap {
+    /// It panics.
+    Panic,
+    /// It blocks its thread until the other end is dropped.
+    Block(std::sync::mpsc::Receiver<()>),
+}
+
+/// A request that the transport itself turned away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TurnedAway {
+    /// Its id.
+    pub id: String,
+    /// Its task's label.
+    pub task: &'static str,
+    /// Why.
+    pub code: ErrorCode,
 }
 
 #[derive(Default)]
@@ -40,7 +64,29 @@ pub struct HeldJob {
 impl Bench {
     /// With `places` for jobs.
     pub fn new(places: usize) -> Arc<Self> {
-        Arc::new(Self { places, inside: Mutex::default(), changed: Condvar::new() })
+        Self::telling(places, places)
+    }
+
+    /// With `places` for jobs, and a status that tells of a queue of `told`.
+    pub fn telling(places: usize, told: usize) -> Arc<Self> {
+        Arc::new(Self {
+            places,
+            told,
+            inside: Mutex::default(),
+            changed: Condvar::new(),
+            trap: Mutex::default(),
+            turned_away: Mutex::default(),
+        })
+    }
+
+    /// Sets a trap for the next one who asks after the status.
+    pub fn set(&self, trap: Trap) {
+        *self.trap.lock().expect("no panic") = Some(trap);
+    }
+
+    /// What the transport turned away so far.
+    pub fn turned_away(&self) -> Vec<TurnedAway> {
+        self.turned_away.lock().expect("no panic").clone()
     }
 
     /// The next job, in order of admission.
@@ -79,6 +125,11 @@ impl Admit for Bench {
         inside.in_hand += 1;
         self.changed.notify_all();
         Ok(reply)
+    }
+
+    fn turned_away(&self, id: &str, _origin: Origin, task: &'static str, error: &WireError) {
+        let one = TurnedAway { id: id.to_owned(), task, code: error.code };
+        self.turned_away.lock().expect("no panic").push(one);
     }
 }
 
@@ -126,6 +177,15 @@ impl HeldJob {
 
 impl StatusSource for Bench {
     fn status(&self) -> Status {
+        let trap = self.trap.lock().expect("no panic").take();
+        match trap {
+            None => {}
+            Some(Trap::Panic) => std::panic::resume_unwind(Box::new("trapped")),
+            Some(Trap::Block(until)) => {
+                // The end of the other end is what ends it.
+                let _ = until.recv();
+            }
+        }
         Status {
             version: "0.0.0".into(),
             device: "k".into(),
@@ -136,7 +196,7 @@ impl StatusSource for Bench {
                 max_upload_bytes: 1 << 20,
                 max_audio_secs: 60,
                 max_packet_bytes: 0,
-                queue_length: self.places,
+                queue_length: self.told,
                 default_deadline_ms: 30_000,
                 max_deadline_ms: 60_000,
             },
@@ -145,6 +205,9 @@ impl StatusSource for Bench {
             worker_restarts: 0,
             workers_stuck: 0,
             mqtt: "up".into(),
+            mqtt_reason: None,
+            mqtt_storage: None,
+            stalled: Vec::new(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use linnet::config::transport::{IntakeSettings, MqttSettings};
 use linnet::status::{BrokerLink, LinkState};
+use linnet::sys::liveness::Loops;
 use linnet::transport::mqtt::MqttTransport;
 use linnet_features::audio::AudioLimits;
 use linnet_proto::{ErrorBody, ErrorCode, Transcript};
@@ -17,6 +18,10 @@ use tokio::runtime::Runtime;
 use crate::bench::Bench;
 use crate::harness::eventually;
 
+/// The link gives a sign of life so often, and stands still after so long.
+const BEAT_EVERY: Duration = Duration::from_millis(20);
+const STANDSTILL: Duration = Duration::from_secs(2);
+
 /// The request topic without an id.
 pub const REQUEST: &str = "linnet/k/request/transcribe";
 
@@ -24,6 +29,7 @@ pub const REQUEST: &str = "linnet/k/request/transcribe";
 pub struct Fixture {
     pub bench: Arc<Bench>,
     pub link: BrokerLink,
+    pub loops: Loops,
     pub transport: Option<MqttTransport>,
     pub runtime: Runtime,
 }
@@ -70,21 +76,27 @@ impl Fixture {
 
     /// As [`Fixture::start`], with other settings and `places` for jobs.
     pub fn with(settings: MqttSettings, places: usize) -> Self {
+        Self::on(Bench::new(places), settings)
+    }
+
+    /// As [`Fixture::start`], with other settings and this bench.
+    pub fn on(bench: Arc<Bench>, settings: MqttSettings) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        let (bench, link) = (Bench::new(places), BrokerLink::default());
+        let (loops, link) = (Loops::new(BEAT_EVERY, STANDSTILL), BrokerLink::default());
         let transport = {
             let _inside = runtime.enter();
-            MqttTransport::start(settings, intake(), Arc::clone(&bench) as _, Arc::clone(&bench) as _, link.clone())
+            let (admit, status) = (Arc::clone(&bench) as _, Arc::clone(&bench) as _);
+            MqttTransport::start(settings, intake(), admit, status, link.clone(), &loops)
                 .expect("it starts without waiting for the broker")
         };
-        Self { bench, link, transport: Some(transport), runtime }
+        Self { bench, link, loops, transport: Some(transport), runtime }
     }
 
     /// Drains in the background; the handle gives the number of jobs left.
     pub fn drain(&mut self, grace: Duration) -> tokio::task::JoinHandle<usize> {
         let transport = self.transport.take().expect("not drained yet");
-        self.runtime.spawn(transport.drain(grace))
+        self.runtime.spawn(async move { transport.drain(grace).await })
     }
 
     /// Waits for a state of the link.

@@ -11,6 +11,7 @@ mod fixture;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod privacy;
+mod link_health;
 mod promises;
 mod repeats;
 mod scripted_broker;

@@ -208,3 +208,29 @@ fn a_job_that_outlasts_the_grace_is_left_to_the_broker_and_blamed_for_nothing() 
         }
     }
 }
+
+#[test]
+fn an_end_that_is_cut_short_blames_nobody() {
+    let (broker, state) = (ScriptedBroker::start(), state());
+    for end in 0..3 {
+        let fixture = Fixture::start(broker.port(), &state);
+        let mut peer = broker.accept_up(end > 0);
+        for id in ["runs", "waits"] {
+            peer.deliver(1, &format!("{REQUEST}/{id}"), id.as_bytes(), Default::default());
+        }
+        let (runs, waits) = (fixture.bench.take(), fixture.bench.take());
+        runs.begin();
+        // The drain begins, another job begins in it, and a second signal ends the process.
+        fixture.runtime.block_on(fixture.transport.as_ref().expect("it runs").stop_intake());
+        waits.begin();
+        die(fixture, runs);
+        drop(waits);
+    }
+    let fixture = Fixture::start(broker.port(), &state);
+    let mut peer = broker.accept_up(true);
+    for id in ["runs", "waits"] {
+        peer.deliver(1, &format!("{REQUEST}/{id}"), id.as_bytes(), Default::default());
+        fixture.bench.take().answer(id);
+        assert_eq!(heard(&peer.answer_taken()), id);
+    }
+}

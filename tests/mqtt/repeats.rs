@@ -3,6 +3,7 @@
 use linnet::status::LinkCount;
 use linnet_proto::ErrorCode;
 
+use crate::bench::Bench;
 use crate::fixture::{Fixture, REQUEST, correlation, heard, refusal, reply_to, settings, topic};
 use crate::scripted_broker::ScriptedBroker;
 
@@ -119,4 +120,68 @@ fn a_refusal_that_may_pass_is_not_kept() {
     peer.deliver(3, &id, b"x", Default::default());
     assert_eq!(heard(&peer.answer_taken()), "this time");
     assert_eq!(fixture.bench.admitted(), 2);
+}
+
+#[test]
+fn a_repeat_joins_its_running_request_although_no_other_would_be_taken() {
+    let (broker, state) = (ScriptedBroker::start(), tempfile::tempdir().expect("a directory"));
+    let mut settings = settings(broker.port(), state.path());
+    settings.receive_maximum = 1;
+    // The bench takes any number of jobs, so that it is the transport that says when there are too many.
+    let fixture = Fixture::on(Bench::telling(1000, 0), settings);
+    let mut peer = broker.accept();
+    let most = peer.connect(false).properties.and_then(|p| p.receive_maximum).expect("it is set");
+    peer.subscribe();
+    let id = |n: u16| format!("{REQUEST}/{n}");
+    for n in 1..=most {
+        peer.deliver(n, &id(n), b"x", Default::default());
+    }
+    let mut jobs: Vec<_> = (0..most).map(|_| fixture.bench.take()).collect();
+    drop(peer);
+    // The broker delivers again what runs, and a client has repeated itself meanwhile.
+    let mut peer = broker.accept_up(true);
+    peer.deliver_again(1, &id(1), b"x", Default::default());
+    peer.deliver(2, &id(2), b"x", reply_to("site/me", "mine"));
+    // Another payload is another request, and one too many; so is another id.
+    peer.deliver(3, &id(1), b"y", Default::default());
+    peer.deliver(4, &id(9999), b"x", Default::default());
+    for _ in 0..2 {
+        assert_eq!(refusal(&peer.answer_taken()), ErrorCode::Overloaded);
+    }
+    assert_eq!(fixture.link.counted(LinkCount::Repeated), 2);
+    let (first, second) = (jobs.remove(0), jobs.remove(0));
+    first.answer("one");
+    let answer = peer.answer_taken();
+    assert_eq!((topic(&answer), heard(&answer).as_str()), ("linnet/k/response/1", "one"));
+    second.answer("two");
+    let mut topics = [peer.answer_taken(), peer.answer_taken()].map(|a| (topic(&a).to_owned(), heard(&a)));
+    topics.sort();
+    assert_eq!(topics, [("linnet/k/response/2".into(), "two".into()), ("site/me".into(), "two".into())]);
+    assert_eq!([peer.ack(), peer.ack(), peer.ack(), peer.ack()], [1, 2, 3, 4]);
+    assert_eq!(fixture.bench.admitted(), usize::from(most));
+}
+
+#[test]
+fn a_repeat_joins_its_running_request_although_requests_hold_all_memory() {
+    let (broker, state) = (ScriptedBroker::start(), tempfile::tempdir().expect("a directory"));
+    let mut settings = settings(broker.port(), state.path());
+    settings.max_packet_bytes = 4 << 20;
+    let fixture = Fixture::with(settings, 100);
+    let mut peer = broker.accept_up(false);
+    // 4 MiB in all, and each counts twice, since it might be base64.
+    let payload = |id: u16| vec![id as u8; 900 * 1024];
+    let to = |id: u16| reply_to("site/a", &id.to_string());
+    for id in [1, 2] {
+        peer.deliver(id, REQUEST, &payload(id), to(id));
+    }
+    let jobs = [fixture.bench.take(), fixture.bench.take()];
+    peer.deliver(3, REQUEST, &payload(1), to(1));
+    peer.deliver(4, REQUEST, &payload(4), to(4));
+    assert_eq!(refusal(&peer.answer_taken()), ErrorCode::Overloaded, "a new one has no memory");
+    for job in jobs {
+        job.answer("words");
+        assert_eq!(heard(&peer.answer_taken()), "words");
+    }
+    assert_eq!([peer.ack(), peer.ack(), peer.ack(), peer.ack()], [1, 2, 3, 4]);
+    assert_eq!((fixture.bench.admitted(), fixture.link.counted(LinkCount::Repeated)), (2, 1));
 }

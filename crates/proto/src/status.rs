@@ -43,7 +43,7 @@ pub struct Status {
     pub version: String,
     /// Device name.
     pub device: String,
-    /// `starting`, `ready`, `degraded` (some model failed), `draining`.
+    /// `starting`, `ready`, `degraded` (a model failed, or one of the fields below says what is wrong), `draining`.
     pub health: Health,
     /// Seconds since start.
     pub uptime_secs: f64,
@@ -61,6 +61,16 @@ pub struct Status {
     pub workers_stuck: u64,
     /// MQTT link: `off`, `connecting`, `up`, `down`.
     pub mqtt: String,
+    /// Why the link is down, one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mqtt_reason: Option<String>,
+    /// Why MQTT's answers that wait and its marks of running requests do not outlive a restart, one sentence; absent while
+    /// they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mqtt_storage: Option<String>,
+    /// Loops of the daemon that stand still; empty while all is well. Under systemd the watchdog then restarts it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stalled: Vec<String>,
 }
 
 /// Overall health.
@@ -71,7 +81,7 @@ pub enum Health {
     Starting,
     /// Everything serves.
     Ready,
-    /// Something serves, something does not.
+    /// It serves, but not all that it should.
     Degraded,
     /// Ending; takes no new requests.
     Draining,

@@ -105,3 +105,30 @@ fn the_supervisor_sleeps_without_a_limit_while_nothing_waits_or_runs() {
     }
     eventually("no wake-up is planned", || bench.scheduler.shared.lock().supervisor_wakes.is_none());
 }
+
+#[test]
+fn a_supervisor_that_does_not_look_when_it_should_is_named() {
+    let bench = watched(1);
+    assert!(end_of(bench.must("job")).is_ok());
+    eventually("it sleeps", || bench.scheduler.shared.lock().supervisor_wakes.is_none());
+    assert_eq!(bench.scheduler.ailment(Duration::ZERO), None, "asleep while nothing is due is well");
+    // It was called for a time that has passed, and does not come.
+    let bound = Duration::from_millis(50);
+    bench.scheduler.shared.lock().supervisor_wakes = Some(Instant::now());
+    eventually("it is missed", || {
+        bench.scheduler.ailment(bound).is_some_and(|a| a.contains("supervisor stands still"))
+    });
+    // Once it looks, all is well.
+    bench.scheduler.shared.wake_supervisor();
+    eventually("it has looked", || bench.scheduler.ailment(bound).is_none());
+}
+
+#[test]
+fn a_state_that_stays_locked_is_named_and_blocks_nobody_for_ever() {
+    let bench = Bench::new(settings(1, 1));
+    let locked = bench.scheduler.shared.lock();
+    let ailment = bench.scheduler.ailment(PATIENCE).expect("it is locked");
+    assert!(ailment.contains("locked"), "{ailment}");
+    drop(locked);
+    assert_eq!(bench.scheduler.ailment(PATIENCE), None);
+}

@@ -25,6 +25,9 @@ pub const EVENT_KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Wait after `accept` failed for want of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Time between two lines in the log about connections that could not be accepted; those in between are counted.
+pub const ACCEPT_LINE_EVERY: Duration = Duration::from_secs(10);
+
 /// Longest `x-request-id` that is taken over, bytes.
 pub const MAX_REQUEST_ID_BYTES: usize = 64;
 

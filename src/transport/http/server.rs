@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -14,14 +14,16 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::bounds::{ACCEPT_PAUSE, MAX_CONNECTION_BUFFER_BYTES};
+use super::bounds::{ACCEPT_LINE_EVERY, ACCEPT_PAUSE, MAX_CONNECTION_BUFFER_BYTES};
 use super::front::{self, Peer};
 use super::patience::PatientWrites;
 use super::state::{Live, Shared};
 use super::{HttpStartError, routes};
 use crate::config::transport::{HttpSettings, HttpTcpSettings, IntakeSettings};
 use crate::job::Admit;
+use crate::logging::Seldom;
 use crate::status::StatusSource;
+use crate::sys::liveness::{Beat, Loops, Watch};
 
 /// Bound and listening. The daemon makes the Unix listener, since it knows whether another daemon lives behind the path.
 pub struct Listeners {
@@ -45,6 +47,8 @@ pub struct HttpServer {
     shared: Arc<Shared>,
     tcp_address: Option<SocketAddr>,
     tasks: TaskTracker,
+    /// The accept loops, which must never stand still.
+    watches: Vec<Watch>,
     /// No new connections; running requests end.
     stop: CancellationToken,
     /// Everything ends now.
@@ -52,26 +56,28 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Serves on `listeners` from now on. Must be called on a tokio runtime.
+    /// Serves on `listeners` from now on, each of them by one of `loops`. Must be called on a tokio runtime.
     pub fn start(
         http: HttpSettings,
         intake: IntakeSettings,
         listeners: Listeners,
         admit: Arc<dyn Admit>,
         status: Arc<dyn StatusSource>,
+        loops: &Loops,
     ) -> Result<Self, HttpStartError> {
         let shared = Arc::new(Shared::new(Live::load(http, intake)?, admit, status));
-        let server = Self {
+        let mut server = Self {
             tcp_address: listeners.tcp.as_ref().and_then(|l| l.local_addr().ok()),
             tasks: TaskTracker::new(),
+            watches: Vec::new(),
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),
             shared,
         };
         let router = routes::router(Arc::clone(&server.shared));
-        server.listen(Listener::Unix(listeners.unix), router.clone());
+        server.listen(Listener::Unix(listeners.unix), router.clone(), loops.watch("the accept loop of the socket"));
         if let Some(tcp) = listeners.tcp {
-            server.listen(Listener::Tcp(tcp), router);
+            server.listen(Listener::Tcp(tcp), router, loops.watch("the accept loop of http.tcp"));
         }
         Ok(server)
     }
@@ -94,7 +100,8 @@ impl HttpServer {
 
     /// Takes no new connection, lets running requests end for at most `grace`, then closes what is left and says how many
     /// connections that were.
-    pub async fn drain(self, grace: Duration) -> usize {
+    pub async fn drain(mut self, grace: Duration) -> usize {
+        self.watches.clear();
         self.stop.cancel();
         self.tasks.close();
         if tokio::time::timeout(grace, self.tasks.wait()).await.is_ok() {
@@ -106,7 +113,9 @@ impl HttpServer {
         left
     }
 
-    fn listen(&self, listener: Listener, router: Router) {
+    fn listen(&mut self, listener: Listener, router: Router, watch: Watch) {
+        let beat = watch.beat();
+        self.watches.push(watch);
         let door = Door {
             shared: Arc::clone(&self.shared),
             router,
@@ -118,7 +127,7 @@ impl HttpServer {
             let stop = door.stop.clone();
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = accept(listener, door) => {}
+                () = accept(listener, door, beat) => {}
             }
         });
     }
@@ -147,20 +156,27 @@ struct Door {
 }
 
 /// Accepts for ever. A permit comes first, so that a connection beyond the bound waits in the kernel's backlog.
-async fn accept(listener: Listener, door: Door) {
+async fn accept(listener: Listener, door: Door, beat: Beat) {
+    let mut refusals = Seldom::new(ACCEPT_LINE_EVERY);
     loop {
-        let permit = door.shared.connections.one().await;
+        let permit = beat.keep(door.shared.connections.one()).await;
         let accepted = match &listener {
-            Listener::Unix(unix) => unix.accept().await.map(|(stream, _)| {
+            Listener::Unix(unix) => beat.keep(unix.accept()).await.map(|(stream, _)| {
                 door.tasks.spawn(serve(stream, Peer::Unix, door.clone(), permit));
             }),
-            Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, _)| {
+            Listener::Tcp(tcp) => beat.keep(tcp.accept()).await.map(|(stream, _)| {
                 door.tasks.spawn(serve_tcp(stream, door.clone(), permit));
             }),
         };
         if let Err(error) = accepted {
             // Want of descriptors or memory, or a client that was gone at once: none of them ends the loop.
-            log::warn!("http: a connection was not accepted: {error}");
+            match refusals.count(Instant::now()) {
+                Some(1) => log::warn!("http: a connection was not accepted: {error}; linnetd goes on trying"),
+                Some(times) => {
+                    log::warn!("http: connections were not accepted, {times} times since the last such line: {error}")
+                }
+                None => {}
+            }
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
     }

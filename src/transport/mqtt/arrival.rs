@@ -16,6 +16,8 @@ use crate::job::{Answer, Reply};
 
 /// A message before its payload is read.
 pub(super) struct Arrival {
+    /// Unique in this run; for logs.
+    pub(super) id: String,
     pub(super) envelope: Envelope,
     pub(super) slot: Option<Slot>,
     pub(super) received: Instant,
@@ -37,12 +39,8 @@ pub(super) struct Message {
 impl Arrival {
     /// Digests and parses the payload, which takes time in proportion to its length.
     pub(super) fn read(self, properties: &PublishProperties, payload: Bytes, limits: ParseLimits) -> Message {
-        let content_type = properties.content_type.as_deref();
-        let options = &properties.user_properties;
-        // An envelope without a task was answered before.
-        let task = self.envelope.task.as_ref().map_or("", |t| t.as_str());
-        let request = Fingerprint::of(&self.envelope.key, task, content_type, options, &payload);
-        let parsed = payload::parse(content_type, options, payload, limits);
+        let request = fingerprint(&self.envelope, properties, &payload);
+        let parsed = payload::parse(properties.content_type.as_deref(), &properties.user_properties, payload, limits);
         Message { arrival: self, request, parsed }
     }
 
@@ -53,6 +51,13 @@ impl Arrival {
             None => timeout,
         }
     }
+}
+
+/// What makes a message and its repeats one request. It takes time in proportion to the payload's length.
+pub(super) fn fingerprint(envelope: &Envelope, properties: &PublishProperties, payload: &[u8]) -> Fingerprint {
+    // An envelope without a task was answered before.
+    let task = envelope.task.as_ref().map_or("", |t| t.as_str());
+    Fingerprint::of(&envelope.key, task, properties.content_type.as_deref(), &properties.user_properties, payload)
 }
 
 /// The job's answer, awaited until just behind its own deadline.

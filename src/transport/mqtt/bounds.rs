@@ -36,7 +36,7 @@ pub const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that stayed up for this long starts the backoff anew when it is lost.
 pub const STEADY: Duration = Duration::from_secs(10);
 
-/// After this many connections in a row that ended with a packet that cannot be read, the session is thrown away once,
+/// After this many connections in a row that ended with a packet that cannot be read, or with a panic, the session is thrown away once,
 /// since the broker would send the same packet for ever.
 pub const MALFORMED_BEFORE_CLEAN_START: u32 = 3;
 
@@ -86,8 +86,14 @@ pub const MAX_PASSWORD_BYTES: u64 = 4096;
 /// `retry_after_ms` of an `overloaded` that names no time.
 pub const DEFAULT_RETRY_AFTER_MS: u64 = 1000;
 
-/// Pause after the outbox could not be written to disk.
-pub const SPILL_PAUSE: Duration = Duration::from_secs(30);
+/// Pause between two tries to write to a state directory that could not be written.
+pub const SPILL_PAUSE: Duration = Duration::from_secs(5);
+
+/// What is written to see whether the state directory has room again, bytes: an answer and a mark or two.
+pub const PROBE_BYTES: usize = 64 * 1024;
+
+/// Bounds of the pause before a link that panicked is started again.
+pub const PANIC_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
 /// Memory of payloads is counted in pieces of this size, bytes.
 pub const BUDGET_UNIT_BYTES: u64 = 1024;

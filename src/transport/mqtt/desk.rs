@@ -8,14 +8,14 @@ use bytes::Bytes;
 use linnet_proto::topic::{DeviceName, ResponseTopics};
 use linnet_proto::{ErrorCode, WireError};
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::AbortHandle;
 
 use super::answer::Body;
 use super::arrival::{self, Arrival, Message};
 use super::bounds::{BUDGET_UNIT_BYTES, INLINE_PAYLOAD_BYTES, MAX_CRASHES};
 use super::envelope::{self, Envelope, Target};
-use super::fingerprint::Fingerprint;
+use super::fingerprint::{Fingerprint, Key};
 use super::ledger::Ledger;
 use super::outbox::{Entry, Outbox, Settled, Verdict};
 use super::payload::{ParseLimits, Parsed};
@@ -25,6 +25,7 @@ use super::repeats::KeptAnswers;
 use crate::job::{Admit, OnStart, Origin, Request, TaskRequest, TranscribeRequest};
 use crate::status::{BrokerLink, LinkCount};
 use crate::sys::clock;
+use crate::transport::places::Places;
 
 /// What the desk's own tasks tell it.
 pub(super) enum Note {
@@ -41,6 +42,7 @@ struct Waiter {
 }
 
 struct Running {
+    key: Key,
     waiters: Vec<Waiter>,
     began: Instant,
     id: String,
@@ -77,11 +79,11 @@ pub(super) struct Desk {
     reading: usize,
     /// No request is taken any more: the daemon ends.
     closed: bool,
-    budget: Arc<Semaphore>,
+    budget: Places,
     notes: mpsc::Sender<Note>,
     /// Tells the ids of this run from those of another.
     run: u32,
-    jobs: u64,
+    messages: u64,
 }
 
 impl Desk {
@@ -89,7 +91,7 @@ impl Desk {
         plan: &Plan,
         admit: Arc<dyn Admit>,
         link: BrokerLink,
-        ledger: Ledger,
+        ledger: Arc<Ledger>,
         outbox: Outbox,
         notes: mpsc::Sender<Note>,
     ) -> Self {
@@ -97,17 +99,17 @@ impl Desk {
             limits: limits_of(plan),
             admit,
             link,
-            ledger: Arc::new(ledger),
+            ledger,
             kept: KeptAnswers::new(plan.settings.kept_answers, plan.settings.kept_for),
             outbox,
             release: ReleaseQueue::default(),
             running: HashMap::new(),
             reading: 0,
             closed: false,
-            budget: budget_of(plan),
+            budget: Places::new(budget_units(plan)),
             notes,
             run: rand::random(),
-            jobs: 0,
+            messages: 0,
         }
     }
 
@@ -115,7 +117,17 @@ impl Desk {
     pub(super) fn apply(&mut self, plan: &Plan) {
         self.limits = limits_of(plan);
         self.kept.resize(plan.settings.kept_answers, plan.settings.kept_for);
-        self.budget = budget_of(plan);
+        // Messages that are in hand keep their share, and count.
+        self.budget.resize(budget_units(plan));
+    }
+
+    /// A desk in place of this one, which a panic may have left half-done: nothing runs on it, and the broker delivers again
+    /// what was not answered. `outbox` is what lies on disk.
+    pub(super) fn renewed(&self, plan: &Plan, outbox: Outbox, notes: mpsc::Sender<Note>) -> Self {
+        // The jobs of the old desk are cancelled when it is dropped; they are not what panicked.
+        self.ledger.end_all_running();
+        let (admit, link, ledger) = (Arc::clone(&self.admit), self.link.clone(), Arc::clone(&self.ledger));
+        Self { closed: self.closed, ..Self::new(plan, admit, link, ledger, outbox, notes) }
     }
 
     /// From now on requests stay unacknowledged, and the broker delivers them at the next start.
@@ -147,7 +159,7 @@ impl Desk {
     pub(super) fn close(&mut self) -> usize {
         let left = self.running.len();
         self.running.clear();
-        self.ledger.end_all_running();
+        self.ledger.close();
         left
     }
 
@@ -179,15 +191,36 @@ impl Desk {
         }
         match self.reserve(&envelope, bytes, payload.len()) {
             Ok(held) => {
+                let id = self.next_id();
                 let expiry = properties.message_expiry_interval.map(|secs| Duration::from_secs(secs.into()));
-                let arrival = Arrival { envelope, slot, received: now, expiry, redelivered: dup, held };
+                let arrival = Arrival { id, envelope, slot, received: now, expiry, redelivered: dup, held };
                 self.read(arrival, properties, payload, now);
             }
             Err(error) => {
-                self.turned_away(&error);
+                if error.code == ErrorCode::Overloaded && slot.is_some() && (dup || self.runs_for(&envelope.key)) {
+                    // It may be what runs already, and then costs nothing. Such messages come one by one, no more of them
+                    // than Receive Maximum, so that reading them here holds up nobody for long.
+                    let request = arrival::fingerprint(&envelope, &properties, &payload);
+                    if self.repeats(request, &envelope.target, dup, slot, now) {
+                        return;
+                    }
+                }
+                let id = self.next_id();
+                self.turned_away(&id, envelope.label, &error);
                 self.answer(None, envelope.target, Body::of_error(error), slot, now);
             }
         }
+    }
+
+    /// Whether a job runs for somebody who asks like `key`.
+    fn runs_for(&self, key: &Key) -> bool {
+        self.running.values().any(|running| running.key == *key)
+    }
+
+    /// An id for logs that no other message of this run has.
+    fn next_id(&mut self) -> String {
+        self.messages += 1;
+        format!("m{:08x}.{:x}", self.run, self.messages)
     }
 
     /// Refuses what need not be read to be refused; else takes the payload's share of the memory.
@@ -212,7 +245,7 @@ impl Desk {
         // The payload and, where it is base64, what it decodes to.
         let units = (payload_bytes as u64 * 2).div_ceil(BUDGET_UNIT_BYTES);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
-        Arc::clone(&self.budget).try_acquire_many_owned(units).map_err(|_| {
+        self.budget.take(units).ok_or_else(|| {
             let message = "requests hold all of their memory (limits.max_upload_total_mib); send it again later";
             WireError::new(ErrorCode::Overloaded, message)
         })
@@ -247,27 +280,41 @@ impl Desk {
     /// A message is read: it is a repeat, a refusal, or a job.
     fn settle(&mut self, message: Message, now: Instant) {
         let Message { arrival, request, parsed } = message;
-        let Arrival { envelope: Envelope { target, .. }, slot, redelivered, .. } = &arrival;
-        if self.outbox.join(request, target, *redelivered, *slot) {
-            return self.link.count(LinkCount::Repeated);
-        }
-        if let Some(running) = self.running.get_mut(&request) {
-            match running.waiters.iter_mut().find(|w| w.target == *target) {
-                Some(waiter) => waiter.slots.extend(*slot),
-                None => running.waiters.push(Waiter { target: target.clone(), slots: slot.iter().copied().collect() }),
-            }
-            return self.link.count(LinkCount::Repeated);
-        }
-        let (target, slot) = (target.clone(), *slot);
-        if let Some(body) = self.kept.find(request, now).or_else(|| self.outbox.answer_to(request)).cloned() {
-            self.link.count(LinkCount::Repeated);
-            return self.answer(Some(request), target, body, slot, now);
+        let (target, slot) = (arrival.envelope.target.clone(), arrival.slot);
+        if self.repeats(request, &target, arrival.redelivered, slot, now) {
+            return;
         }
         if let Err(error) = self.begin(arrival, request, parsed, now) {
             let body = Body::of_error(error);
             self.keep(request, &body, now);
             self.answer(Some(request), target, body, slot, now);
         }
+    }
+
+    /// Whether `request` is a repeat; it is then seen to: it joins the answer that waits or the job that runs, or gets the
+    /// answer that was given.
+    fn repeats(
+        &mut self,
+        request: Fingerprint,
+        target: &Target,
+        redelivered: bool,
+        slot: Option<Slot>,
+        now: Instant,
+    ) -> bool {
+        if self.outbox.join(request, target, redelivered, slot) {
+            // It is acknowledged with the answer.
+        } else if let Some(running) = self.running.get_mut(&request) {
+            match running.waiters.iter_mut().find(|w| w.target == *target) {
+                Some(waiter) => waiter.slots.extend(slot),
+                None => running.waiters.push(Waiter { target: target.clone(), slots: slot.into_iter().collect() }),
+            }
+        } else if let Some(body) = self.kept.find(request, now).or_else(|| self.outbox.answer_to(request)).cloned() {
+            self.answer(Some(request), target.clone(), body, slot, now);
+        } else {
+            return false;
+        }
+        self.link.count(LinkCount::Repeated);
+        true
     }
 
     /// Everything that is checked before the job is admitted; gives its time as well.
@@ -293,8 +340,8 @@ impl Desk {
     }
 
     /// Has a refusal counted that the scheduler does not see.
-    fn turned_away(&self, error: &WireError) {
-        self.admit.turned_away("", Origin::Mqtt, "transcribe", error);
+    fn turned_away(&self, id: &str, task: &'static str, error: &WireError) {
+        self.admit.turned_away(id, Origin::Mqtt, task, error);
     }
 
     /// Admits the request as a job, or says why not.
@@ -305,10 +352,10 @@ impl Desk {
         parsed: Result<Parsed, WireError>,
         now: Instant,
     ) -> Result<(), WireError> {
-        let (Parsed { audio, media, asked }, timeout) =
-            self.check(&arrival, request, parsed, now).inspect_err(|error| self.turned_away(error))?;
-        self.jobs += 1;
-        let id = format!("m{:08x}.{:x}", self.run, self.jobs);
+        let (Parsed { audio, media, asked }, timeout) = self
+            .check(&arrival, request, parsed, now)
+            .inspect_err(|error| self.turned_away(&arrival.id, arrival.envelope.label, error))?;
+        let id = arrival.id;
         let job = Request {
             id: id.clone(),
             origin: Origin::Mqtt,
@@ -335,8 +382,9 @@ impl Desk {
             // Fails only when the transport has ended; the broker still has the message.
             let _ = notes.send(Note::Finished { request, body }).await;
         });
-        let waiter = Waiter { target: arrival.envelope.target, slots: arrival.slot.into_iter().collect() };
-        let running = Running { waiters: vec![waiter], began: arrival.received, id, task: task.abort_handle() };
+        let Envelope { key, target, .. } = arrival.envelope;
+        let waiter = Waiter { target, slots: arrival.slot.into_iter().collect() };
+        let running = Running { key, waiters: vec![waiter], began: arrival.received, id, task: task.abort_handle() };
         self.running.insert(request, running);
         Ok(())
     }
@@ -413,7 +461,8 @@ fn limits_of(plan: &Plan) -> Limits {
     }
 }
 
-fn budget_of(plan: &Plan) -> Arc<Semaphore> {
+/// The memory of all payloads in hand, in the units in which it is counted.
+fn budget_units(plan: &Plan) -> u32 {
     let units = plan.intake.max_upload_total_bytes.div_ceil(BUDGET_UNIT_BYTES);
-    Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)))
+    u32::try_from(units).unwrap_or(u32::MAX).min(u32::MAX >> 1)
 }

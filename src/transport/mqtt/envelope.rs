@@ -24,7 +24,12 @@ pub struct Envelope {
     pub key: Key,
     /// The task, or why there is none to do.
     pub task: Result<TaskName, WireError>,
+    /// The task in metrics and logs: one that this daemon knows, whatever the topic says, or [`UNKNOWN`].
+    pub label: &'static str,
 }
+
+/// The label of what names no task that this daemon knows.
+pub const UNKNOWN: &str = "unknown";
 
 /// A message that nobody can be told about: it names neither an id nor a response topic that is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +58,7 @@ pub fn read(
         Ok(_) => (Err(not_found(&TopicError::Unknown)), None),
         Err(error) => (Err(not_found(&error)), None),
     };
+    let label = if task.is_ok() { TaskName::TRANSCRIBE } else { UNKNOWN };
     let by_id = |id: &RequestId| ResponseTopic::default_for(device, id);
     let (topic, task) = match (response_topic, &id) {
         (Some(asked), id) => match (allowed.check(asked), id) {
@@ -73,7 +79,7 @@ pub fn read(
         Some(id) => Key::Id(id.to_string()),
         None => Key::Reply(topic.to_string(), correlation.as_deref().unwrap_or_default().to_vec()),
     };
-    Ok(Envelope { target: Target { topic, correlation }, key, task })
+    Ok(Envelope { target: Target { topic, correlation }, key, task, label })
 }
 
 fn known(task: TaskName) -> Result<TaskName, WireError> {
@@ -127,7 +133,7 @@ mod tests {
         for topic in ["site/+/x", "linnet/k/request/transcribe", "elsewhere", "$SYS/x", "homeassistant/x"] {
             let told = of(b"linnet/k/request/transcribe/7", Some(topic), None).expect("answerable");
             assert_eq!(told.target.topic.as_str(), "linnet/k/response/7", "{topic}");
-            assert_eq!(told.task.expect_err(topic).code, ErrorCode::Forbidden);
+            assert_eq!((told.task.expect_err(topic).code, told.label), (ErrorCode::Forbidden, "transcribe"));
             let untold = of(b"linnet/k/request/transcribe", Some(topic), None);
             assert!(matches!(untold, Err(Unanswerable::ResponseTopic(_))), "{topic}");
         }
@@ -142,7 +148,7 @@ mod tests {
             b"linnet/k/\xff",
         ] {
             let envelope = of(topic, Some("site/a"), None).expect("answerable");
-            assert_eq!(envelope.task.expect_err("no task").code, ErrorCode::NotFound);
+            assert_eq!((envelope.task.expect_err("no task").code, envelope.label), (ErrorCode::NotFound, UNKNOWN));
         }
         assert_eq!(of(b"linnet/k/request/transcribe", None, None), Err(Unanswerable::Nowhere));
         assert_eq!(of(b"linnet/k/\xff", None, None), Err(Unanswerable::RequestTopic(TopicError::NotUtf8)));

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::bounds::{LEDGER_KEPT_FOR, MAX_LEDGER_RECORDS};
 use super::fingerprint::Fingerprint;
+use super::storage::{MARKS, Storage};
+use crate::store::PackageError;
 use crate::store::write::write_file;
 
 /// One request's record, on disk as JSON.
@@ -33,102 +35,130 @@ struct Record {
 /// The ledger. Shared between the link and the workers' threads.
 #[derive(Debug)]
 pub struct Ledger {
-    dir: PathBuf,
-    records: Mutex<HashMap<Fingerprint, Record>>,
+    storage: Storage,
+    book: Mutex<Book>,
+}
+
+/// What is known. Files are written and removed under its lock, so that each is as the last word about it was.
+#[derive(Debug, Default)]
+struct Book {
+    records: HashMap<Fingerprint, Record>,
+    /// The daemon ends: nothing is marked any more.
+    closed: bool,
 }
 
 impl Ledger {
-    /// Opens the ledger in `dir`. Whatever is marked as running was running when the daemon died: its crash is counted
-    /// here. On an error the ledger works in memory only, so that a read-only disk stops nobody's answer.
-    pub fn open(dir: PathBuf, now: Duration) -> (Self, io::Result<()>) {
-        let ledger = Self { dir, records: Mutex::new(HashMap::new()) };
-        let opened = ledger.load(now);
-        (ledger, opened)
+    /// Opens the ledger in `storage`. Whatever is marked as running was running when the daemon died: its crash is counted
+    /// here. What cannot be read or written is told to `storage`; the ledger then works in memory, so that a read-only disk
+    /// stops nobody's answer.
+    pub fn open(storage: Storage, now: Duration) -> Self {
+        let ledger = Self { storage, book: Mutex::default() };
+        if let Err(e) = ledger.load(now) {
+            ledger.storage.failed(&e);
+        }
+        ledger
     }
 
+    /// Loads what can be read, although not all of it can; gives the first error.
     fn load(&self, now: Duration) -> io::Result<()> {
-        fs::create_dir_all(&self.dir)?;
+        let dir = self.storage.dir().join(MARKS);
+        let mut result = fs::create_dir_all(&dir);
         let mut found = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
+        for entry in fs::read_dir(&dir)? {
             let path = entry?.path();
             match path.file_name().and_then(|n| n.to_str()).and_then(Fingerprint::parse) {
                 Some(request) => found.push((request, read(&path))),
                 // A temporary file that a crash left behind.
-                None => fs::remove_file(&path)?,
+                None => result = result.and(fs::remove_file(&path)),
             }
         }
         found.sort_by_key(|(_, record)| std::cmp::Reverse(record.changed_secs));
+        let mut book = self.book();
         for (place, (request, mut record)) in found.into_iter().enumerate() {
             if record.running {
                 record = Record { crashes: record.crashes + 1, running: false, changed_secs: now.as_secs() };
-                self.write(request, record)?;
+                result = result.and(self.write(request, record));
                 log::warn!(CRASHES = record.crashes; "mqtt: a request was running when linnetd died; it is tried again once");
             }
             let age = now.saturating_sub(Duration::from_secs(record.changed_secs));
             let worth = record.crashes > 0 && age < LEDGER_KEPT_FOR && place < MAX_LEDGER_RECORDS;
             if worth {
-                self.records().insert(request, record);
+                book.records.insert(request, record);
             } else {
-                fs::remove_file(self.path(request))?;
+                result = result.and(fs::remove_file(self.path(request)));
             }
         }
-        Ok(())
+        result
     }
 
     /// At how many crashes `request` was running.
     pub fn crashes(&self, request: Fingerprint) -> u32 {
-        self.records().get(&request).map_or(0, |r| r.crashes)
+        self.book().records.get(&request).map_or(0, |r| r.crashes)
     }
 
     /// Marks `request` as running. Called on a worker's thread right before it runs.
     pub fn begin(&self, request: Fingerprint, now: Duration) {
-        let record = Record { crashes: self.crashes(request), running: true, changed_secs: now.as_secs() };
-        self.records().insert(request, record);
+        let mut book = self.book();
+        if book.closed {
+            return;
+        }
+        let crashes = book.records.get(&request).map_or(0, |r| r.crashes);
+        let record = Record { crashes, running: true, changed_secs: now.as_secs() };
+        book.records.insert(request, record);
         if let Err(e) = self.write(request, record) {
-            log::warn!("{}: the mark of a running request cannot be written: {e}", self.path(request).display());
+            self.storage.failed(&e);
         }
     }
 
     /// `request` has ended, well or not, and did not take the daemon down. One that ended in the queue has no mark, and its
     /// crashes stay counted.
     pub fn end(&self, request: Fingerprint) {
-        let ran = {
-            let mut records = self.records();
-            let ran = records.get(&request).is_some_and(|r| r.running);
-            if ran {
-                records.remove(&request);
-            }
-            ran
-        };
-        if ran
-            && let Err(e) = fs::remove_file(self.path(request))
-            && e.kind() != io::ErrorKind::NotFound
-        {
-            log::warn!("{}: the mark of an ended request cannot be removed: {e}", self.path(request).display());
-        }
+        self.forgive(&mut self.book(), request);
     }
 
-    /// The daemon ends as it was asked to: what still runs is not to blame.
+    /// What runs now is not to blame for what happens next.
     pub fn end_all_running(&self) {
-        let running: Vec<_> = self.records().iter().filter(|(_, r)| r.running).map(|(f, _)| *f).collect();
-        running.into_iter().for_each(|request| self.end(request));
+        let mut book = self.book();
+        let running: Vec<_> = book.records.iter().filter(|(_, r)| r.running).map(|(f, _)| *f).collect();
+        running.into_iter().for_each(|request| self.forgive(&mut book, request));
+    }
+
+    /// The daemon ends as it was asked to, in its own time or at once: nothing that runs now or begins later is to blame.
+    pub fn close(&self) {
+        self.book().closed = true;
+        self.end_all_running();
+    }
+
+    fn forgive(&self, book: &mut Book, request: Fingerprint) {
+        if !book.records.get(&request).is_some_and(|r| r.running) {
+            return;
+        }
+        book.records.remove(&request);
+        if let Err(e) = fs::remove_file(self.path(request))
+            && e.kind() != io::ErrorKind::NotFound
+        {
+            self.storage.failed(&e);
+        }
     }
 
     fn write(&self, request: Fingerprint, record: Record) -> io::Result<()> {
         let text = serde_json::to_vec(&record)?;
         let path = self.path(request);
-        if record.crashes == 0 {
-            return fs::write(path, text);
+        if record.crashes > 0 {
+            return write_file(&path, &text).map_err(PackageError::into_io);
         }
-        write_file(&path, &text).map_err(io::Error::other)
+        fs::write(&path, text).inspect_err(|_| {
+            // A torn mark would count as a crash. What cannot be removed either is told by the caller.
+            let _ = fs::remove_file(&path);
+        })
     }
 
     fn path(&self, request: Fingerprint) -> PathBuf {
-        self.dir.join(request.to_string())
+        self.storage.dir().join(MARKS).join(request.to_string())
     }
 
-    fn records(&self) -> MutexGuard<'_, HashMap<Fingerprint, Record>> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -142,6 +172,7 @@ fn read(path: &Path) -> Record {
 mod tests {
     use super::super::fingerprint::Key;
     use super::*;
+    use crate::status::BrokerLink;
 
     const NOW: Duration = Duration::from_secs(1_000_000);
 
@@ -150,8 +181,9 @@ mod tests {
     }
 
     fn open(dir: &Path, now: Duration) -> Ledger {
-        let (ledger, opened) = Ledger::open(dir.join("running"), now);
-        opened.expect("opens");
+        let storage = Storage::new(dir.to_owned(), BrokerLink::default());
+        let ledger = Ledger::open(storage.clone(), now);
+        assert!(!storage.is_failing());
         ledger
     }
 
@@ -197,8 +229,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let ledger = open(dir.path(), NOW);
         ledger.begin(request(1), NOW);
-        ledger.end_all_running();
-        assert_eq!(open(dir.path(), NOW).crashes(request(1)), 0);
+        ledger.close();
+        // It waited in the queue when the end began.
+        ledger.begin(request(2), NOW);
+        let marks = fs::read_dir(dir.path().join(MARKS)).expect("readable").count();
+        assert_eq!(marks, 0, "whatever ends the process now finds nothing to blame");
+        let ledger = open(dir.path(), NOW);
+        assert_eq!((ledger.crashes(request(1)), ledger.crashes(request(2))), (0, 0));
     }
 
     #[test]
@@ -233,8 +270,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let blocked = dir.path().join("file");
         fs::write(&blocked, b"").expect("writes");
-        let (ledger, opened) = Ledger::open(blocked.join("running"), NOW);
-        assert!(opened.is_err());
+        let storage = Storage::new(blocked.clone(), BrokerLink::default());
+        let ledger = Ledger::open(storage.clone(), NOW);
+        assert!(storage.is_failing());
         ledger.begin(request(1), NOW);
         ledger.end(request(1));
         assert_eq!(ledger.crashes(request(1)), 0);

@@ -27,6 +27,7 @@ use super::outbox::Verdict;
 use super::plan::{OFFLINE, ONLINE, Plan};
 use super::spill::Spill;
 use crate::status::{BrokerLink, LinkCount, LinkState, StatusSource};
+use crate::sys::liveness::Beat;
 
 /// What the transport asks of its link.
 pub(super) enum Command {
@@ -72,6 +73,7 @@ pub(super) struct Link {
     draining: Option<Draining>,
     /// The transport was dropped.
     abandoned: bool,
+    beat: Beat,
 }
 
 /// What a [`Link`] is made of.
@@ -84,11 +86,13 @@ pub(super) struct Parts {
     pub(super) notes: mpsc::Receiver<Note>,
     pub(super) changed: Arc<Notify>,
     pub(super) spill: Spill,
+    pub(super) beat: Beat,
 }
 
 impl Link {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { plan, desk, status, link, commands, notes, changed, spill } = parts;
+        let Parts { plan, desk, status, link, commands, notes, changed, spill, beat } = parts;
+        link.set(LinkState::Connecting);
         Self {
             backoff: Backoff::new(plan.settings.backoff),
             plan,
@@ -105,12 +109,12 @@ impl Link {
             next_plan: None,
             draining: None,
             abandoned: false,
+            beat,
         }
     }
 
     /// Runs until the transport is drained or dropped.
-    pub(super) async fn run(mut self) {
-        self.link.set(LinkState::Connecting);
+    pub(super) async fn run(&mut self) {
         loop {
             let end = self.connect().await;
             self.desk.disconnected();
@@ -132,12 +136,33 @@ impl Link {
         self.finish().await;
     }
 
+    /// After a panic in [`Link::run`]: begins with a new desk, from what lies on disk. Everything that the broker has had no
+    /// acknowledgement for comes again; a request that panics each time goes with the session, as one that cannot be read.
+    pub(super) async fn recover(&mut self) {
+        // What is half written now would be taken for what a crash left behind.
+        self.beat.keep(self.disk.settle()).await;
+        let (outbox, kept) = super::outbox_of(&self.plan, self.disk.spill());
+        let (sender, notes) = mpsc::channel(super::note_places(&self.plan));
+        self.desk = self.desk.renewed(&self.plan, outbox, sender);
+        self.desk.keep_from_disk(&kept, Instant::now());
+        self.notes = notes;
+        self.disk = Disk::new(self.disk.spill().clone());
+        self.announcements = Announcements::default();
+        self.malformed += 1;
+        self.link.count(LinkCount::Lost);
+    }
+
+    /// Waits for `pause` before the first connection after [`Link::recover`].
+    pub(super) async fn rest_after_panic(&mut self, pause: Duration) {
+        self.rest(pause).await;
+    }
+
     /// One connection, from its first packet to its end.
     async fn connect(&mut self) -> End {
         let clean_start = self.malformed >= MALFORMED_BEFORE_CLEAN_START;
         if clean_start {
             log::error!(
-                "mqtt: {} connections in a row ended with a packet that cannot be read; the session at the broker is \
+                "mqtt: {} connections in a row ended with a packet that cannot be read, or with a panic; the session at the broker is \
                  thrown away to be rid of it, and with it the requests that wait there",
                 self.malformed
             );
@@ -200,14 +225,19 @@ impl Link {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            event = poll => Step::Event(event),
-            Some(note) = self.notes.recv() => Step::Note(note),
-            command = self.commands.recv(), if !self.abandoned => Step::Command(command),
-            () = self.changed.notified() => Step::StateChanged,
-            lot = written => Step::Written(lot),
-            () = tick => Step::Tick,
-        }
+        let (notes, commands, changed) = (&mut self.notes, &mut self.commands, &self.changed);
+        let abandoned = self.abandoned;
+        let step = async {
+            tokio::select! {
+                event = poll => Step::Event(event),
+                Some(note) = notes.recv() => Step::Note(note),
+                command = commands.recv(), if !abandoned => Step::Command(command),
+                () = changed.notified() => Step::StateChanged,
+                lot = written => Step::Written(lot),
+                () = tick => Step::Tick,
+            }
+        };
+        self.beat.keep(step).await
     }
 
     /// Takes anything but an event of the connection.
@@ -433,7 +463,7 @@ impl Link {
             }
         };
         self.link.count(LinkCount::Lost);
-        self.link.set(LinkState::Down);
+        self.link.down(reason);
         let level = if *reason == self.last_reason { log::Level::Debug } else { log::Level::Warn };
         log::log!(level, "mqtt: {}: {reason}; linnetd goes on trying", self.plan.settings.url);
         self.last_reason.clone_from(reason);
@@ -486,10 +516,10 @@ impl Link {
     }
 
     /// The end: answers that nobody has taken yet go to disk.
-    async fn finish(mut self) {
+    async fn finish(&mut self) {
         let Some(draining) = self.draining.take() else { return };
         let left = self.desk.close();
-        self.disk.write_everything(&mut self.desk.outbox).await;
+        self.beat.keep(self.disk.write_everything(&mut self.desk.outbox)).await;
         self.link.set(LinkState::Off);
         // Nobody may be waiting for the number.
         let _ = draining.done.send(left);

@@ -3,7 +3,8 @@
 //! The way of one message: [`link`] polls the client library and hands what comes to the [`desk`], which reads where the
 //! answer goes ([`envelope`]) and what is asked ([`payload`]), sees whether it is a repeat ([`fingerprint`], [`repeats`]),
 //! and admits a job. The answer lies in the [`outbox`] until the broker has acknowledged it; only then is the request
-//! acknowledged, in the order of receipt ([`release`]). What ran when the daemon died stands in the [`ledger`].
+//! acknowledged, in the order of receipt ([`release`]). What ran when the daemon died stands in the [`ledger`]. A panic of the
+//! link is survived ([`keeper`]), and a state directory that cannot be written is done without ([`storage`]).
 //!
 //! `docs/mqtt.md` shows topics, payloads and promises as a client sees them.
 
@@ -19,6 +20,7 @@ mod disk;
 mod envelope;
 mod failure;
 pub mod fingerprint;
+mod keeper;
 mod ledger;
 mod link;
 mod outbox;
@@ -27,6 +29,7 @@ mod plan;
 mod release;
 mod repeats;
 mod spill;
+mod storage;
 mod tls;
 
 use std::path::PathBuf;
@@ -41,14 +44,16 @@ use crate::config::transport::{IntakeSettings, MqttSettings};
 use crate::job::Admit;
 use crate::status::{BrokerLink, StatusSource};
 use crate::sys::clock;
+use crate::sys::liveness::{Loops, Watch};
 
 use bounds::RECEIVE_SPARE;
 use desk::Desk;
 use ledger::Ledger;
 use link::{Command, Link, Parts};
-use outbox::Outbox;
+use outbox::{Entry, Outbox};
 use plan::Plan;
 use spill::Spill;
+use storage::Storage;
 
 /// Commands that may wait for the link.
 const COMMANDS: usize = 4;
@@ -110,7 +115,9 @@ pub struct MqttTransport {
     commands: mpsc::Sender<Command>,
     changed: Arc<Notify>,
     status: Arc<dyn StatusSource>,
+    ledger: Arc<Ledger>,
     task: JoinHandle<()>,
+    _watch: Watch,
 }
 
 impl MqttTransport {
@@ -124,28 +131,18 @@ impl MqttTransport {
         admit: Arc<dyn Admit>,
         status: Arc<dyn StatusSource>,
         link: BrokerLink,
+        loops: &Loops,
     ) -> Result<Self, MqttStartError> {
         let plan = Plan::load(mqtt, intake, at_once(&*status))?;
-        let now = Instant::now();
-        let in_flight = usize::from(plan.receive_maximum);
-        let dir = plan.settings.state_dir.join("mqtt");
-        let (ledger, opened) = Ledger::open(dir.join("running"), clock::since_epoch());
-        let (spill, lying) = Spill::open(dir.join("outbox"), &plan.allowed);
-        let kept = match opened.and(lying) {
-            Ok(kept) => kept,
-            Err(e) => {
-                log::error!(
-                    "{}: {e}; MQTT works without it: answers that wait are lost when linnetd ends, and a request that \
-                     takes it down is not recognised",
-                    dir.display()
-                );
-                Vec::new()
-            }
-        };
-        let (notes_sender, notes) = mpsc::channel(in_flight.max(1));
-        let mut desk =
-            Desk::new(&plan, admit, link.clone(), ledger, Outbox::new(in_flight, kept.clone(), now), notes_sender);
-        desk.keep_from_disk(&kept, now);
+        let storage = Storage::new(plan.settings.state_dir.join("mqtt"), link.clone());
+        let ledger = Arc::new(Ledger::open(storage.clone(), clock::since_epoch()));
+        let spill = Spill::new(storage);
+        let (outbox, kept) = outbox_of(&plan, &spill);
+        let (notes_sender, notes) = mpsc::channel(note_places(&plan));
+        let mut desk = Desk::new(&plan, admit, link.clone(), Arc::clone(&ledger), outbox, notes_sender);
+        desk.keep_from_disk(&kept, Instant::now());
+        let (watch, of_link) = (loops.watch("the MQTT link"), link.clone());
+        let beat = watch.beat();
         let (commands, received) = mpsc::channel(COMMANDS);
         let changed = Arc::new(Notify::new());
         let parts = Parts {
@@ -157,9 +154,10 @@ impl MqttTransport {
             notes,
             changed: Arc::clone(&changed),
             spill,
+            beat: beat.clone(),
         };
-        let task = tokio::spawn(Link::new(parts).run());
-        Ok(Self { commands, changed, status, task })
+        let task = tokio::spawn(keeper::keep(Link::new(parts), of_link, beat));
+        Ok(Self { commands, changed, status, ledger, task, _watch: watch })
     }
 
     /// Takes new settings and reads their files again. What a connection does not depend on changes at once; for the rest
@@ -178,13 +176,16 @@ impl MqttTransport {
     /// Takes no new request from now on: what the broker delivers stays unacknowledged, for the next start. Called before
     /// the scheduler begins to turn jobs away, so that those too are left to the broker.
     pub async fn stop_intake(&self) {
+        // Now, and not when the link comes to it: the end may be asked for a second time before.
+        self.ledger.close();
         // Fails only when the link has ended, and then nothing is taken either.
         let _ = self.commands.send(Command::StopIntake).await;
     }
 
     /// Takes no new request, lets what runs end for at most `grace`, delivers the answers, publishes `offline` and
     /// disconnects. Gives the number of jobs that were left: the broker delivers their requests again at the next start.
-    pub async fn drain(self, grace: Duration) -> usize {
+    pub async fn drain(&self, grace: Duration) -> usize {
+        self.ledger.close();
         let (done, ended) = oneshot::channel();
         if self.commands.send(Command::Drain { grace, done }).await.is_err() {
             return 0;
@@ -197,6 +198,21 @@ impl Drop for MqttTransport {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// What waits on disk, as an outbox and as it is.
+fn outbox_of(plan: &Plan, spill: &Spill) -> (Outbox, Vec<(u64, Entry)>) {
+    // Where nobody knows what lies there, no number may be given that it has.
+    let (kept, first) = match spill.load(&plan.allowed) {
+        Ok(kept) => (kept, 1),
+        Err(_) => (Vec::new(), u64::try_from(clock::since_epoch().as_micros()).unwrap_or(1)),
+    };
+    (Outbox::new(usize::from(plan.receive_maximum), first, kept.clone(), Instant::now()), kept)
+}
+
+/// Notes that may wait for the link.
+fn note_places(plan: &Plan) -> usize {
+    usize::from(plan.receive_maximum).max(1)
 }
 
 /// Requests that the daemon may hold, and some more, so that one beyond is told `overloaded`.

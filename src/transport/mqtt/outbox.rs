@@ -74,10 +74,10 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// An outbox beside at most `in_flight` requests. `kept` are the entries that [`super::spill`] found on disk, with
-    /// their numbers.
-    pub fn new(in_flight: usize, kept: Vec<(u64, Entry)>, now: Instant) -> Self {
-        let mut outbox = Self { next: 1, waiting: BTreeMap::new(), bytes: 0, most: in_flight + OUTBOX_SPARE };
+    /// An outbox beside at most `in_flight` requests. Its numbers go on behind `first` and behind those of `kept`, the entries
+    /// that [`super::spill`] found on disk.
+    pub fn new(in_flight: usize, first: u64, kept: Vec<(u64, Entry)>, now: Instant) -> Self {
+        let mut outbox = Self { next: first, waiting: BTreeMap::new(), bytes: 0, most: in_flight + OUTBOX_SPARE };
         for (number, entry) in kept {
             outbox.next = outbox.next.max(number + 1);
             outbox.insert(number, entry, Vec::new(), true, now);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     fn outbox() -> Outbox {
-        Outbox::new(4, Vec::new(), Instant::now())
+        Outbox::new(4, 1, Vec::new(), Instant::now())
     }
 
     #[test]
@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn numbers_go_on_behind_what_was_on_disk() {
         let now = Instant::now();
-        let mut outbox = Outbox::new(4, vec![(7, entry("a"))], now);
+        let mut outbox = Outbox::new(4, 1, vec![(7, entry("a"))], now);
         assert_eq!(outbox.push(entry("b"), None, now), 8);
         assert_eq!(outbox.next_to_send(now).map(|(n, _)| n), Some(7));
         assert_eq!(outbox.to_spill(false, now + Duration::from_secs(60)).len(), 1, "the first is on disk already");
@@ -363,7 +363,7 @@ mod tests {
             outbox.push(entry(&n.to_string()), None, now);
         }
         assert!(outbox.is_full());
-        let mut outbox = Outbox::new(4, Vec::new(), now);
+        let mut outbox = Outbox::new(4, 1, Vec::new(), now);
         let number = outbox.push(entry("a"), None, now);
         let large = Body { payload: vec![b'x'; MAX_OUTBOX_BYTES].into(), ..entry("a").body };
         outbox.replace(number, large);

@@ -16,6 +16,8 @@ use super::bounds::{MAX_OUTBOX_FILE_BYTES, MOST_KEPT};
 use super::envelope::Target;
 use super::fingerprint::Fingerprint;
 use super::outbox::Entry;
+use super::storage::{ANSWERS, Storage};
+use crate::store::PackageError;
 use crate::store::write::write_file;
 
 /// An [`Entry`] as its file holds it.
@@ -34,33 +36,46 @@ struct Stored {
 /// The outbox's directory. Cheap to clone; every method may block on the disk.
 #[derive(Debug, Clone)]
 pub struct Spill {
-    dir: PathBuf,
+    storage: Storage,
 }
 
 impl Spill {
-    /// The outbox in `dir`, and what lies there from before, in order. A file that cannot be read, or whose topic is no
-    /// longer allowed, is removed and named in the log. On an error nothing is loaded.
-    pub fn open(dir: PathBuf, allowed: &ResponseTopics) -> (Self, io::Result<Vec<(u64, Entry)>>) {
-        let spill = Self { dir };
-        let loaded = spill.load(allowed);
-        (spill, loaded)
+    /// The outbox in `storage`.
+    pub fn new(storage: Storage) -> Self {
+        Self { storage }
     }
 
-    fn load(&self, allowed: &ResponseTopics) -> io::Result<Vec<(u64, Entry)>> {
-        fs::create_dir_all(&self.dir)?;
+    /// Whether what was written lately could be written.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// What lies there from before, in order. A file that cannot be read, or whose topic is no longer allowed, is removed
+    /// and named in the log. On an error, which is told to the storage, nobody knows what else lies there.
+    pub fn load(&self, allowed: &ResponseTopics) -> io::Result<Vec<(u64, Entry)>> {
+        self.read_all(allowed).inspect_err(|e| self.storage.failed(e))
+    }
+
+    fn read_all(&self, allowed: &ResponseTopics) -> io::Result<Vec<(u64, Entry)>> {
+        let dir = self.storage.dir().join(ANSWERS);
         let mut found = Vec::new();
-        for file in fs::read_dir(&self.dir)? {
+        let mut untidy = fs::create_dir_all(&dir);
+        for file in fs::read_dir(&dir)? {
             let path = file?.path();
             let number = path.file_name().and_then(|n| n.to_str()).and_then(number_of);
             match number.map(|n| read(&path, allowed).map(|entry| (n, entry))) {
                 Some(Ok(entry)) => found.push(entry),
                 Some(Err(reason)) => {
                     log::error!("{}: this kept answer is dropped: {reason}", path.display());
-                    fs::remove_file(&path)?;
+                    untidy = untidy.and(fs::remove_file(&path));
                 }
                 // A temporary file that a crash left behind.
-                None => fs::remove_file(&path)?,
+                None => untidy = untidy.and(fs::remove_file(&path)),
             }
+        }
+        if let Err(e) = untidy {
+            // What can be read is sent all the same.
+            self.storage.failed(&e);
         }
         found.sort_by_key(|(number, _)| *number);
         for (number, _) in found.drain(..found.len().saturating_sub(MOST_KEPT)) {
@@ -80,7 +95,7 @@ impl Spill {
             error: entry.body.error,
             payload: String::from_utf8_lossy(&entry.body.payload).into_owned(),
         };
-        write_file(&self.path(number), &serde_json::to_vec(&stored)?).map_err(io::Error::other)
+        write_file(&self.path(number), &serde_json::to_vec(&stored)?).map_err(PackageError::into_io)
     }
 
     /// Removes an answer's file.
@@ -94,7 +109,7 @@ impl Spill {
     }
 
     fn path(&self, number: u64) -> PathBuf {
-        self.dir.join(format!("{number:016x}.json"))
+        self.storage.dir().join(ANSWERS).join(format!("{number:016x}.json"))
     }
 }
 
@@ -132,6 +147,7 @@ mod tests {
 
     use super::super::fingerprint::Key;
     use super::*;
+    use crate::status::BrokerLink;
 
     fn allowed() -> ResponseTopics {
         ResponseTopics::new(&["site/#"]).expect("filters")
@@ -149,7 +165,8 @@ mod tests {
     }
 
     fn open(dir: &Path) -> (Spill, Vec<(u64, Entry)>) {
-        let (spill, loaded) = Spill::open(dir.join("outbox"), &allowed());
+        let spill = Spill::new(Storage::new(dir.to_owned(), BrokerLink::default()));
+        let loaded = spill.load(&allowed());
         (spill, loaded.expect("loads"))
     }
 
@@ -177,7 +194,7 @@ mod tests {
         let outbox = dir.path().join("outbox");
         fs::write(outbox.join(format!("{:016x}.json", 3)), b"{\"request\": nul").expect("writes");
         fs::write(outbox.join(".writing-xyz"), b"x").expect("writes");
-        let (_, loaded) = Spill::open(outbox.clone(), &ResponseTopics::new::<&str>(&[]).expect("filters"));
+        let loaded = spill.load(&ResponseTopics::new::<&str>(&[]).expect("filters"));
         assert_eq!(loaded.expect("loads").iter().map(|(n, _)| *n).collect::<Vec<_>>(), [2]);
         assert_eq!(fs::read_dir(outbox).expect("readable").count(), 1);
     }
@@ -187,8 +204,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let blocked = dir.path().join("file");
         fs::write(&blocked, b"").expect("writes");
-        let (spill, loaded) = Spill::open(blocked.join("outbox"), &allowed());
-        assert!(loaded.is_err());
+        let spill = Spill::new(Storage::new(blocked, BrokerLink::default()));
+        assert!(spill.load(&allowed()).is_err() && spill.storage().is_failing());
         assert!(spill.write(1, &entry("site/a")).is_err());
     }
 }

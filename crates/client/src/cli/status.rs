@@ -24,11 +24,13 @@ pub(super) async fn run(local: &Local, json: bool) -> Result<ExitCode, ClientErr
     })
 }
 
-fn health(health: Health) -> &'static str {
-    match health {
+fn health(status: &Status) -> &'static str {
+    match status.health {
         Health::Starting => "starting: not ready yet",
         Health::Ready => "ready",
-        Health::Degraded => "degraded: a model failed, the others serve",
+        Health::Degraded if !status.stalled.is_empty() => "degraded: a part of it stands still",
+        Health::Degraded if status.mqtt_storage.is_some() => "degraded: its state directory cannot be written",
+        Health::Degraded => "degraded: a model or a worker failed, the others serve",
         Health::Draining => "draining: it ends and takes no new requests",
     }
 }
@@ -40,9 +42,18 @@ fn for_people(status: &Status, socket: &str) -> String {
         let _ = writeln!(text, "{key:<9}{value}");
     };
     row("linnetd", &format!("{} on {}, up {}", status.version, status.device, uptime(status.uptime_secs)));
-    row("health", health(status.health));
+    row("health", health(status));
+    if !status.stalled.is_empty() {
+        row("", &format!("  standing still: {}", status.stalled.join(", ")));
+    }
     row("socket", socket);
     row("mqtt", &status.mqtt);
+    if let Some(reason) = &status.mqtt_reason {
+        row("", &format!("  {reason}"));
+    }
+    if let Some(reason) = &status.mqtt_storage {
+        row("", &format!("  answers are not kept over a restart: {reason}"));
+    }
     row("workers", &workers(status));
     for (i, model) in status.models.iter().enumerate() {
         let key = if i == 0 { "models" } else { "" };
