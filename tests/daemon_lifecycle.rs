@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use harness::daemon::linnetd;
-use harness::{Daemon, Mosquitto, NotifySocket, PATIENCE, eventually, free_port, http, models, sample, wav};
+use harness::{Daemon, Mosquitto, NotifySocket, PATIENCE, eventually, free_port, http, long_recording, models, sample};
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -18,18 +18,6 @@ fn said(output: &Output) -> String {
 fn run(command: &mut Command) -> (i32, String) {
     let output = command.output().expect("linnetd starts");
     (output.status.code().expect("it ends by itself"), said(&output))
-}
-
-/// Minutes of speech: the bundled recording again and again, with silence in between.
-fn long_recording(minutes: usize) -> Vec<u8> {
-    let sample = sample();
-    let samples: Vec<i16> = sample[44..].chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect();
-    let mut long = Vec::with_capacity(minutes * 60 * 16_000);
-    while long.len() < minutes * 60 * 16_000 {
-        long.extend(&samples);
-        long.extend([0; 8000]);
-    }
-    wav(16_000, 1, &long)
 }
 
 /// Copies a directory of packages.
@@ -355,16 +343,29 @@ fn a_start_that_is_interrupted_ends_in_good_order() {
 }
 
 #[test]
-fn a_state_directory_that_cannot_be_written_stops_only_who_needs_it() {
+fn a_state_directory_that_cannot_be_written_stops_nobody() {
     let home = tempfile::tempdir().expect("a directory");
     std::fs::write(home.path().join("file"), "").expect("a file");
     // Under a file there can be no directory, for root neither.
     let state = home.path().join("file/state");
     let daemon = Daemon::builder().state(&state).start();
     assert!(daemon.log().contains("the state directory cannot be written"), "{}", daemon.log());
-    let ended = Daemon::builder().config("[mqtt]\nurl = \"mqtt://127.0.0.1:1\"\n").state(&state).spawn().wait();
-    assert_eq!(ended.status.code(), Some(73), "{}", ended.log);
-    assert!(ended.log.contains("--state DIR"), "{}", ended.log);
+    assert_eq!(daemon.get("/v1/status").json()["health"], "ready", "nothing needs it while MQTT is off");
+    drop(daemon);
+
+    let daemon = Daemon::builder().config("[mqtt]\nurl = \"mqtt://127.0.0.1:1\"\n").state(&state).start();
+    let storage = eventually("it is told what MQTT does without", || {
+        daemon.get("/v1/status").json()["mqtt_storage"].as_str().map(str::to_owned)
+    });
+    assert_eq!(daemon.get("/v1/status").json()["health"], "degraded");
+    assert!(storage.contains("file/state/mqtt: "), "{storage}");
+    let log = daemon.log();
+    assert!(log.contains("--state DIR") && log.contains("answers that wait are lost when linnetd ends"), "{log}");
+    assert_eq!(daemon.transcribe(&sample())["model"], "stt-en-small");
+    std::fs::remove_file(home.path().join("file")).expect("a file");
+    eventually("it is used once it is there", || (daemon.get("/v1/status").json()["health"] == "ready").then_some(()));
+    assert!(state.join("mqtt/running").is_dir());
+    assert_eq!(daemon.stop().status.code(), Some(0));
 }
 
 #[test]
@@ -407,4 +408,117 @@ fn an_idle_connection_does_not_hold_up_the_end() {
     let began = std::time::Instant::now();
     assert_eq!(daemon.stop().status.code(), Some(0));
     assert!(began.elapsed() < PATIENCE);
+}
+
+/// systemd's end of a daemon that is alive and whose threads all wait for somebody to read the log.
+#[test]
+fn a_daemon_that_stands_still_starves_its_watchdog_and_says_so() {
+    use std::io::{Read, Write};
+    let (systemd, home) = (NotifySocket::new(), tempfile::tempdir().expect("a directory"));
+    let (mut log, writer) = std::io::pipe().expect("a pipe");
+    let socket = home.path().join("linnet.sock");
+    let mut child = linnetd()
+        .arg("--socket")
+        .arg(&socket)
+        .arg("--state")
+        .arg(home.path().join("state"))
+        .arg("--models")
+        .arg(models())
+        .env("NOTIFY_SOCKET", systemd.path())
+        .env("WATCHDOG_USEC", "2000000")
+        .stderr(writer)
+        .spawn()
+        .expect("linnetd starts");
+    systemd.wait_for("READY=1");
+    systemd.wait_for("WATCHDOG=1");
+    // Each of them is told in a line of some 200 bytes; the pipe holds 64 KiB.
+    let id = "x".repeat(64);
+    let request = http::head("GET", "/nowhere", &[("x-request-id", &id)], 0);
+    let _waiting: Vec<_> = (0..800)
+        .map(|_| {
+            let mut stream = http::connect(&socket).expect("the kernel takes it");
+            stream.write_all(&request).expect("the kernel takes it");
+            stream
+        })
+        .collect();
+    let until = std::time::Instant::now() + PATIENCE;
+    // Fed once a second while it is well.
+    while systemd.next_within(Duration::from_secs(5)).is_some() {
+        assert!(std::time::Instant::now() < until, "the watchdog is fed although nobody is answered");
+    }
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        log.read_to_string(&mut text).map(|_| text)
+    });
+    systemd.wait_for("WATCHDOG=1");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    let ended = eventually("it ends", || child.try_wait().expect("a child"));
+    assert_eq!(ended.code(), Some(0));
+    let text = reader.join().expect("no panic").expect("a log");
+    // Which loop is the first to be missed, and so named before the log was full, is chance.
+    let named =
+        text.lines().any(|line| line.contains("stands still: no sign of life") && line.contains("no longer fed"));
+    assert!(named && text.contains("everything lives again"), "{text}");
+}
+
+#[test]
+fn a_reload_lets_in_who_waits_for_a_place() {
+    use std::io::Write;
+    let config = |most: usize| format!("[http]\nmax_connections = {most}\nheader_timeout_secs = 600\n");
+    let daemon = Daemon::builder().config(config(1)).start();
+    // The one place there is; the next one waits in the kernel.
+    let held = eventually("the place is free", || {
+        let mut held = http::connect(&daemon.socket()).expect("a connection");
+        held.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").expect("a request");
+        held.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout");
+        std::io::Read::read(&mut held, &mut [0; 1]).is_ok_and(|n| n == 1).then_some(held)
+    });
+    let mut waiting = http::connect(&daemon.socket()).expect("a connection");
+    waiting.write_all(&http::head("GET", "/healthz", &[], 0)).expect("a request");
+    daemon.write_config(&config(2));
+    daemon.signal("HUP");
+    assert_eq!(http::read_answer(&mut waiting).expect("an answer").status, 200);
+    drop(held);
+    // And back: what is held already counts.
+    daemon.write_config(&config(1));
+    daemon.signal("HUP");
+    daemon.wait_for_log("changed: http.max_connections: 2 -> 1");
+    assert_eq!(daemon.get("/healthz").status, 200);
+}
+
+#[test]
+fn connections_that_cannot_be_accepted_are_told_seldom_and_hurt_nobody_afterwards() {
+    let daemon = Daemon::start();
+    let began = std::time::Instant::now();
+    daemon.limit_files(3);
+    let many: Vec<_> = (0..20).map(|_| http::connect(&daemon.socket()).expect("the kernel takes it")).collect();
+    daemon.wait_for_log("a connection was not accepted: ");
+    // It is tried again ten times a second.
+    std::thread::sleep(Duration::from_secs(2));
+    let log = daemon.log();
+    let lines = log.lines().filter(|line| line.contains("not accepted")).count();
+    let most = 1 + usize::try_from(began.elapsed().as_secs() / 10).expect("few");
+    assert!((1..=most).contains(&lines), "{lines} lines:\n{log}");
+    drop(many);
+    assert_eq!(daemon.get("/healthz").status, 200);
+    daemon.limit_files(200);
+    assert_eq!(daemon.transcribe(&sample())["model"], "stt-en-small");
+}
+
+#[test]
+fn a_request_is_told_in_one_line() {
+    let daemon = Daemon::start();
+    let ask = |id: &str, path: &str, body: &[u8]| {
+        daemon.send("POST", path, &[("content-type", "audio/wav"), ("x-request-id", id)], body).status
+    };
+    assert_eq!(ask("answered", "/v1/audio/transcriptions", &sample()), 200);
+    assert_eq!(ask("refused", "/v1/audio/transcriptions", b""), 422);
+    assert_eq!(ask("failed", "/v1/audio/transcriptions", b"no audio at all"), 415);
+    assert_eq!(ask("misled", "/nowhere", b""), 404);
+    let log = daemon.stop().log;
+    for id in ["answered", "refused", "failed", "misled"] {
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(&format!("REQUEST_ID={id}."))).collect();
+        assert_eq!(lines.len(), 1, "{lines:#?}");
+    }
 }

@@ -243,6 +243,29 @@ impl Daemon {
         rustix::process::kill_process(pid, signal).expect("the daemon runs");
     }
 
+    /// The value of a series of `/metrics`, without labels or with all of them.
+    pub fn metric(&self, series: &str) -> f64 {
+        let text = self.get("/metrics").text();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    /// Waits until a worker runs a request and at least `waiting` others wait.
+    pub fn wait_until_busy(&self, waiting: usize) {
+        eventually("a request runs", || {
+            let busy = self.metric("linnet_jobs_running") >= 1.0 && self.metric("linnet_queue_depth") >= waiting as f64;
+            busy.then_some(())
+        });
+    }
+
+    /// Lets it open at most `more` files beside those that it has open.
+    pub fn limit_files(&self, more: usize) {
+        use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("its open files").count();
+        let limit = Rlimit { current: Some((open + more) as u64), maximum: getrlimit(Resource::Nofile).maximum };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).expect("its parent may");
+    }
+
     /// Writes another configuration file; `SIGHUP` makes the daemon read it.
     pub fn write_config(&self, text: &str) {
         std::fs::write(self.home().join("linnet.toml"), text).expect("the configuration is written");

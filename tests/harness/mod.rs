@@ -17,6 +17,7 @@ pub mod http;
 pub mod mosquitto;
 pub mod notify_socket;
 pub mod privacy;
+pub mod tmpfs;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ pub use daemon::{Daemon, DaemonBuilder, Ended};
 pub use http::{Answer, request};
 pub use mosquitto::Mosquitto;
 pub use notify_socket::NotifySocket;
+pub use tmpfs::Tmpfs;
 
 /// Longest wait for anything: a machine under load is slow, and a wait that ends is one that can be read.
 pub const PATIENCE: Duration = Duration::from_secs(300);
@@ -112,6 +114,18 @@ pub fn noise(secs: usize) -> Vec<u8> {
     .take(16_000 * secs)
     .collect();
     wav(16_000, 1, &samples)
+}
+
+/// Minutes of speech, 16 kHz: the bundled recording again and again, with silence in between.
+pub fn long_recording(minutes: usize) -> Vec<u8> {
+    let sample = sample();
+    let samples: Vec<i16> = sample[44..].chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect();
+    let mut long = Vec::with_capacity(minutes * 60 * 16_000);
+    while long.len() < minutes * 60 * 16_000 {
+        long.extend(&samples);
+        long.extend([0; 8000]);
+    }
+    wav(16_000, 1, &long)
 }
 
 /// A WAV file of 16-bit samples.

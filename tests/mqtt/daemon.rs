@@ -10,7 +10,10 @@ use tempfile::TempDir;
 
 use crate::client::MqttClient;
 use crate::fixture::{correlation, heard, refusal, reply_to, topic};
-use crate::harness::{Daemon, DaemonBuilder, Mosquitto, audio, eventually, mosquitto, root, sample, skip, wav};
+use crate::harness::{
+    Daemon, DaemonBuilder, Mosquitto, NotifySocket, Tmpfs, audio, eventually, long_recording, mosquitto, root, sample,
+    skip, wav,
+};
 
 const REQUEST: &str = "linnet/kitchen/request/transcribe";
 
@@ -47,51 +50,226 @@ fn excerpt(recording: &[u8], samples: usize) -> Vec<u8> {
     wav(16_000, 1, &pcm.collect::<Vec<_>>())
 }
 
-/// Every answer is a transcript or a typed error.
-fn assert_sound(client: &MqttClient, wanted: &[String]) {
-    let answers = client.answers();
-    for one in wanted {
-        for answer in &answers[one] {
-            let sound = serde_json::from_slice::<Transcript>(&answer.payload).is_ok()
-                || serde_json::from_slice::<linnet_proto::ErrorBody>(&answer.payload).is_ok();
-            assert!(sound, "{one}: {:?}", answer.payload);
+/// Properties of a request that may take as long as it needs.
+fn patient(name: &str) -> PublishProperties {
+    let mut properties = reply_to("linnet/counter/response/x", name);
+    properties.user_properties.push(("timeout_ms".into(), "3600000".into()));
+    properties
+}
+
+/// The marks of requests that ran when the daemon was killed.
+fn marks(home: &TempDir) -> Vec<String> {
+    let files = std::fs::read_dir(home.path().join("state/mqtt/running")).expect("the ledger");
+    files.map(|file| file.expect("a mark").file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Sends requests, and counts what became of them.
+struct Counter {
+    client: MqttClient,
+    wanted: Vec<String>,
+    speech: Vec<u8>,
+}
+
+impl Counter {
+    fn send(&mut self, count: usize) {
+        for _ in 0..count {
+            let name = format!("r{}", self.wanted.len());
+            self.client.publish(REQUEST, self.speech.clone(), patient(&name));
+            self.wanted.push(name);
         }
+        self.client.wait_published(self.wanted.len());
+    }
+
+    fn unanswered(&self) -> usize {
+        self.wanted.len() - self.client.answers().len()
     }
 }
 
 #[test]
-fn every_request_is_answered_although_daemon_and_broker_go_down_in_between() {
-    let test = "every_request_is_answered_although_daemon_and_broker_go_down_in_between";
+fn every_request_is_transcribed_although_daemon_and_broker_go_down_while_it_runs() {
+    let test = "every_request_is_transcribed_although_daemon_and_broker_go_down_while_it_runs";
     let Some(mut broker) = Mosquitto::start(test) else { return };
     let home = home();
-    let first = daemon(&broker, &home).start();
+    let more = "[scheduler]\nworkers = 1\nqueue_length = 200\ndrain_secs = 0\n";
+    let start = |broker: &Mosquitto| Daemon::builder().in_home(home.path()).config(config(broker, more)).start();
+    let first = start(&broker);
     wait_until_up(&first);
+    let speech = excerpt(&sample(), 3 * 16_000);
+    let text = first.transcribe(&speech)["text"].as_str().expect("a text").to_owned();
+    assert!(text.split_whitespace().count() > 2, "speech has words: {text:?}");
     let client = MqttClient::connect(broker.port(), "counter", "linnet/counter/response/#");
-    let mut wanted = Vec::new();
-    let mut send = |count: usize| {
-        for _ in 0..count {
-            let name = format!("r{}", wanted.len());
-            client.publish(REQUEST, silence(wanted.len()), reply_to("linnet/counter/response/x", &name));
-            wanted.push(name);
-        }
-        wanted.len()
-    };
-    client.wait_published(send(15));
+    let mut counter = Counter { client, wanted: Vec::new(), speech };
+
+    // Killed while one runs and others wait.
+    counter.send(30);
+    first.wait_until_busy(5);
     first.kill();
-    client.wait_published(send(15));
+    let ran_first = marks(&home);
+    assert_eq!(ran_first.len(), 1, "one worker runs one request");
+    let left = counter.unanswered();
+    assert!(left > 5, "{left} were in flight when it was killed");
+
+    // More come while it is away, and the broker is stopped in good order.
+    counter.send(15);
     broker.stop();
     broker.restart();
-    let second = daemon(&broker, &home).spawn();
-    client.wait_published(send(15));
+    let second = start(&broker);
+    wait_until_up(&second);
+    second.wait_until_busy(5);
+    // The broker goes while requests run, and comes back.
+    counter.send(15);
+    second.wait_until_busy(5);
+    broker.stop();
+    assert!(counter.unanswered() > 5, "the broker was stopped too late");
+    broker.restart();
+    wait_until_up(&second);
+    second.wait_until_busy(5);
     second.kill();
-    let third = daemon(&broker, &home).start();
-    client.wait_published(send(15));
+    let ran_second = marks(&home);
+    assert!(counter.unanswered() > 5, "it was killed too late");
+
+    let third = start(&broker);
+    wait_until_up(&third);
+    counter.send(10);
+    third.wait_until_busy(1);
     broker.stop();
     broker.restart();
-    client.wait_published(send(15));
-    client.wait_for_answers(&wanted);
-    assert_sound(&client, &wanted);
-    drop(third);
+    counter.send(5);
+    counter.client.wait_for_answers(&counter.wanted);
+
+    let answers = counter.client.answers();
+    assert_eq!(answers.len(), counter.wanted.len(), "each is answered, and nothing that was not asked");
+    let mut poisoned = 0;
+    for name in &counter.wanted {
+        let of_one = &answers[name];
+        // Answered twice it may be, but not in two ways.
+        if serde_json::from_slice::<Transcript>(&of_one[0].payload).is_ok() {
+            of_one.iter().for_each(|answer| assert_eq!(heard(answer), text, "{name}"));
+        } else {
+            of_one.iter().for_each(|answer| assert_eq!(refusal(answer), ErrorCode::Poisoned, "{name}"));
+            poisoned += 1;
+        }
+    }
+    // Only what ran at both crashes may be given up for it.
+    let ran_at_both = ran_first.iter().filter(|mark| ran_second.contains(mark)).count();
+    assert!(poisoned <= ran_at_both, "{poisoned} are poisoned, {ran_at_both} ran at both crashes");
+    let counted = third.metric("linnet_requests_total{task=\"transcribe\",transport=\"mqtt\",outcome=\"ok\"}");
+    assert!(counted > 0.0);
+}
+
+/// An orderly end that an impatient operator cuts short is no crash.
+#[test]
+fn a_request_that_ran_when_the_end_was_asked_for_twice_is_not_poisoned() {
+    let test = "a_request_that_ran_when_the_end_was_asked_for_twice_is_not_poisoned";
+    let Some(broker) = Mosquitto::start(test) else { return };
+    let home = home();
+    let more = "[scheduler]\nworkers = 1\ndrain_secs = 600\n";
+    let start = || Daemon::builder().in_home(home.path()).config(config(&broker, more)).start();
+    let client = MqttClient::connect(broker.port(), "counter", "linnet/counter/response/#");
+    for end in 1..=2 {
+        let daemon = start();
+        if end == 1 {
+            // Once the daemon has a session, the broker keeps what it has not acknowledged.
+            wait_until_up(&daemon);
+            client.publish(REQUEST, long_recording(4), patient("long"));
+        }
+        daemon.wait_until_busy(0);
+        eventually("its mark is there", || (marks(&home).len() == 1).then_some(()));
+        daemon.signal("TERM");
+        eventually("the drain has begun", || {
+            (daemon.log().matches("ending: running requests have").count() == end).then_some(())
+        });
+        daemon.signal("TERM");
+        let ended = daemon.wait();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+        assert_eq!(ended.log.matches("asked to end a second time").count(), end, "it ran when it ended");
+        assert_eq!(marks(&home), [""; 0]);
+    }
+    let _daemon = start();
+    client.wait_for_answers(&["long".to_owned()]);
+    assert!(!heard(&client.answers()["long"][0]).is_empty());
+}
+
+#[test]
+fn the_end_is_heard_while_a_reload_waits_for_running_requests() {
+    let test = "the_end_is_heard_while_a_reload_waits_for_running_requests";
+    let Some(broker) = Mosquitto::start(test) else { return };
+    let (home, systemd) = (home(), NotifySocket::new());
+    let more = "[scheduler]\nworkers = 1\ndrain_secs = 600\n";
+    let builder = Daemon::builder().in_home(home.path()).config(config(&broker, more));
+    let daemon = builder.variable("NOTIFY_SOCKET", systemd.path()).start();
+    wait_until_up(&daemon);
+    let client = MqttClient::connect(broker.port(), "counter", "linnet/counter/response/#");
+    client.publish(REQUEST, long_recording(4), patient("long"));
+    daemon.wait_until_busy(0);
+    // Without MQTT: its running request is waited for, ten minutes if need be.
+    daemon.write_config("device = \"kitchen\"\n[scheduler]\nworkers = 1\ndrain_secs = 600\n");
+    daemon.signal("HUP");
+    systemd.wait_for("RELOADING=1");
+    daemon.signal("TERM");
+    systemd.wait_for("STOPPING=1");
+    daemon.signal("TERM");
+    let ended = daemon.wait();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    assert!(ended.log.contains("the reload is given up"), "{}", ended.log);
+    assert_eq!(marks(&home), [""; 0]);
+}
+
+#[test]
+fn a_full_disk_and_one_that_is_read_only_cost_no_answer_and_are_told_until_they_are_mended() {
+    let test = "a_full_disk_and_one_that_is_read_only_cost_no_answer_and_are_told_until_they_are_mended";
+    let Some(mut broker) = Mosquitto::start(test) else { return };
+    let Some(disk) = Tmpfs::mount(test, 512) else { return };
+    let home = home();
+    let daemon =
+        Daemon::builder().in_home(home.path()).state(disk.path().join("state")).config(config(&broker, "")).start();
+    wait_until_up(&daemon);
+    let speech = excerpt(&sample(), 3 * 16_000);
+    let text = daemon.transcribe(&speech)["text"].as_str().expect("a text").to_owned();
+    let client = MqttClient::connect(broker.port(), "counter", "linnet/counter/response/#");
+    let mut asked = Vec::new();
+    let mut ask = |broker: Option<&mut Mosquitto>| {
+        let name = format!("d{}", asked.len());
+        asked.push(name.clone());
+        client.publish(REQUEST, speech.clone(), patient(&name));
+        if let Some(broker) = broker {
+            // The broker goes while it is in hand, so that its answer lies and is to be written.
+            daemon.wait_until_busy(0);
+            broker.stop();
+            eventually("it is worked off", || (daemon.metric("linnet_jobs_running") == 0.0).then_some(()));
+            std::thread::sleep(std::time::Duration::from_secs(3));
+            broker.restart();
+        }
+        client.wait_for_answers(std::slice::from_ref(&name));
+        assert_eq!(heard(&client.answers()[&name][0]), text);
+    };
+    let told = || daemon.get("/v1/status").json()["mqtt_storage"].as_str().map(str::to_owned);
+    let errors = || daemon.log().lines().filter(|l| l.contains("ERROR") && l.contains("MQTT works without it")).count();
+    ask(None);
+    assert_eq!((told(), errors()), (None, 0));
+
+    let filler = disk.fill();
+    ask(None);
+    ask(Some(&mut broker));
+    let reason = eventually("it is told", told);
+    assert!(reason.contains("no storage space"), "{reason}");
+    assert_eq!(daemon.get("/v1/status").json()["health"], "degraded");
+    assert_eq!(daemon.transcribe(&speech)["text"], Value::from(text.clone()), "HTTP needs no disk");
+    assert_eq!(errors(), 1, "once for the cause: {}", daemon.log());
+    std::fs::remove_file(filler).expect("the filler");
+    eventually("it is mended", || told().is_none().then_some(()));
+    assert_eq!(daemon.get("/v1/status").json()["health"], "ready");
+
+    disk.read_only(true);
+    ask(None);
+    let reason = eventually("it is told", told);
+    assert!(reason.contains("read-only"), "{reason}");
+    ask(None);
+    assert_eq!(errors(), 2, "once for each cause: {}", daemon.log());
+    disk.read_only(false);
+    eventually("it is mended", || told().is_none().then_some(()));
+    ask(None);
+    assert_eq!(daemon.log().matches("can be written again").count(), 2);
 }
 
 #[test]
@@ -204,20 +382,39 @@ fn a_daemon_is_ready_without_its_broker_and_finds_it_when_it_comes() {
 }
 
 #[test]
-fn a_flood_is_answered_whole_with_words_or_a_typed_refusal() {
-    let test = "a_flood_is_answered_whole_with_words_or_a_typed_refusal";
-    // Mosquitto's own bound on messages in flight must not hide the overload.
+fn a_flood_is_answered_whole_with_words_or_told_to_come_back() {
+    let test = "a_flood_is_answered_whole_with_words_or_told_to_come_back";
     let Some(broker) = Mosquitto::start(test) else { return };
     let home = home();
-    let daemon = daemon(&broker, &home).start();
+    let more = "[scheduler]\nworkers = 1\nqueue_length = 10\n";
+    let daemon = Daemon::builder().in_home(home.path()).config(config(&broker, more)).start();
     wait_until_up(&daemon);
-    let client = MqttClient::connect(broker.port(), "flood", "linnet/flood/response/#");
+    let speech = excerpt(&sample(), 3 * 16_000);
+    let text = daemon.transcribe(&speech)["text"].as_str().expect("a text").to_owned();
+    let client = MqttClient::connect(broker.port(), "flood", "linnet/counter/response/#");
     let wanted: Vec<String> = (0..200).map(|n| format!("f{n}")).collect();
-    for (number, name) in wanted.iter().enumerate() {
-        client.publish(REQUEST, silence(number), reply_to("linnet/flood/response/x", name));
+    for name in &wanted {
+        client.publish(REQUEST, speech.clone(), patient(name));
     }
     client.wait_for_answers(&wanted);
-    assert_sound(&client, &wanted);
+    let answers = client.answers();
+    assert_eq!(answers.len(), wanted.len());
+    assert!(answers.values().all(|of_one| of_one.len() == 1), "nothing went down: one answer for each");
+    let answers: Vec<_> = answers.into_values().flatten().collect();
+    let (words, refused): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| serde_json::from_slice::<Transcript>(&answer.payload).is_ok());
+    words.iter().for_each(|answer| assert_eq!(heard(answer), text));
+    for answer in &refused {
+        let refused: linnet_proto::ErrorBody = serde_json::from_slice(&answer.payload).expect("an error");
+        assert_eq!(refused.error.code, ErrorCode::Overloaded);
+        assert!(refused.error.retry_after_ms.is_some_and(|ms| ms > 0), "it is told when to come back");
+    }
+    // A worker and a queue of ten took what they hold, at least, and not everything.
+    assert!(words.len() > 10 && !refused.is_empty(), "{} heard, {} refused", words.len(), refused.len());
+    let counted = |outcome: &str| {
+        daemon.metric(&format!("linnet_requests_total{{task=\"transcribe\",transport=\"mqtt\",outcome=\"{outcome}\"}}"))
+    };
+    assert_eq!((counted("ok"), counted("overloaded")), (words.len() as f64, refused.len() as f64));
     assert_eq!(link_state(&daemon), "up");
 }
 

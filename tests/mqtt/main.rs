@@ -10,8 +10,8 @@ mod daemon;
 mod fixture;
 #[path = "../harness/mod.rs"]
 mod harness;
-mod privacy;
 mod link_health;
+mod privacy;
 mod promises;
 mod repeats;
 mod scripted_broker;
