@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use linnet_proto::manifest::{Canary, CanaryStatus, MANIFEST_VERSION};
+use linnet_proto::manifest::{Canary, CanarySearch, CanaryStatus, MANIFEST_VERSION};
 use linnet_proto::model_config::{DecodingDefaults, Normalization, UnitKind};
 use tempfile::TempDir;
 
@@ -46,6 +46,7 @@ fn manifest() -> Manifest {
             status: CanaryStatus::Recorded,
             audio: "canary.wav".into(),
             text: "a b".into(),
+            search: CanarySearch::Greedy,
             logprob: -0.1,
             logprob_tolerance: 0.01,
         },

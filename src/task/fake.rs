@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use linnet_proto::manifest::{Canary, CanaryStatus, MANIFEST_VERSION, Manifest};
+use linnet_proto::manifest::{Canary, CanarySearch, CanaryStatus, MANIFEST_VERSION, Manifest};
 use linnet_proto::{Transcript, WireError};
 
 use super::catalog::Served;
@@ -126,6 +126,7 @@ pub fn manifest(name: &str) -> Manifest {
             status: CanaryStatus::Recorded,
             audio: "canary.wav".to_owned(),
             text: "hello".to_owned(),
+            search: CanarySearch::Greedy,
             logprob: -0.1,
             logprob_tolerance: 0.01,
         },

@@ -50,7 +50,7 @@ pub struct FileEntry {
 
 /// A canned request with the answer that proves that the model works here.
 ///
-/// The text must be equal, and the fingerprint (mean greedy log-probability of the best path) within
+/// The text must be equal, and the fingerprint (mean over frames of the best unit's log-probability) within
 /// `logprob_tolerance`: text alone would not notice small damage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,12 +59,26 @@ pub struct Canary {
     pub status: CanaryStatus,
     /// Audio file of the package (listed in `files`).
     pub audio: String,
-    /// The greedy text that the reference (ONNX Runtime on the same file) gives.
+    /// The text that is heard.
     pub text: String,
+    /// By which search it is heard.
+    #[serde(default)]
+    pub search: CanarySearch,
     /// Mean over frames of the best unit's log-probability.
     pub logprob: f64,
     /// Largest difference of `logprob` that is accepted.
     pub logprob_tolerance: f64,
+}
+
+/// How a canary's text is searched in what the graph says.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CanarySearch {
+    /// The likeliest unit of each frame.
+    #[default]
+    Greedy,
+    /// As requests that ask for nothing else are answered: the package's own defaults, language model included.
+    Package,
 }
 
 /// Where a canary's answer comes from.

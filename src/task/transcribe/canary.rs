@@ -9,9 +9,15 @@ use linnet_proto::manifest::Canary;
 use super::recognizer::{Heard, Recognizer};
 use crate::task::decode::{HotWords, SearchParams};
 
-/// Hears the clip greedily and compares text and fingerprint.
-pub(super) fn prove(dir: &Path, canary: &Canary, recognizer: &mut Recognizer, max_secs: f64) -> Result<(), String> {
-    let heard = hear_clip(&dir.join(&canary.audio), recognizer, max_secs)?;
+/// Hears the clip as the canary says and compares text and fingerprint.
+pub(super) fn prove(
+    dir: &Path,
+    canary: &Canary,
+    recognizer: &mut Recognizer,
+    search: &SearchParams,
+    max_secs: f64,
+) -> Result<(), String> {
+    let heard = hear_clip(&dir.join(&canary.audio), recognizer, search, max_secs)?;
     if heard.decoded.text != canary.text {
         return Err(format!(
             "its canary {} was heard as {:?}, but the package says {:?}; the weights are damaged, or this machine computes otherwise",
@@ -30,13 +36,18 @@ pub(super) fn prove(dir: &Path, canary: &Canary, recognizer: &mut Recognizer, ma
     ))
 }
 
-/// Hears a clip as one piece, greedily: what an exporter records and what [`prove`] repeats. No longer than `max_secs`.
-pub(super) fn hear_clip(path: &Path, recognizer: &mut Recognizer, max_secs: f64) -> Result<Heard, String> {
+/// Hears a clip as one piece: what an exporter records and what [`prove`] repeats. No longer than `max_secs`.
+pub(super) fn hear_clip(
+    path: &Path,
+    recognizer: &mut Recognizer,
+    search: &SearchParams,
+    max_secs: f64,
+) -> Result<Heard, String> {
     let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
     let bytes = Bytes::from(std::fs::read(path).map_err(|e| named(&e))?);
     let limits = AudioLimits { max_secs, ..AudioLimits::default() };
     let mut reader = AudioReader::open(bytes, &Media::Detect, &limits).map_err(|e| named(&e))?;
     let mut samples = Vec::new();
     while reader.read(&mut samples).map_err(|e| named(&e))? {}
-    recognizer.hear(&samples, &SearchParams::default(), &HotWords::default()).map_err(|e| named(&e))
+    recognizer.hear(&samples, search, &HotWords::default()).map_err(|e| named(&e))
 }

@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use linnet_proto::WireError;
-use linnet_proto::manifest::Canary;
+use linnet_proto::manifest::{Canary, CanarySearch};
 use linnet_proto::model_config::CtcConfig;
 
-use super::decode::{NgramLm, Units};
+use super::decode::{NgramLm, SearchParams, Units};
 use super::{Execute, Pipeline};
 use crate::engine::{Engine, EngineError, Model};
 use crate::store::{Package, PackageError, TOKENIZER};
@@ -75,9 +75,16 @@ impl TranscribePipeline {
 
     /// Text and fingerprint of a clip, heard as [`Pipeline::prove`] hears the canary: for those who record one. The error names
     /// the file.
-    pub fn hear_clip(&self, audio: &Path) -> Result<Heard, String> {
+    pub fn hear_clip(&self, audio: &Path, search: CanarySearch) -> Result<Heard, String> {
         let mut recognizer = self.recognizer().map_err(|e| e.to_string())?;
-        canary::hear_clip(audio, &mut recognizer, self.0.config.max_segment_secs)
+        canary::hear_clip(audio, &mut recognizer, &self.search_of(search), self.0.config.max_segment_secs)
+    }
+
+    fn search_of(&self, search: CanarySearch) -> SearchParams {
+        match search {
+            CanarySearch::Greedy => SearchParams::default(),
+            CanarySearch::Package => SearchParams::from(&self.0.config.decoding),
+        }
     }
 }
 
@@ -92,7 +99,8 @@ impl Pipeline for TranscribePipeline {
 
     fn prove(&self, canary: &Canary) -> Result<(), String> {
         let mut recognizer = self.recognizer().map_err(|e| e.to_string())?;
-        canary::prove(&self.0.dir, canary, &mut recognizer, self.0.config.max_segment_secs)
+        let search = self.search_of(canary.search);
+        canary::prove(&self.0.dir, canary, &mut recognizer, &search, self.0.config.max_segment_secs)
     }
 }
 

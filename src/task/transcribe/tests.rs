@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use linnet_features::audio::{AudioLimits, Media};
 use linnet_features::logmel::{MEL_BINS, fbank};
-use linnet_proto::manifest::{CanaryStatus, MANIFEST_VERSION, Manifest};
+use linnet_proto::manifest::{CanarySearch, CanaryStatus, MANIFEST_VERSION, Manifest};
 use linnet_proto::model_config::{DecodingDefaults, Normalization, UnitKind};
 use linnet_proto::{ErrorCode, Segment, TranscribeOptions, Transcript};
 use proptest::prelude::*;
@@ -60,6 +60,7 @@ fn package(dir: &std::path::Path, normalization: Normalization) -> Package {
         status: CanaryStatus::Recorded,
         audio: "canary.wav".into(),
         text: "i a".into(),
+        search: CanarySearch::Greedy,
         logprob: 0.98f64.ln(),
         logprob_tolerance: 1e-4,
     };
@@ -427,9 +428,12 @@ fn a_canary_proves_text_and_fingerprint() {
     let pipeline = TranscribePipeline::load(&package, &FakeEngine(hearing_pitches())).expect("the package loads");
     let good = package.manifest.canary.clone();
     assert_eq!(pipeline.prove(&good), Ok(()));
-    let heard = pipeline.hear_clip(&dir.path().join("canary.wav")).expect("hears");
+    let heard = pipeline.hear_clip(&dir.path().join("canary.wav"), CanarySearch::Greedy).expect("hears");
     assert_eq!(heard.decoded.text, good.text);
     assert!((heard.mean_best - good.logprob).abs() < 1e-6);
+
+    // By the package's own search, which here is a beam without a language model, the same is heard.
+    assert_eq!(pipeline.prove(&Canary { search: CanarySearch::Package, ..good.clone() }), Ok(()));
 
     let error = pipeline.prove(&Canary { text: "i b".into(), ..good.clone() }).expect_err("another text");
     assert!(error.contains("\"i a\"") && error.contains("\"i b\""), "{error}");
@@ -440,6 +444,19 @@ fn a_canary_proves_text_and_fingerprint() {
     let (_dir, package) = with_canary(&vec![0.0; 100_000]);
     let pipeline = TranscribePipeline::load(&package, &FakeEngine(hearing_pitches())).expect("the package loads");
     assert!(pipeline.prove(&good).expect_err("longer than a segment").contains("canary.wav"));
+}
+
+#[test]
+fn a_canary_is_heard_by_the_search_that_it_names() {
+    let (samples, _) = sound(&[(0, 300, 300), (1, 300, 300)]);
+    let (_dir, mut package) = with_canary(&samples);
+    // A beam with a bonus for each word that no sound pays for hears more words than there are.
+    package.ctc_config.decoding = DecodingDefaults { beam_width: 8, word_bonus: 30.0, ..DecodingDefaults::default() };
+    let pipeline = TranscribePipeline::load(&package, &FakeEngine(hearing_pitches())).expect("the package loads");
+    let good = package.manifest.canary.clone();
+    assert_eq!(pipeline.prove(&good), Ok(()), "greedily");
+    let error = pipeline.prove(&Canary { search: CanarySearch::Package, ..good }).expect_err("another search");
+    assert!(error.contains("was heard as"), "{error}");
 }
 
 #[test]

@@ -1,26 +1,187 @@
-//! The canary: what a clip's answer is, and whether a finished package gives it.
+//! The canary: which clip it is, what its answer is, and whether a finished package gives it.
+//!
+//! A clip's text must be on the held-out lists: what a model was trained on it hears even when it is damaged. It must be heard
+//! right, by the search that requests are answered with, and by a margin that no other machine's rounding reaches.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use linnet::task::Pipeline;
-use linnet_proto::manifest::Canary;
+use linnet::task::decode::{Decoder, HotWords, LogProbs, NgramLm, SearchParams, Units};
+use linnet_proto::manifest::{Canary, CanarySearch};
 
-use super::package::CANARY;
-use super::{Contents, Opened, tune};
+use super::{Contents, Opened, sets, tune};
 use crate::error::{Failure, Result};
+use crate::heldout::HeldOut;
+use crate::text;
 
-/// The canary's answer by the daemon's engine, and the clip's log-probabilities `[frames, units]`.
-pub fn hear(opened: &Opened, contents: &Contents<'_>) -> Result<(Canary, Vec<f32>)> {
-    let path = opened.package.path(CANARY);
-    let heard = opened.pipeline.hear_clip(&path).map_err(Failure::data)?;
-    if heard.decoded.text.is_empty() {
+/// Least margin of a canary's text, natural-log. Rounding on other machines has been seen to move a score by some
+/// thousandths.
+pub const LEAST_MARGIN: f64 = 0.2;
+/// Longest recording of a manifest that is considered: the canary is heard at every start.
+const LONGEST_SECS: f64 = 10.0;
+/// Clips that a refusal names.
+const MOST_NAMED: usize = 3;
+
+/// What makes a clip a canary.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rules {
+    /// Least margin.
+    pub margin: f64,
+    /// Whether any text will do, for a model that hears little yet.
+    pub as_heard: bool,
+}
+
+/// A clip that may become the canary.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Clip {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// The file's bytes.
+    pub audio: Vec<u8>,
+    /// What is said, normalised.
+    pub text: String,
+}
+
+/// A clip as the package hears it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heard {
+    /// What is heard, by the package's own search.
+    pub text: String,
+    /// The fingerprint.
+    pub logprob: f64,
+    /// By how much the text wins.
+    pub margin: f64,
+    /// What the graph says, `[frames, units]`.
+    pub log_probs: Vec<f32>,
+}
+
+/// Reads `--canary`, which is a WAV file with its text beside it or a manifest. Everything is checked before any work is done.
+pub fn read(arguments: &[PathBuf], held_out: &HeldOut) -> Result<Vec<Clip>> {
+    let mut clips = Vec::new();
+    for path in arguments {
+        if path.extension().is_some_and(|extension| extension == "jsonl") {
+            let rows = sets::read(path)?.utterances;
+            let short = rows.into_iter().filter(|row| row.seconds <= LONGEST_SECS);
+            for row in short {
+                let place = format!("{}:{}", path.display(), row.line);
+                clips.push(clip(row.audio, row.text, &place, held_out)?);
+            }
+        } else {
+            let beside = path.with_extension("txt");
+            let said = std::fs::read_to_string(&beside).map_err(|e| {
+                let what = "what is said in the canary stands in a text file beside it";
+                Failure::new(crate::error::Kind::NoInput, format!("{}: {e}; {what}", beside.display()))
+            })?;
+            clips.push(clip(path.clone(), text::normalize(&said), &beside.display().to_string(), held_out)?);
+        }
+    }
+    if clips.is_empty() {
+        return Err(Failure::data(format!("--canary names no recording of at most {LONGEST_SECS} s")));
+    }
+    Ok(clips)
+}
+
+fn clip(path: PathBuf, text: String, place: &str, held_out: &HeldOut) -> Result<Clip> {
+    if !held_out.hides_text(&text) {
         return Err(Failure::refused(format!(
-            "nothing is heard in the canary {}; a canary's answer must have words, or damage that silences the model would pass",
+            "{place}: the text of the canary {} is on no held-out list (trainer/heldout), so a model may have been trained on it \
+             and prove nothing; name a recording whose text is",
             path.display()
         )));
     }
-    let canary = Canary { text: heard.decoded.text, logprob: heard.mean_best, ..contents.canary.clone() };
-    Ok((canary, tune::log_probs_of_clip(opened, &path)?))
+    let audio = std::fs::read(&path).map_err(|e| Failure::read(&path, e))?;
+    if !audio.starts_with(b"RIFF") {
+        return Err(Failure::data(format!("{}: the canary must be a WAV file", path.display())));
+    }
+    Ok(Clip { path, audio, text })
+}
+
+/// What the graph makes of each clip. Refused when nothing is heard in any, since damage that silences the model would pass.
+pub fn listen(opened: &Opened, clips: &[Clip]) -> Result<Vec<Vec<f32>>> {
+    let heard = clips.iter().map(|clip| tune::log_probs_of_clip(opened, &clip.path)).collect::<Result<Vec<_>>>()?;
+    let units = opened.package.ctc_config.units;
+    let blank = opened.package.ctc_config.blank_id;
+    let speaks = |data: &Vec<f32>| {
+        let said = |frame: &[f32]| frame.iter().enumerate().any(|(unit, p)| unit != blank && *p > frame[blank]);
+        data.chunks_exact(units).any(said)
+    };
+    if heard.iter().any(speaks) {
+        return Ok(heard);
+    }
+    let names: Vec<_> = clips.iter().take(MOST_NAMED).map(|clip| clip.path.display().to_string()).collect();
+    Err(Failure::refused(format!(
+        "nothing is heard in the canary ({}); a canary's answer must have words, or damage that silences the model would pass",
+        names.join(", ")
+    )))
+}
+
+/// Has the package's own search read what the graph said of each clip.
+pub fn hear(opened: &Opened, clips: &[Clip], log_probs: Vec<Vec<f32>>) -> Result<Vec<Heard>> {
+    let (package, config) = (&opened.package, &opened.package.ctc_config);
+    let units =
+        Units::new(&package.units, config.blank_id, config.unit_kind).map_err(|e| Failure::data(e.to_string()))?;
+    let lm = match &config.language_model {
+        Some(file) => {
+            let path = package.path(file);
+            let bytes = std::fs::read(&path).map_err(|e| Failure::read(&path, e))?;
+            Some(Arc::new(NgramLm::read(&bytes).map_err(|e| Failure::data(e.to_string()))?))
+        }
+        None => None,
+    };
+    let mut decoder = Decoder::new(Arc::new(units), lm);
+    let params = SearchParams::from(&config.decoding);
+    let mut heard = Vec::with_capacity(clips.len());
+    for (clip, data) in clips.iter().zip(log_probs) {
+        let answer = opened.pipeline.hear_clip(&clip.path, CanarySearch::Package).map_err(Failure::data)?;
+        let frames = LogProbs::new(&data, config.units).map_err(|e| Failure::data(e.to_string()))?;
+        let margin = decoder.margin(frames, &params, &HotWords::default());
+        heard.push(Heard { text: answer.decoded.text, logprob: answer.mean_best, margin, log_probs: data });
+    }
+    Ok(heard)
+}
+
+/// The place of the clip that is heard right by the largest margin.
+pub fn choose(clips: &[Clip], heard: &[Heard], rules: Rules) -> Result<usize> {
+    let right = |clip: &Clip, heard: &Heard| {
+        let text = text::normalize(&heard.text);
+        if rules.as_heard { !text.is_empty() } else { text == clip.text }
+    };
+    let best = clips
+        .iter()
+        .zip(heard)
+        .enumerate()
+        .filter(|(_, (clip, heard))| right(clip, heard) && heard.margin >= rules.margin)
+        .max_by(|(_, (_, a)), (_, (_, b))| a.margin.total_cmp(&b.margin));
+    if let Some((place, _)) = best {
+        return Ok(place);
+    }
+    let why = |(clip, heard): (&Clip, &Heard)| {
+        let path = clip.path.display();
+        if right(clip, heard) {
+            return format!("{path} is heard by a margin of {:.3} only (at least {})", heard.margin, rules.margin);
+        }
+        format!("{path} is heard as {:?} instead of {:?}", heard.text, clip.text)
+    };
+    let mut reasons: Vec<String> = clips.iter().zip(heard).take(MOST_NAMED).map(why).collect();
+    if clips.len() > MOST_NAMED {
+        reasons.push(format!("and so on for {} more", clips.len() - MOST_NAMED));
+    }
+    Err(Failure::refused(format!(
+        "no clip can be the canary: {}; name more (--canary may be repeated and takes manifests), or for a model that hears little \
+         yet give --canary-as-heard",
+        reasons.join("; ")
+    )))
+}
+
+/// The manifest's entry of a chosen clip.
+pub fn entry(contents: &Contents<'_>, heard: &Heard) -> Canary {
+    Canary {
+        text: heard.text.clone(),
+        search: CanarySearch::Package,
+        logprob: heard.logprob,
+        ..contents.canary.clone()
+    }
 }
 
 /// Opens the package anew, as the daemon will, and has it prove its canary.

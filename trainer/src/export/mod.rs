@@ -28,6 +28,7 @@ use linnet_proto::manifest::CanaryStatus;
 
 use crate::error::{Failure, Kind, Result};
 use crate::evaluate::HearOptions;
+use crate::heldout::HeldOut;
 use crate::interrupt;
 
 pub use encoder::{Precision, encoder};
@@ -74,9 +75,17 @@ pub struct ExportArgs {
     /// Manifest on which float and quantized weights are compared, and the search is tuned.
     #[arg(long)]
     pub valid: PathBuf,
-    /// Recording of a held-out text, whose answer proves the package on each machine.
+    /// Recording of a held-out text, whose answer proves the package on each machine: a WAV file with its text beside it
+    /// (`clip.wav`, `clip.txt`) or a manifest. May be given several times: the clip that is heard right by the largest margin is
+    /// taken.
+    #[arg(long = "canary", value_name = "WAV|MANIFEST", required = true)]
+    pub canaries: Vec<PathBuf>,
+    /// Least distance, natural-log, between the canary's text and the next best one.
+    #[arg(long, default_value_t = canary::LEAST_MARGIN, value_name = "NATS")]
+    pub canary_margin: f64,
+    /// Take a clip that is not heard right, too, with what is heard: for a model that hears little yet.
     #[arg(long)]
-    pub canary: PathBuf,
+    pub canary_as_heard: bool,
     /// How the matrices are stored and multiplied.
     #[arg(long, value_enum, default_value_t = Precision::Int8Weights)]
     pub precision: Precision,
@@ -117,31 +126,38 @@ pub fn run(args: ExportArgs) -> Result<()> {
     let hear = HearOptions { threads: threads(args.threads)?, ..HearOptions::default() };
     interrupt::listen();
     // Everything is read before any work is done.
+    let clips = canary::read(&args.canaries, HeldOut::committed())?;
+    let rules = canary::Rules { margin: args.canary_margin, as_heard: args.canary_as_heard };
     let trained = Trained::open(&args.from)?;
     let lm = args.lm.as_deref().map(package::read_lm).transpose()?;
     let template = card::template(args.card.as_deref(), &args.facts)?;
     let valid = sets::read(&args.valid)?;
     let tests = sets::read_all(&args.tests)?;
     let mut contents = Contents::new(about(&args), &trained, args.precision, lm, args.max_segment_secs)?;
-    contents.canary_audio = std::fs::read(&args.canary).map_err(|e| Failure::read(&args.canary, e))?;
 
     let staged = StagedDirectory::beside(&args.out).map_err(store)?;
     let dir = staged.path();
     contents.write(dir)?;
     let before = memory::resident_bytes();
     let mut opened = Opened::package(dir)?;
-    // The clip is heard before the long work: one in which nothing is heard is refused at once.
-    let (canary, log_probs) = canary::hear(&opened, &contents)?;
-    contents.canary = canary;
+    // The clips are heard before the long work: silence in all of them is refused at once.
+    let log_probs = canary::listen(&opened, &clips)?;
     contents.memory_mib = memory::needed_mib(&contents, memory::resident_bytes().saturating_sub(before));
-    if let Some(python) = &args.reference {
-        reference::agree(python, dir, &opened, &log_probs, &contents)?;
-        contents.canary.status = CanaryStatus::Verified;
-    }
     if args.tune {
         contents.decoding = tune::tune(&opened, &valid, hear.threads)?;
         contents.write(dir)?;
         opened = Opened::package(dir)?;
+    }
+    // Only now is the search known that the canary has to be heard by.
+    let heard = canary::hear(&opened, &clips, log_probs)?;
+    let place = canary::choose(&clips, &heard, rules)?;
+    let (clip, heard) = (&clips[place], &heard[place]);
+    eprintln!("canary: {}, heard by a margin of {:.2}", clip.path.display(), heard.margin);
+    contents.canary_audio.clone_from(&clip.audio);
+    contents.canary = canary::entry(&contents, heard);
+    if let Some(python) = &args.reference {
+        reference::agree(python, dir, &opened, clip, heard, &contents)?;
+        contents.canary.status = CanaryStatus::Verified;
     }
     let gate = gate::judge(&contents, &trained, &opened, &valid, &hear, args.allow_loss)?;
     let results = sets::score_all(&opened, &tests, &hear)?;

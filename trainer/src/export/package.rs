@@ -7,7 +7,7 @@ use linnet::store::write::write_file;
 use linnet::store::{CONFIG, CTC_FAMILY, MANIFEST, TOKENIZER, file_entry};
 use linnet::task::decode::units::{Units, UnitsError};
 use linnet::task::decode::{NgramLm, lm};
-use linnet_proto::manifest::{Canary, CanaryStatus, MANIFEST_VERSION, Manifest};
+use linnet_proto::manifest::{Canary, CanarySearch, CanaryStatus, MANIFEST_VERSION, Manifest};
 use linnet_proto::model_config::{CtcConfig, DecodingDefaults, UnitKind};
 use prost::Message;
 
@@ -96,6 +96,7 @@ impl<'a> Contents<'a> {
                 status: CanaryStatus::Recorded,
                 audio: CANARY.into(),
                 text: String::new(),
+                search: CanarySearch::Package,
                 logprob: 0.0,
                 logprob_tolerance: TOLERANCE,
             },

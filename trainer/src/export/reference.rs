@@ -6,7 +6,8 @@ use std::process::Command;
 use linnet::task::decode::LogProbs;
 use linnet_features::logmel::MEL_BINS;
 
-use super::package::{CANARY, ONNX};
+use super::canary::{Clip, Heard};
+use super::package::ONNX;
 use super::{Contents, Opened, tune};
 use crate::error::{Failure, Result};
 
@@ -16,11 +17,18 @@ const MOST_DIFFERENCE: f32 = 1e-3;
 
 /// Has `python` run the package's graph on the canary's features and refuses unless it gives the same: every probability,
 /// the mean log-probability, and the likeliest unit of each frame wherever it is not a tie.
-pub fn agree(python: &Path, dir: &Path, opened: &Opened, ours: &[f32], contents: &Contents<'_>) -> Result<()> {
-    let features = tune::features_of_clip(opened, &opened.package.path(CANARY))?;
+pub fn agree(
+    python: &Path,
+    dir: &Path,
+    opened: &Opened,
+    clip: &Clip,
+    heard: &Heard,
+    contents: &Contents<'_>,
+) -> Result<()> {
+    let features = tune::features_of_clip(opened, &clip.path)?;
     let theirs = run(python, &dir.join(ONNX), &features)?;
     let units = opened.package.ctc_config.units;
-    compare(ours, &theirs, units, contents.canary.logprob_tolerance).map_err(|reason| {
+    compare(&heard.log_probs, &theirs, units, contents.canary.logprob_tolerance).map_err(|reason| {
         Failure::refused(format!(
             "ONNX Runtime does not agree on the canary: {reason}; the graph would mean two things"
         ))

@@ -4,7 +4,7 @@ use burn::tensor::{Tensor as BurnTensor, TensorData};
 use linnet::engine::tract::TractEngine;
 use linnet::engine::{Engine, Tensor};
 use linnet::store::{self, MANIFEST, Package};
-use linnet_proto::manifest::{CanaryStatus, Manifest};
+use linnet_proto::manifest::{CanarySearch, CanaryStatus, Manifest};
 use prost::Message;
 use serde::Deserialize;
 use tempfile::TempDir;
@@ -170,7 +170,10 @@ fn export_args(home: &Path, seed: u64) -> ExportArgs {
         description: "random weights".into(),
         lm: None,
         valid: home.join("valid.jsonl"),
-        canary: audio,
+        canaries: vec![audio],
+        // Weights that were never trained hear nothing right and are sure of nothing.
+        canary_margin: 0.0,
+        canary_as_heard: true,
         precision: Precision::Int8Weights,
         allow_loss: 100.0,
         tune: false,
@@ -201,6 +204,7 @@ fn an_exported_package_is_whole_and_proves_its_canary() {
     assert_eq!((manifest.name.as_str(), manifest.version.as_str()), ("test", "1.2.3"));
     assert_eq!(manifest.canary.status, CanaryStatus::Recorded);
     assert!(!manifest.canary.text.is_empty() && manifest.canary.logprob < 0.0);
+    assert_eq!(manifest.canary.search, CanarySearch::Package, "it is heard as requests are");
     canary::prove(&out).expect("proves");
     let card = std::fs::read_to_string(out.join("README.md")).expect("readable");
     assert!(card.contains("| the sample | 1 | 1 |") && !card.contains("{{"), "{card}");
@@ -258,11 +262,77 @@ fn an_export_that_is_refused_leaves_the_old_package() {
     run(args).expect("exports");
     let before = std::fs::read(out.join(MANIFEST)).expect("readable");
     let mut args = export_args(home.path(), 6);
-    args.canary = home.path().join("valid.jsonl");
-    let error = run(args).expect_err("no audio");
-    assert!(error.to_string().contains("canary.wav"), "{error}");
+    args.canary_as_heard = false;
+    let error = run(args).expect_err("not heard right");
+    assert_eq!(error.kind(), Kind::Refused);
+    let text = crate::text::normalize(&sample().1);
+    assert!(error.to_string().contains(&format!("instead of {text:?}")), "{error}");
     assert_eq!(std::fs::read(out.join(MANIFEST)).expect("readable"), before);
     assert_eq!(std::fs::read_dir(home.path().join("models")).expect("readable").count(), 1);
+}
+
+#[test]
+fn a_canary_is_a_wav_file_of_a_held_out_text() {
+    let home = tempfile::tempdir().expect("temporary directory");
+    let (audio, said) = sample();
+    let place = |name: &str, audio: &[u8], text: Option<&str>| {
+        let path = home.path().join(name);
+        std::fs::write(&path, audio).expect("writes");
+        if let Some(text) = text {
+            std::fs::write(path.with_extension("txt"), text).expect("writes");
+        }
+        path
+    };
+    let wav = std::fs::read(&audio).expect("readable");
+    let committed = HeldOut::committed();
+    let read = |path: &PathBuf| canary::read(std::slice::from_ref(path), committed);
+    let good = read(&place("good.wav", &wav, Some(&said))).expect("its text is held out");
+    assert_eq!((good[0].text.clone(), good[0].audio == wav), (crate::text::normalize(&said), true));
+
+    let seen = "nobody has kept this sentence away from any model";
+    let error = read(&place("seen.wav", &wav, Some(seen))).expect_err("no held-out text");
+    assert_eq!(error.kind(), Kind::Refused);
+    assert!(error.to_string().contains("held-out list") && error.to_string().contains("seen.wav"), "{error}");
+    let error = read(&place("alone.wav", &wav, None)).expect_err("no text");
+    assert!(error.to_string().contains("alone.txt") && error.to_string().contains("beside it"), "{error}");
+    let error = read(&place("not.wav", b"fLaC", Some(&said))).expect_err("no WAV");
+    assert!(error.to_string().contains("must be a WAV file"), "{error}");
+
+    let rows = |text: &str| format!("{}\n", serde_json::json!({ "audio": audio, "text": text }));
+    assert_eq!(read(&place("good.jsonl", rows(&said).as_bytes(), None)).expect("its row is held out"), {
+        vec![canary::Clip { path: audio.clone(), ..good[0].clone() }]
+    });
+    let mixed = rows(&said) + &rows(seen);
+    let error = read(&place("mixed.jsonl", mixed.as_bytes(), None)).expect_err("one is not held out");
+    assert!(error.to_string().contains("mixed.jsonl:2"), "{error}");
+    // And an export does not begin with one.
+    let mut args = export_args(home.path(), 5);
+    args.canaries.push(home.path().join("seen.wav"));
+    let out = args.out.clone();
+    assert_eq!(run(args).expect_err("no held-out text").kind(), Kind::Refused);
+    assert!(!out.exists());
+}
+
+#[test]
+fn the_canary_is_the_clip_that_is_heard_right_by_the_largest_margin() {
+    let clip = |name: &str| canary::Clip { path: name.into(), audio: Vec::new(), text: format!("this is {name}") };
+    let heard = |text: &str, margin| canary::Heard { text: text.into(), logprob: -0.1, margin, log_probs: Vec::new() };
+    let clips = ["a", "b", "c"].map(clip);
+    let strict = canary::Rules { margin: 0.2, as_heard: false };
+    let chosen = |heard: &[canary::Heard; 3], rules| canary::choose(&clips, heard, rules);
+    let sure = [heard("this is a", 0.4), heard("this is b", 0.9), heard("this is sea", 3.0)];
+    assert_eq!(chosen(&sure, strict).expect("two are right"), 1);
+    let unsure = [heard("this is a", 0.19), heard("this is", 0.9), heard("this is sea", 3.0)];
+    let error = chosen(&unsure, strict).expect_err("none is right by enough");
+    assert_eq!(error.kind(), Kind::Refused);
+    let error = error.to_string();
+    assert!(error.contains("a is heard by a margin of 0.190 only (at least 0.2)"), "{error}");
+    assert!(error.contains("c is heard as \"this is sea\" instead of \"this is c\""), "{error}");
+    assert_eq!(chosen(&unsure, canary::Rules { as_heard: true, ..strict }).expect("any text will do"), 2);
+    let silent = [heard("", 9.0), heard("", 9.0), heard("", 9.0)];
+    assert!(chosen(&silent, canary::Rules { margin: 0.0, as_heard: true }).is_err(), "silence never does");
+    let tie = [heard("this is a", f64::NAN), heard("this is", 0.9), heard("this is sea", 3.0)];
+    assert!(chosen(&tie, strict).is_err(), "a margin that is no number is none");
 }
 
 #[test]

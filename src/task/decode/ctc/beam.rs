@@ -130,16 +130,36 @@ impl BeamSearch {
             self.extend(frame, &scorer);
             self.prune(params.beam_width.max(1));
         }
-        let final_score =
-            |(node, paths): &(u32, Paths)| paths.total() + scorer.finish(&self.nodes[*node as usize].spelling);
         let mut best = (0u32, f64::NEG_INFINITY);
         for entry in &self.beam {
-            let score = final_score(entry);
+            let score = self.final_score(entry, &scorer);
             if score > best.1 {
                 best = (entry.0, score);
             }
         }
         Ok(Hypothesis { units: self.units_of(best.0), score: best.1 })
+    }
+
+    /// Every prefix that the last [`BeamSearch::search`] ended with, the best first; to be called with what that was called with.
+    pub fn finalists(
+        &self,
+        units: &Units,
+        lm: Option<&NgramLm>,
+        hot: &HotWords,
+        params: &SearchParams,
+    ) -> Vec<Hypothesis> {
+        let scorer = Scorer { units, lm, hot, params };
+        let whole = |entry: &(u32, Paths)| Hypothesis {
+            units: self.units_of(entry.0),
+            score: self.final_score(entry, &scorer),
+        };
+        let mut finalists: Vec<_> = self.beam.iter().map(whole).collect();
+        finalists.sort_by(|a, b| b.score.total_cmp(&a.score));
+        finalists
+    }
+
+    fn final_score(&self, (node, paths): &(u32, Paths), scorer: &Scorer<'_>) -> f64 {
+        paths.total() + scorer.finish(&self.nodes[*node as usize].spelling)
     }
 
     /// The likeliest units of the frame, by falling probability, then by id.

@@ -201,6 +201,25 @@ impl Decoder {
         };
         Ok(words::assemble(&spans, &self.units))
     }
+
+    /// By how much the text of [`Decoder::decode`] wins, natural-log: in a search with a beam the distance of its score to
+    /// the best one of another text, else the smallest change of one log-probability that changes the text. Infinite where
+    /// there is no other. Rounding that differs by less cannot change the text.
+    ///
+    /// # Panics
+    /// When `log_probs` has another number of units.
+    pub fn margin(&mut self, log_probs: LogProbs<'_>, params: &SearchParams, hot: &HotWords) -> f64 {
+        assert_eq!(log_probs.units(), self.units.len(), "frames of another model");
+        if params.beam_width <= 1 {
+            return greedy::margin(log_probs, self.units.blank());
+        }
+        let lm = self.lm.as_deref();
+        let Ok(best) = self.search.search::<Infallible>(log_probs, &self.units, lm, hot, params, &mut || Ok(()));
+        let text = self.units.spell(&best.units);
+        let finalists = self.search.finalists(&self.units, lm, hot, params);
+        let second = finalists.iter().find(|other| self.units.spell(&other.units) != text);
+        second.map_or(f64::INFINITY, |second| best.score - second.score)
+    }
 }
 
 #[cfg(test)]

@@ -170,6 +170,46 @@ fn a_search_looks_whether_to_go_on_every_few_frames_and_stops_when_told() {
     assert_eq!(decode(&params, usize::MAX).0, whole);
 }
 
+/// Frames with these probabilities of blank, "▁", "a" and "b".
+fn probabilities(frames: &[[f32; 4]]) -> Vec<f32> {
+    frames.iter().flatten().map(|p| p.ln()).collect()
+}
+
+#[test]
+fn a_margin_is_what_has_to_change_before_the_text_does() {
+    // The third frame repeats "a": blank in its place changes nothing, "b" does; the second is sure.
+    let sure = [0.97, 0.01, 0.01, 0.01];
+    let a = |p: f32, b: f32| [1.0 - p - b - 0.01, 0.01, p, b];
+    let data = probabilities(&[sure, a(0.9, 0.05), a(0.5, 0.2), sure]);
+    let log_probs = LogProbs::new(&data, 4).expect("whole frames");
+    let mut decoder = Decoder::new(Arc::new(units()), None);
+    let greedy = decoder.margin(log_probs, &SearchParams::default(), &HotWords::default());
+    assert!((greedy - f64::from((0.5f32 / 0.2).ln())).abs() < 1e-5, "{greedy}");
+    // Changed by more, it is another text; by less, the same.
+    let mut nudged = |by: f32| {
+        let mut data = data.clone();
+        data[2 * 4 + 3] += by;
+        let log_probs = LogProbs::new(&data, 4).expect("whole frames");
+        decoder.decode(log_probs, &SearchParams::default(), &HotWords::default()).text
+    };
+    assert_eq!((nudged(0.91).as_str(), nudged(0.92).as_str()), ("a", "ab"));
+    assert_eq!(greedy::margin(LogProbs::new(&[], 4).expect("no frame"), 0), f64::INFINITY);
+}
+
+#[test]
+fn the_margin_of_a_beam_is_the_distance_to_the_best_other_text() {
+    let data = probabilities(&[[0.3, 0.05, 0.6, 0.05], [0.9, 0.02, 0.04, 0.04]]);
+    let log_probs = LogProbs::new(&data, 4).expect("whole frames");
+    let mut decoder = Decoder::new(Arc::new(units()), None);
+    let params = SearchParams { beam_width: 8, ..SearchParams::default() };
+    let margin = decoder.margin(log_probs, &params, &HotWords::default());
+    // "a": a then blank, a twice, blank then a. Nothing: blank twice, and "▁", which spells nothing, in its places.
+    let a = 0.6 * 0.9 + 0.6 * 0.04 + 0.3 * 0.04;
+    let silence = 0.3 * 0.9;
+    let wanted = f64::from(a / silence as f32).ln();
+    assert!((margin - wanted).abs() < 1e-5, "{margin} instead of {wanted}");
+}
+
 #[test]
 fn blank_frames_and_no_frames_are_silence() {
     let mut decoder = Decoder::new(Arc::new(units()), None);
