@@ -65,7 +65,7 @@ pub struct TranscribeArgs {
     /// Shape of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
-    /// Model or alias [default: the daemon's first speech model]
+    /// Model or alias [default: the daemon's default speech model]
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
     /// Language of the speech, as a tag: en
