@@ -1,6 +1,6 @@
 //! Reading what a CTC model wrote, without a language model.
 
-pub use super::ops::ctc::{BLANK, losses};
+pub use super::ops::ctc::{BLANK, losses, losses_and_objective};
 
 /// The likeliest path read greedily: the best unit of each frame, repeats joined, blanks dropped. `scores` `[frames, units]`.
 pub fn greedy(scores: &[f32], units: usize) -> Vec<u32> {

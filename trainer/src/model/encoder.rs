@@ -6,7 +6,7 @@ use burn::tensor::activation::{log_softmax, relu};
 use burn::tensor::module::linear;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::ops::attention::{Span, attend};
+use super::ops::attention::{Attention, Span};
 use super::ops::depthwise::depthwise;
 use super::ops::gate::{glu, silu};
 use super::ops::layer_norm::layer_norm;
@@ -77,9 +77,10 @@ impl<'a> Encoder<'a> {
             chunk: config.chunk_frames,
             left: config.left_chunks,
         };
+        let attention = Attention::new(span, config.d_model, &features.device(), self.path);
         let mut x = self.subsample(features);
         for b in 0..config.layers {
-            x = self.block(b, x, &span, noise);
+            x = self.block(b, x, batch, &attention, noise);
         }
         let x = self.linear("head", x);
         log_softmax(x, 1).reshape([batch, frames, config.units])
@@ -106,7 +107,7 @@ impl<'a> Encoder<'a> {
         linear(x.reshape([batch * time, bins * channels]), project, Some(self.get("sub.out.bias")))
     }
 
-    fn block(&self, b: usize, x: Tensor<2>, span: &Span, noise: Option<Noise>) -> Tensor<2> {
+    fn block(&self, b: usize, x: Tensor<2>, batch: usize, attention: &Attention, noise: Option<Noise>) -> Tensor<2> {
         let name = format!("blocks.{b}");
         let join = |x: Tensor<2>, y: Tensor<2>, scale: f32, part: u64| {
             let share = self.config.dropout;
@@ -120,9 +121,9 @@ impl<'a> Encoder<'a> {
         let y = self.feed_forward(&format!("{name}.ff1"), x.clone());
         let x = join(x, y, 0.5, 0);
         let y = self.norm(&format!("{name}.attn.norm"), x.clone());
-        let y = attend(self.linear(&format!("{name}.attn.qkv"), y), span, self.path);
+        let y = attention.apply(self.linear(&format!("{name}.attn.qkv"), y));
         let x = join(x, self.linear(&format!("{name}.attn.out"), y), 1.0, 1);
-        let y = self.convolution(&format!("{name}.conv"), x.clone(), span.batch);
+        let y = self.convolution(&format!("{name}.conv"), x.clone(), batch);
         let x = join(x, y, 1.0, 2);
         let y = self.feed_forward(&format!("{name}.ff2"), x.clone());
         let x = join(x, y, 0.5, 3);

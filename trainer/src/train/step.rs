@@ -5,7 +5,6 @@ use burn::tensor::{Device, Tensor, TensorData, Transaction};
 use super::optimizer::{NotFinite, Optimizer, StepOptions};
 use crate::data::batch::Batch;
 use crate::model::encoder::Noise;
-use crate::model::ops::Path;
 use crate::model::{Encoder, EncoderConfig, Weights, ctc};
 
 /// What a step found.
@@ -62,13 +61,13 @@ impl Stepper<'_> {
         let features = Tensor::<3>::from_data(TensorData::new(batch.features, shape), device);
         let log_probs = encoder.forward(features, &batch.lengths, Some(Noise(key)));
         let lengths: Vec<usize> = batch.lengths.iter().map(|length| config.output_frames(*length)).collect();
-        let losses = ctc::losses(log_probs, &lengths, targets, Path::of(device));
-        let values: Vec<f32> = losses.clone().inner().into_data().iter::<f32>().collect();
+        let share = 1.0 / units.max(1) as f32;
+        let (values, objective) = ctc::losses_and_objective(log_probs, &lengths, targets, share);
         if values.iter().any(|loss| !is_loss(*loss)) {
             return Outcome::BadLoss(values);
         }
         let loss = values.iter().map(|loss| f64::from(*loss)).sum();
-        let mut gradients = (losses.sum() / units.max(1) as f32).backward();
+        let mut gradients = objective.backward();
         let mut transaction = Transaction::default();
         let mut found = Vec::with_capacity(encoder.leaves().len());
         for leaf in encoder.leaves() {

@@ -8,8 +8,8 @@ use crate::data::batch::{Batch, Order, plan};
 use crate::data::cache::Cache;
 use crate::data::set::Item;
 use crate::error::Result;
-use crate::model::ops::Path;
 use crate::model::{Encoder, EncoderConfig, Weights, ctc};
+use crate::train::step::is_loss;
 use crate::units::Units;
 
 /// Errors over the validation rows.
@@ -55,10 +55,10 @@ pub fn validate(
         let log_probs = encoder.forward(features, &batch.lengths, None);
         let lengths: Vec<usize> = batch.lengths.iter().map(|length| config.output_frames(*length)).collect();
         let frames = config.output_frames(batch.frames);
-        let losses = ctc::losses(log_probs.clone(), &lengths, &targets, Path::of(device)).into_data();
-        loss += losses.iter::<f32>().map(f64::from).filter(|loss| loss.is_finite()).sum::<f64>();
-        spelt += targets.iter().map(|target| target.len()).sum::<usize>();
         let scores: Vec<f32> = log_probs.into_data().iter::<f32>().collect();
+        let losses = ctc::losses(&scores, config.units, &lengths, &targets);
+        loss += losses.into_iter().filter(|loss| is_loss(*loss)).map(f64::from).sum::<f64>();
+        spelt += targets.iter().map(|target| target.len()).sum::<usize>();
         for ((item, scores), length) in picked.iter().zip(scores.chunks_exact(frames * config.units)).zip(&lengths) {
             let read = units.decode(&ctc::greedy(&scores[..length * config.units], config.units));
             add(&mut words, word_errors(&item.utterance.text, &read));

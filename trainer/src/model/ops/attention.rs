@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Tensor, TensorData, activation};
+use burn::tensor::{Device, Tensor, TensorData, activation};
 
 use super::Path;
 
@@ -48,43 +48,69 @@ impl Span {
     }
 }
 
-/// `qkv` `[batch · frames, 3 · width]` → `[batch · frames, width]`. Rows of padding are of no meaning.
-pub fn attend(qkv: Tensor<2>, span: &Span, path: Path) -> Tensor<2> {
-    let [rows, tripled] = qkv.dims();
-    let width = tripled / 3;
-    match path {
-        Path::Composed => composed(qkv, span, width),
-        #[cfg(feature = "flex")]
-        Path::Fused => {
-            let kernel = fused::Attention::new(span.clone(), width);
-            super::fused::apply(kernel, [qkv.into()], [rows, width])
-        }
-    }
+/// The attention of a batch's blocks: what is the same in all of them is computed once.
+pub struct Attention {
+    span: Span,
+    width: usize,
+    form: Form,
 }
 
-fn composed(qkv: Tensor<2>, span: &Span, width: usize) -> Tensor<2> {
-    let (batch, frames, heads) = (span.batch, span.frames, span.heads);
-    let head = width / heads;
-    let device = qkv.device();
-    // [3, batch, heads, frames, head]
-    let parts = qkv.reshape([batch, frames, 3, heads, head]).permute([2, 0, 3, 1, 4]);
-    let part = |i: usize| parts.clone().narrow(0, i, 1).reshape([batch, heads, frames, head]);
-    let (cosines, sines) = span.angles(head);
-    let table = |values| Tensor::<4>::from_data(TensorData::new(values, [1, 1, frames, head / 2]), &device);
-    let (cosines, sines) = (table(cosines), table(sines));
-    let rotate = |x: Tensor<4>| {
-        let (first, second) = (x.clone().narrow(3, 0, head / 2), x.narrow(3, head / 2, head / 2));
-        let turned = first.clone() * cosines.clone() - second.clone() * sines.clone();
-        Tensor::cat(vec![turned, second * cosines.clone() + first * sines.clone()], 3)
-    };
-    let scores = rotate(part(0)).matmul(rotate(part(1)).swap_dims(2, 3)) * (head as f32).sqrt().recip();
-    let mut hidden = vec![-1e9f32; batch * frames * frames];
-    for (row, hidden) in hidden.chunks_exact_mut(frames).enumerate() {
-        hidden[span.window(row / frames, row % frames)].fill(0.0);
+enum Form {
+    Composed {
+        /// Cosines and sines of the positions' angles, `[1, 1, frames, head / 2]`.
+        cosines: Tensor<4>,
+        sines: Tensor<4>,
+        /// 0 where a frame is seen and -1e9 where it is not, `[batch, 1, frames, frames]`.
+        hidden: Tensor<4>,
+    },
+    #[cfg(feature = "flex")]
+    Fused(fused::Attention),
+}
+
+impl Attention {
+    /// For blocks of `width` on `device`.
+    pub fn new(span: Span, width: usize, device: &Device, path: Path) -> Self {
+        let form = match path {
+            Path::Composed => {
+                let (frames, head) = (span.frames, width / span.heads);
+                let (cosines, sines) = span.angles(head);
+                let table = |values| Tensor::from_data(TensorData::new(values, [1, 1, frames, head / 2]), device);
+                let mut hidden = vec![-1e9f32; span.batch * frames * frames];
+                for (row, hidden) in hidden.chunks_exact_mut(frames).enumerate() {
+                    hidden[span.window(row / frames, row % frames)].fill(0.0);
+                }
+                let hidden = Tensor::from_data(TensorData::new(hidden, [span.batch, 1, frames, frames]), device);
+                Form::Composed { cosines: table(cosines), sines: table(sines), hidden }
+            }
+            #[cfg(feature = "flex")]
+            Path::Fused => Form::Fused(fused::Attention::new(span.clone(), width)),
+        };
+        Self { span, width, form }
     }
-    let hidden = Tensor::<4>::from_data(TensorData::new(hidden, [batch, 1, frames, frames]), &device);
-    let seen = activation::softmax(scores + hidden, 3).matmul(part(2));
-    seen.permute([0, 2, 1, 3]).reshape([batch * frames, width])
+
+    /// `qkv` `[batch · frames, 3 · width]` → `[batch · frames, width]`. Rows of padding are of no meaning.
+    pub fn apply(&self, qkv: Tensor<2>) -> Tensor<2> {
+        let Span { batch, frames, heads, .. } = self.span;
+        let (width, head) = (self.width, self.width / heads);
+        match &self.form {
+            Form::Composed { cosines, sines, hidden } => {
+                // [3, batch, heads, frames, head]
+                let parts = qkv.reshape([batch, frames, 3, heads, head]).permute([2, 0, 3, 1, 4]);
+                let part = |i: usize| parts.clone().narrow(0, i, 1).reshape([batch, heads, frames, head]);
+                let rotate = |x: Tensor<4>| {
+                    let (first, second) = (x.clone().narrow(3, 0, head / 2), x.narrow(3, head / 2, head / 2));
+                    let turned = first.clone() * cosines.clone() - second.clone() * sines.clone();
+                    Tensor::cat(vec![turned, second * cosines.clone() + first * sines.clone()], 3)
+                };
+                let scale = (head as f32).sqrt().recip();
+                let scores = rotate(part(0)).matmul(rotate(part(1)).swap_dims(2, 3)) * scale;
+                let seen = activation::softmax(scores + hidden.clone(), 3).matmul(part(2));
+                seen.permute([0, 2, 1, 3]).reshape([batch * frames, width])
+            }
+            #[cfg(feature = "flex")]
+            Form::Fused(kernel) => super::fused::apply(kernel.clone(), [qkv.into()], [batch * frames, width]),
+        }
+    }
 }
 
 #[cfg(feature = "flex")]

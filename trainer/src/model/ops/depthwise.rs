@@ -1,8 +1,6 @@
 //! Causal depthwise convolution over time: each channel has its own K taps, the last of which meets the frame itself.
 
-use burn::tensor::Tensor;
-use burn::tensor::module::conv1d;
-use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::Path;
 
@@ -12,18 +10,48 @@ pub fn depthwise(x: Tensor<2>, weight: Tensor<3>, bias: Tensor<1>, batch: usize,
     let [rows, channels] = x.dims();
     let taps = weight.dims()[2];
     match path {
-        Path::Composed => {
-            let x = x.reshape([batch, rows / batch, channels]).swap_dims(1, 2);
-            let x = x.pad([(0, 0), (0, 0), (taps - 1, 0)], 0.0);
-            let y = conv1d(x, weight, Some(bias), ConvOptions::new([1], [0], [1], channels));
-            y.swap_dims(1, 2).reshape([rows, channels])
-        }
+        Path::Composed => composed(x, weight, bias, batch),
         #[cfg(feature = "flex")]
         Path::Fused => {
             let kernel = fused::Depthwise { frames: rows / batch, channels, taps };
             super::fused::apply(kernel, [x.into(), weight.into(), bias.into()], [rows, channels])
         }
     }
+}
+
+/// As products with band matrices: time is cut into blocks, and each channel's block is the product of the block before it
+/// and itself with a matrix that holds the taps on its diagonals. Burn's grouped convolution would run its weights' gradient channel by
+/// channel, which on a GPU is a thousand small kernels in each step.
+fn composed(x: Tensor<2>, weight: Tensor<3>, bias: Tensor<1>, batch: usize) -> Tensor<2> {
+    let [rows, channels] = x.dims();
+    let taps = weight.dims()[2];
+    let frames = rows / batch;
+    // As long as the look-back, so that two blocks hold all that a frame meets.
+    let block = (taps - 1).max(16);
+    let blocks = frames.div_ceil(block);
+    let x = x.reshape([batch, frames, channels]);
+    // A block of zeros before the first frame, and zeros behind the last one.
+    let x = x.pad([(0, 0), (block, blocks * block - frames), (0, 0)], 0.0);
+    let x = x.reshape([batch, blocks + 1, block, channels]);
+    let pairs = Tensor::cat(vec![x.clone().narrow(1, 0, blocks), x.narrow(1, 1, blocks)], 2);
+    let pairs = pairs.permute([3, 0, 1, 2]).reshape([channels, batch * blocks, 2 * block]);
+    let bands = weight.reshape([channels, taps]).matmul(diagonals(taps, block, &bias.device()));
+    let y = pairs.matmul(bands.reshape([channels, 2 * block, block]));
+    let y = y.reshape([channels, batch, blocks * block]).permute([1, 2, 0]).narrow(1, 0, frames);
+    y.reshape([rows, channels]) + bias.unsqueeze::<2>()
+}
+
+/// `[taps, 2 · block · block]` of 0 and 1: which tap stands at (input, output) of the band matrix.
+fn diagonals(taps: usize, block: usize, device: &Device) -> Tensor<2> {
+    let mut ones = vec![0.0f32; taps * 2 * block * block];
+    for tap in 0..taps {
+        for output in 0..block {
+            // The last tap meets the output's own frame, which stands in the second block.
+            let input = block + output + tap + 1 - taps;
+            ones[(tap * 2 * block + input) * block + output] = 1.0;
+        }
+    }
+    Tensor::from_data(TensorData::new(ones, [taps, 2 * block * block]), device)
 }
 
 #[cfg(feature = "flex")]

@@ -2,8 +2,6 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
-use burn::tensor::module::conv2d;
-use burn::tensor::ops::ConvOptions;
 
 use super::Path;
 
@@ -14,12 +12,7 @@ pub fn halve(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, rectify: bool, pa
     let [batch, time, bins, inputs] = x.dims();
     let channels = weight.dims()[0];
     match path {
-        Path::Composed => {
-            let x = x.permute([0, 3, 1, 2]).pad([(0, 0), (0, 0), (2, 0), (1, 1)], 0.0);
-            let y = conv2d(x, weight, Some(bias), ConvOptions::new([2, 2], [0, 0], [1, 1], inputs));
-            let y = y.permute([0, 2, 3, 1]);
-            if rectify { relu(y) } else { y }
-        }
+        Path::Composed => composed(x, weight, bias, rectify),
         #[cfg(feature = "flex")]
         Path::Fused => {
             let kernel = fused::Halve { time, bins, inputs, channels, rectify };
@@ -27,6 +20,26 @@ pub fn halve(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, rectify: bool, pa
             super::fused::apply(kernel, [x.into(), weight.into(), bias.into()], shape)
         }
     }
+}
+
+/// The sum over the nine taps of what each meets, by which a GPU runs a handful of passes over memory; the weights' gradient of Burn's
+/// own convolution is made for small kernels, not for ones as large as a batch's planes.
+fn composed(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, rectify: bool) -> Tensor<4> {
+    let [batch, time, bins, inputs] = x.dims();
+    let channels = weight.dims()[0];
+    let (rows, columns) = (time.div_ceil(2), bins / 2);
+    // Tap (i, j) of output (t, f) meets pixel (2 t + i, 2 f + j) of the padded planes: pixels are divided by their parity.
+    let (height, width) = (2 * (rows + 1), 2 * (columns + 1));
+    let x = x.pad([(0, 0), (2, height - 2 - time), (1, width - 1 - bins), (0, 0)], 0.0);
+    let x = x.reshape([batch, rows + 1, 2, columns + 1, 2 * inputs]);
+    let weight = weight.reshape([channels, 9]).transpose();
+    let mut sum = bias.reshape([1, 1, 1, channels]);
+    for (tap, (i, j)) in (0..9).map(|tap| (tap, (tap / 3, tap % 3))) {
+        let met = x.clone().narrow(1, i / 2, rows).narrow(2, i % 2, 1).narrow(3, j / 2, columns);
+        let met = met.narrow(4, (j % 2) * inputs, inputs).reshape([batch, rows, columns, inputs]);
+        sum = met * weight.clone().narrow(0, tap, 1).reshape([1, 1, 1, channels]) + sum;
+    }
+    if rectify { relu(sum) } else { sum }
 }
 
 #[cfg(feature = "flex")]
