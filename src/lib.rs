@@ -44,6 +44,7 @@ pub fn run(cli: Cli) -> Exit {
 
 /// `linnetd` without a verb.
 fn serve(flags: &cli::Serve) -> Exit {
+    linnet_kernels::allocator::keep_small();
     let sources = config::Sources {
         flags: flags.overrides(),
         environment: config::Overrides::from_environment(|name| std::env::var_os(name)),
