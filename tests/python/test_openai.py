@@ -1,8 +1,12 @@
 """OpenAI's own package speaks to linnetd as if it were OpenAI."""
 
-import httpx
 import openai
 import pytest
+
+try:
+    import httpx2 as httpx  # openai 3 and newer
+except ImportError:
+    import httpx
 
 
 @pytest.fixture(params=["unix socket", "tcp"])
