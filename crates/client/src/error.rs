@@ -68,9 +68,9 @@ pub enum ClientError {
     /// A program beside this one is needed and did not run.
     #[error("{0}")]
     Beside(String),
-    /// Ctrl-C.
-    #[error("interrupted; linnetd stops working on it")]
-    Interrupted,
+    /// Ctrl-C, and what becomes of the request.
+    #[error("interrupted{0}")]
+    Interrupted(&'static str),
 }
 
 impl ClientError {
@@ -102,7 +102,7 @@ impl ClientError {
             Self::Broken(_) => 76,
             Self::TimedOut(_) => 75,
             Self::Output(_) => 74,
-            Self::Interrupted => 130,
+            Self::Interrupted(_) => 130,
             Self::Refused(refused) => exit_code_of(refused.code),
         }
     }

@@ -261,7 +261,10 @@ impl Remote {
         };
         let absent = |reason| Err(ClientError::NoDevice { device: self.device.to_string(), reason });
         match tokio::time::timeout(STATUS_TIMEOUT, seen).await {
-            Err(_) => absent("its status was never published; is the name right, and has linnetd [mqtt] configured?"),
+            Err(_) => absent(
+                "its status was never published, or this user may not read it; is the name right, and has linnetd [mqtt] \
+                 configured?",
+            ),
             Ok(Err(e)) => Err(e),
             Ok(Ok(())) if online == Some(false) => absent("its status is offline; start linnetd there"),
             Ok(Ok(())) => Ok(()),

@@ -11,7 +11,6 @@ use linnet_proto::topic::DeviceName;
 #[command(
     name = "linnet",
     version,
-    about,
     propagate_version = true,
     after_help = "Examples:\n  \
         linnet transcribe recording.wav\n  \
@@ -20,7 +19,7 @@ use linnet_proto::topic::DeviceName;
         linnet transcribe door.ogg --mqtt mqtt://broker.local --device kitchen\n  \
         linnet status\n\n\
         Exit codes are those of sysexits.h: 64 usage, 65 bad audio, 66 no such file, 69 no daemon, 70 its fault,\n\
-        75 busy or too late (try again), 76 broken answer, 77 not allowed, 130 interrupted."
+        74 the output cannot be written, 75 busy or too late (try again), 76 broken answer, 77 not allowed, 130 interrupted."
 )]
 pub struct Cli {
     /// The daemon's socket [default: $XDG_RUNTIME_DIR/linnet/linnet.sock, else /run/linnet/linnet.sock]
@@ -51,6 +50,19 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+}
+
+impl Command {
+    /// What becomes of a request that Ctrl-C leaves.
+    pub fn after_interrupt(&self) -> &'static str {
+        match self {
+            Self::Transcribe(args) if args.mqtt.is_some() => {
+                "; a request that was sent cannot be taken back over MQTT, the device may still finish it"
+            }
+            Self::Transcribe(_) => "; linnetd stops working on it",
+            _ => "",
+        }
+    }
 }
 
 /// Arguments of `linnet transcribe`.
@@ -92,7 +104,8 @@ pub struct TranscribeArgs {
     /// Show no progress
     #[arg(long, short)]
     pub quiet: bool,
-    /// Ask over this broker instead of the local socket: mqtt://user@host:1883 or mqtts://…
+    /// Ask over this broker instead of the local socket: mqtt://user@host:1883 or mqtts://…; the password is taken from
+    /// LINNET_MQTT_PASSWORD
     #[arg(long, value_name = "URL", requires = "device")]
     pub mqtt: Option<String>,
     /// The device whose linnetd is to answer
@@ -182,6 +195,17 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_interrupt_promises_only_what_the_transport_can_keep() {
+        let after = |line: &[&str]| Cli::try_parse_from(line).expect("a command line").command.after_interrupt();
+        assert!(after(&["linnet", "transcribe", "a.wav"]).contains("stops working"));
+        assert!(
+            after(&["linnet", "transcribe", "a.wav", "--mqtt", "mqtt://h", "--device", "d"])
+                .contains("may still finish")
+        );
+        assert_eq!(after(&["linnet", "status"]), "");
     }
 
     #[test]

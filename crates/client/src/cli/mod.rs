@@ -34,10 +34,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(71);
         }
     };
+    let after_interrupt = cli.command.after_interrupt();
     let done = runtime.block_on(async {
         tokio::select! {
             done = run(cli) => done,
-            _ = tokio::signal::ctrl_c() => Err(ClientError::Interrupted),
+            _ = tokio::signal::ctrl_c() => Err(ClientError::Interrupted(after_interrupt)),
         }
     });
     // A read of standard input may still be blocked in its thread; it must not hold up the end.

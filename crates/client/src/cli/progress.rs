@@ -1,9 +1,11 @@
 //! What a person sees while a long recording is worked on.
 
+use std::fmt::Write;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use linnet_proto::Segment;
+use linnet_proto::topic::DeviceName;
 
 /// A bar against the audio's length where a WAV header tells it, else the time that was heard so far. Hidden when standard
 /// error is no terminal.
@@ -17,13 +19,26 @@ impl Progress {
         }
         let (bar, template) = match secs {
             Some(secs) => {
-                (ProgressBar::new(millis(secs)), "{spinner} heard {prefix} [{wide_bar:.green}] {percent} %, {eta} left")
+                (ProgressBar::new(millis(secs)), "{spinner} heard {prefix} [{wide_bar:.green}] {percent} %{left}")
             }
             None => (ProgressBar::new_spinner(), "{spinner} heard {prefix} {wide_msg:.dim}"),
         };
+        Self::show(bar.with_prefix(clock(0.0)), template)
+    }
+
+    /// Begins where nothing is told before the whole answer: only that, and how long, it is waited for.
+    pub(super) fn wait(quiet: bool, device: &DeviceName) -> Self {
+        if quiet {
+            return Self(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::new_spinner().with_message(device.to_string());
+        Self::show(bar, "{spinner} waiting for {msg}, {elapsed}")
+    }
+
+    fn show(bar: ProgressBar, template: &str) -> Self {
         // The templates are ours; one that did not parse would fall back to indicatif's own.
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = bar.with_style(style.progress_chars("━╸ ")).with_prefix(clock(0.0));
+        let bar = bar.with_style(style.with_key("left", left).progress_chars("━╸ "));
         bar.enable_steady_tick(Duration::from_millis(200));
         Self(bar)
     }
@@ -39,6 +54,14 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.0.finish_and_clear();
+    }
+}
+
+/// The time left; nothing before the first segment, from which no pace can be told.
+fn left(state: &ProgressState, out: &mut dyn Write) {
+    if state.pos() > 0 {
+        // Writing to a string; what does not fit is not shown.
+        let _ = write!(out, ", {:#} left", HumanDuration(state.eta()));
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) async fn run(local: &Local, args: TranscribeArgs) -> Result<ExitCode,
         (Some(url), Some(device)) => {
             let broker = Broker::parse(url, args.mqtt_password.clone(), args.ca_file.clone())?;
             let audio = Audio::open(&args.file).await?;
-            let _progress = Progress::begin(args.quiet, None);
+            let _progress = Progress::wait(args.quiet, device);
             Remote::new(broker, device.clone()).transcribe(audio, &options, timeout).await?
         }
         _ => {
