@@ -106,8 +106,8 @@ Examples:
 A flag goes before the environment, that before the file, that before the default. docs/config.md lists every key.
 
 Exit codes (sysexits.h): 0 ended as asked; 64 wrong use; 65 a package fails its check; 66 no input file; 69 the
-socket belongs to another daemon; 70 a fault of linnetd; 71 the system refused a thread; 73 something cannot be created;
-74 reading or writing failed; 78 the configuration is wrong.";
+socket belongs to another daemon, or the demo got no answer; 70 a fault of linnetd; 71 the system refused a thread; 73
+something cannot be created; 74 reading or writing failed; 78 the configuration is wrong; 130 the demo was interrupted.";
 
 impl Serve {
     /// The flags as a layer of the configuration.

@@ -62,7 +62,7 @@ impl Daemon {
         for change in &diff.changed {
             log::info!("changed: {change}");
         }
-        log::info!(MESSAGE_ID = message_id::RELOADED; "the configuration was read again: {} keys changed", diff.changed.len());
+        log::info!(MESSAGE_ID = message_id::RELOADED; "the configuration was read again; keys changed: {}", diff.changed.len());
         self.config = diff.to;
         if let Some(mqtt) = &self.mqtt {
             mqtt.state_changed();

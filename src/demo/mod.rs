@@ -154,7 +154,9 @@ fn print_next_steps(out: &mut impl Write, file: Option<&Path>) -> io::Result<()>
     if file.is_none() {
         writeln!(out, "  cargo run --release -- demo --file my.wav")?;
     }
-    writeln!(out, "  cargo build --release --workspace && target/release/linnetd &")?;
+    // On lines of their own: `build && linnetd &` would put the build into the background, too.
+    writeln!(out, "  cargo build --release --workspace")?;
+    writeln!(out, "  target/release/linnetd & sleep 2")?;
     writeln!(out, "  target/release/linnet transcribe my.wav")?;
     writeln!(
         out,

@@ -96,7 +96,7 @@ impl Transcriber {
         let (begin, end) = (secs(piece.start), secs(piece.end()));
         let frame_secs = self.recognizer.frame_secs();
         // The last output frame may stand for fewer samples than a whole one.
-        let time = |frame: usize| (begin + frame as f64 * frame_secs).min(end);
+        let time = |frame: usize| whole_millis(begin + frame as f64 * frame_secs).min(end);
         let words = heard.decoded.words.into_iter().map(|word| Word {
             start: time(word.start_frame),
             end: time(word.end_frame),
@@ -106,6 +106,11 @@ impl Transcriber {
         answer.segment(words.collect(), heard.decoded.avg_logprob, piece.ends_in_pause);
         Ok(())
     }
+}
+
+/// Whole milliseconds, so that an answer reads 1.4 and not 1.4000000000000001.
+fn whole_millis(secs: f64) -> f64 {
+    (secs * 1000.0).round() / 1000.0
 }
 
 /// The answer as far as it is known.

@@ -72,7 +72,7 @@ pub(super) async fn model(State(shared): State<Arc<Shared>>, id: Result<Path<Str
         None => {
             let names: Vec<_> = models.into_iter().map(|m| m.name).collect();
             let shown: String = id.chars().take(80).collect();
-            let message = format!("there is no model {shown:?}; there is {}", names.join(", "));
+            let message = format!("there is no model {shown:?}; there is: {}", names.join(", "));
             Err(Refusal(WireError::new(ErrorCode::UnknownModel, message).with_param("model")))
         }
     }
