@@ -10,11 +10,20 @@ use super::PackageError;
 /// Replaces or creates `path` so that after a crash it holds either the old or the new content, whole: a temporary
 /// file beside it, `fsync`, rename, `fsync` of the directory. The file is readable by all, writable by its owner.
 pub fn write_file(path: &Path, content: &[u8]) -> Result<(), PackageError> {
+    replace(path, content, 0o644)
+}
+
+/// The same for what may hold somebody's words: nobody but the owner reads it, wherever the directory lies.
+pub fn write_private_file(path: &Path, content: &[u8]) -> Result<(), PackageError> {
+    replace(path, content, 0o600)
+}
+
+fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), PackageError> {
     let error = |source| PackageError::Write { path: path.to_owned(), source };
     let parent = parent_of(path);
     let mut temporary = tempfile::Builder::new().prefix(".writing-").tempfile_in(&parent).map_err(error)?;
     temporary.write_all(content).map_err(error)?;
-    temporary.as_file().set_permissions(Permissions::from_mode(0o644)).map_err(error)?;
+    temporary.as_file().set_permissions(Permissions::from_mode(mode)).map_err(error)?;
     temporary.as_file().sync_all().map_err(error)?;
     temporary.persist(path).map_err(|e| error(e.error))?;
     sync_directory(&parent).map_err(error)
@@ -113,6 +122,18 @@ mod tests {
         write_file(&path, b"two").expect("writes");
         assert_eq!(std::fs::read(&path).expect("readable"), b"two");
         assert_eq!(names(dir.path()), ["state.json"]);
+    }
+
+    #[test]
+    fn a_private_file_is_its_owners_alone() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let mode = |path: &Path| std::fs::metadata(path).expect("the file").permissions().mode() & 0o777;
+        let path = dir.path().join("answer.json");
+        write_file(&path, b"one").expect("writes");
+        assert_eq!(mode(&path), 0o644);
+        write_private_file(&path, b"two").expect("writes");
+        assert_eq!(mode(&path), 0o600, "also in the place of one that all could read");
+        assert_eq!(std::fs::read(&path).expect("readable"), b"two");
     }
 
     #[test]

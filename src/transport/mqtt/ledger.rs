@@ -18,7 +18,7 @@ use super::bounds::{LEDGER_KEPT_FOR, MAX_LEDGER_RECORDS};
 use super::fingerprint::Fingerprint;
 use super::storage::{MARKS, Storage};
 use crate::store::PackageError;
-use crate::store::write::write_file;
+use crate::store::write::write_private_file;
 
 /// One request's record, on disk as JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,7 +145,7 @@ impl Ledger {
         let text = serde_json::to_vec(&record)?;
         let path = self.path(request);
         if record.crashes > 0 {
-            return write_file(&path, &text).map_err(PackageError::into_io);
+            return write_private_file(&path, &text).map_err(PackageError::into_io);
         }
         fs::write(&path, text).inspect_err(|_| {
             // A torn mark would count as a crash. What cannot be removed either is told by the caller.

@@ -18,7 +18,7 @@ use super::fingerprint::Fingerprint;
 use super::outbox::Entry;
 use super::storage::{ANSWERS, Storage};
 use crate::store::PackageError;
-use crate::store::write::write_file;
+use crate::store::write::write_private_file;
 
 /// An [`Entry`] as its file holds it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -95,7 +95,7 @@ impl Spill {
             error: entry.body.error,
             payload: String::from_utf8_lossy(&entry.body.payload).into_owned(),
         };
-        write_file(&self.path(number), &serde_json::to_vec(&stored)?).map_err(PackageError::into_io)
+        write_private_file(&self.path(number), &serde_json::to_vec(&stored)?).map_err(PackageError::into_io)
     }
 
     /// Removes an answer's file.
