@@ -44,7 +44,7 @@ impl DaemonError {
     /// The exit code that belongs to it.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::Socket(SocketError::Group(_)) => Exit::Config,
+            Self::Config(_) | Self::Socket(SocketError::Group(_) | SocketError::NotOurs { .. }) => Exit::Config,
             Self::Socket(SocketError::Taken { .. }) | Self::Http(HttpStartError::Bind { .. }) => Exit::Unavailable,
             Self::Socket(_) => Exit::CannotCreate,
             Self::NoModels | Self::Models { .. } => Exit::NoInput,

@@ -35,6 +35,14 @@ pub enum SocketError {
     /// The configured group is not known.
     #[error("http.socket_group: {0}")]
     Group(String),
+    /// The configured group cannot be given to the socket.
+    #[error("{path}: http.socket_group cannot be set: {source}; {way_out}", path = path.display(), way_out = group_way_out(source))]
+    NotOurs {
+        /// The socket.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// A step failed.
     #[error("{path}: {step}: {source}{hint}", path = path.display(), hint = hint(source))]
     Failed {
@@ -53,6 +61,16 @@ fn hint(source: &io::Error) -> &'static str {
             "; give a path that this user may write with --socket, or set XDG_RUNTIME_DIR"
         }
         _ => "",
+    }
+}
+
+/// In a user namespace (`PrivateUsers=`) a group that is not mapped does not exist.
+fn group_way_out(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::InvalidInput => {
+            "the service's user namespace does not know the group: leave the key out and set Group= in the unit (drop-ins/group.conf)"
+        }
+        _ => "name a group that linnetd is a member of, or leave the key out",
     }
 }
 
@@ -110,6 +128,10 @@ impl Drop for Lock {
 
 fn failed<'a>(path: &'a Path, step: &'static str) -> impl FnOnce(io::Error) -> SocketError + 'a {
     move |source| SocketError::Failed { path: path.to_owned(), step, source }
+}
+
+fn not_ours(path: &Path) -> impl FnOnce(io::Error) -> SocketError + '_ {
+    move |source| SocketError::NotOurs { path: path.to_owned(), source }
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -184,7 +206,7 @@ fn listen(path: &Path, mode: u32, group: Option<u32>) -> Result<UnixListener, So
     };
     let made = bind().map_err(failed(path, "the socket cannot be made")).and_then(|listener| {
         if group.is_some() {
-            std::os::unix::fs::chown(&new, None, group).map_err(failed(path, "http.socket_group cannot be set"))?;
+            std::os::unix::fs::chown(&new, None, group).map_err(not_ours(path))?;
         }
         std::fs::rename(&new, path).map_err(failed(path, "the socket cannot be put into place"))?;
         Ok(listener)
@@ -275,6 +297,15 @@ mod tests {
         });
         assert_eq!(won.len(), 1);
         assert!(UnixStream::connect(&path).is_ok());
+    }
+
+    #[test]
+    fn a_group_that_cannot_be_given_is_refused_by_its_key_with_a_way_out() {
+        for (errno, way_out) in [(rustix::io::Errno::INVAL, "Group="), (rustix::io::Errno::PERM, "is a member of")] {
+            let refused = not_ours(Path::new("/run/linnet/linnet.sock"))(errno.into()).to_string();
+            assert!(refused.starts_with("/run/linnet/linnet.sock: http.socket_group cannot be set: "), "{refused}");
+            assert!(refused.contains(way_out), "{refused}");
+        }
     }
 
     #[test]
