@@ -123,8 +123,9 @@ fn print(text: &str) -> Exit {
     }
 }
 
-/// Says why on stderr.
+/// Says why on stderr; in the journal it is an error, line by line.
 fn fail(exit: Exit, why: &dyn std::fmt::Display) -> Exit {
-    eprintln!("linnetd: {why}");
+    let mark = logging::error_mark();
+    eprintln!("{mark}linnetd: {}", why.to_string().replace('\n', &format!("\n{mark}")));
     exit
 }

@@ -26,6 +26,12 @@ pub fn start(level: LevelFilter) {
     set_level(level);
 }
 
+/// What a line on stderr begins with that the journal shall take as an error (`sd-daemon(3)`): without it `journalctl -p err`
+/// would not find why a start failed. Empty where stderr is not the journal.
+pub fn error_mark() -> &'static str {
+    if connected_to_journal() { "<3>" } else { "" }
+}
+
 /// Changes how much is logged.
 pub fn set_level(level: LevelFilter) {
     log::set_max_level(level);

@@ -222,8 +222,9 @@ impl Events {
     }
 }
 
+/// To the microsecond: the journal shows every digit there is.
 fn ms(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// The real-time factor, where there was audio.
