@@ -112,7 +112,7 @@ pub const KEYS: &[Key] = &[
         "socket_group",
         Text,
         Restart,
-        "Group that owns the local socket: a name of `/etc/group`, or a number. Not set: the daemon's own.",
+        "Group that owns the local socket: a name of `/etc/group`, or a number. Not set: the daemon's own. Under the systemd unit set `Group=` instead (`systemd/drop-ins/group.conf`).",
     ),
     key("http", "tcp", Address, Restart, "Address of HTTP over TCP. Not set: off."),
     key("http", "token_file", Path, Live, "File of the bearer token; needed with `tcp`. Read again by `SIGHUP`."),

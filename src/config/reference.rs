@@ -75,6 +75,9 @@ when it does not.
 `systemctl reload linnetd` (`SIGHUP`) reads the file again and applies the difference, part by part; HTTP's token and certificates are
 read again too. When a part cannot take it, the parts that already have are put back, and the log says why. A key that says *restart* below
 is refused by name and keeps its value until the daemon is restarted. A file that is wrong changes nothing.
+
+A systemd credential (`LoadCredential=`) is a copy from the unit's start: a reload reads the same copy again. After a new token, password or
+certificate that comes by a credential: `systemctl restart linnetd`, which lets running requests end.
 ";
 
 const CLOSING: &str = "
