@@ -17,6 +17,7 @@ mod tests;
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -188,13 +189,23 @@ pub fn parse_manifest(text: &str, path: &Path) -> Result<Manifest, PackageError>
     Ok(manifest)
 }
 
+/// Opens the regular file at `path`, which refusals call `named`, and says how many bytes it has. It never waits: a pipe that nobody writes to is refused as what it
+/// is, where a plain open would hold up the start, a reload or `verify` for ever.
+fn open_regular(path: &Path, named: &Path) -> Result<(File, u64), PackageError> {
+    let read = |e| PackageError::read(named, e);
+    let at_once = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(at_once).open(path).map_err(read)?;
+    let metadata = file.metadata().map_err(read)?;
+    if !metadata.is_file() {
+        return Err(PackageError::Invalid { path: named.to_owned(), reason: "not a regular file".into() });
+    }
+    Ok((file, metadata.len()))
+}
+
 /// Reads a text file of at most `most` bytes.
 fn read_text(path: &Path, most: u64) -> Result<String, PackageError> {
     let read = |e| PackageError::read(path, e);
-    let file = File::open(path).map_err(read)?;
-    if !file.metadata().map_err(read)?.is_file() {
-        return Err(PackageError::Invalid { path: path.to_owned(), reason: "not a regular file".into() });
-    }
+    let (file, _) = open_regular(path, path)?;
     let mut text = String::new();
     let bytes = file.take(most + 1).read_to_string(&mut text).map_err(read)?;
     if bytes as u64 > most {
@@ -217,13 +228,9 @@ fn verify_file(root: &Path, dir: &Path, name: &str, entry: &FileEntry) -> Result
     if !real.starts_with(root) {
         return Err(PackageError::Outside { path });
     }
-    let mut file = File::open(&real).map_err(read)?;
-    let metadata = file.metadata().map_err(read)?;
-    if !metadata.is_file() {
-        return Err(PackageError::Invalid { path, reason: "not a regular file".into() });
-    }
-    if metadata.len() != entry.bytes {
-        return Err(PackageError::Size { path, bytes: metadata.len(), listed: entry.bytes });
+    let (mut file, bytes) = open_regular(&real, &path)?;
+    if bytes != entry.bytes {
+        return Err(PackageError::Size { path, bytes, listed: entry.bytes });
     }
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 64 << 10];

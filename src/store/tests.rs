@@ -184,6 +184,24 @@ fn a_package_may_only_name_its_own_files() {
 }
 
 #[test]
+fn a_pipe_in_a_package_is_refused_and_not_waited_for() {
+    for name in [MANIFEST, CONFIG, TOKENIZER, "onnx/model.onnx"] {
+        let dir = good();
+        let path = dir.path().join(name);
+        std::fs::remove_file(&path).expect("the file goes");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).expect("a pipe");
+        // Where it is waited for, this thread stands still; the test need not.
+        let (sender, refused) = std::sync::mpsc::channel();
+        let dir = std::sync::Arc::new(dir);
+        let of_thread = std::sync::Arc::clone(&dir);
+        std::thread::spawn(move || sender.send(refusal(of_thread.path())));
+        let refusal = refused.recv_timeout(std::time::Duration::from_secs(30)).expect("an answer");
+        assert!(refusal.contains(name) && refusal.ends_with("not a regular file"), "{refusal}");
+    }
+}
+
+#[test]
 fn a_manifest_that_breaks_a_rule_is_refused_with_the_key() {
     for (key, error) in [
         ("manifest_version", manifest_refusal(|m| m.manifest_version = 2)),
