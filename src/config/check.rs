@@ -180,6 +180,9 @@ fn intake(c: &mut Checker<'_>, raw: &RawLimits, default_timeout_secs: u64) -> In
     }
 }
 
+/// Longest text that an MQTT packet can hold, bytes (section 1.5.4).
+const MAX_MQTT_TEXT_BYTES: usize = 65_535;
+
 fn mqtt(
     c: &mut Checker<'_>,
     raw: &RawMqtt,
@@ -188,6 +191,14 @@ fn mqtt(
     state_dir: PathBuf,
 ) -> Option<MqttSettings> {
     let client_cert = c.pair("mqtt", ("client_cert", raw.client_cert.clone()), ("client_key", raw.client_key.clone()));
+    for (key, text) in [("mqtt.client_id", &raw.client_id), ("mqtt.username", &raw.username)] {
+        if text.as_ref().is_some_and(|text| text.len() > MAX_MQTT_TEXT_BYTES) {
+            c.fault(
+                key,
+                format!("at most {MAX_MQTT_TEXT_BYTES} bytes, which is all that MQTT can say; choose a shorter one"),
+            );
+        }
+    }
     let backoff = (Duration::from_millis(raw.backoff_first_ms), Duration::from_secs(raw.backoff_longest_secs));
     if backoff.0 > backoff.1 {
         c.fault("mqtt.backoff_longest_secs", "at least as long as mqtt.backoff_first_ms");

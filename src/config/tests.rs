@@ -273,6 +273,16 @@ fn rules_between_keys_are_named_at_the_key_that_breaks_them() {
 }
 
 #[test]
+fn a_text_that_mqtt_cannot_say_is_refused_before_a_broker_is_asked() {
+    for key in ["client_id", "username"] {
+        let text = |bytes: usize| format!("[mqtt]\nurl = \"mqtt://h\"\n{key} = \"{}\"", "x".repeat(bytes));
+        assert!(load_text(&text(65_535)).is_ok(), "{key}");
+        let fault = the_fault(&text(65_536));
+        assert!(fault.starts_with(&format!("3: mqtt.{key}: at most 65535 bytes")), "{fault}");
+    }
+}
+
+#[test]
 fn all_faults_are_told_at_once_in_the_order_of_the_file() {
     let faults = faults("[http]\nx_y_z = 1\n[mqtt]\nurl = 3\n[scheduler]\nworkers = -1\n");
     let lines: Vec<_> = faults.iter().map(|f| f.split(':').next().expect("a line")).collect();
