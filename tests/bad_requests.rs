@@ -5,7 +5,7 @@ mod harness;
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use harness::{Daemon, http, noise, sample};
+use harness::{Daemon, eventually, http, noise, sample};
 
 const TRANSCRIPTIONS: &str = "/v1/audio/transcriptions";
 const FORM: &str = "multipart/form-data; boundary=XX";
@@ -113,6 +113,26 @@ fn an_upload_of_two_gigabytes_is_refused_before_it_fills_memory_or_disk() {
 }
 
 #[test]
+fn uploads_that_fill_their_memory_are_told_as_such_in_answer_and_log() {
+    let daemon = Daemon::builder().config("[limits]\nmax_upload_mib = 1\nmax_upload_total_mib = 1\n").start();
+    let mut holder = http::connect(&daemon.socket()).expect("connects");
+    holder
+        .write_all(&http::head("POST", TRANSCRIPTIONS, &[("content-type", "audio/wav")], 1 << 20))
+        .expect("a declared length holds its memory");
+    eventually("the memory is held", || {
+        let answer = daemon.post(TRANSCRIPTIONS, "audio/wav", &sample());
+        (answer.status == 429 && answer.text().contains("limits.max_upload_total_mib")).then_some(())
+    });
+    drop(holder);
+    eventually("the memory is free", || {
+        (daemon.post(TRANSCRIPTIONS, "audio/wav", &sample()).status == 200).then_some(())
+    });
+    let log = daemon.stop().log;
+    let told = log.lines().find(|l| l.contains("requests refused since")).expect("a line about overload");
+    assert!(told.contains("limits.max_upload_total_mib") && !told.contains("queue"), "{told}");
+}
+
+#[test]
 fn a_client_that_drips_its_request_is_given_up() {
     let daemon = Daemon::builder().config("[http]\nheader_timeout_secs = 1\nidle_timeout_secs = 1\n").start();
     // The head never ends.
@@ -203,6 +223,9 @@ fn what_is_no_endpoint_and_no_http_is_answered_as_such() {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).expect("closed");
     assert!(rest.starts_with(b"HTTP/1.1 400") || rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+    let long = "x".repeat(15 * 1024);
+    let answer = http::request(&daemon.socket(), "GET", "/healthz", &[("x-long", &long)], b"").expect("an answer");
+    assert_eq!(answer.status, 200, "the documented 16 KiB of a head");
     let huge = "x".repeat(200_000);
     let answer = http::request(&daemon.socket(), "GET", "/healthz", &[("x-huge", &huge)], b"");
     assert!(answer.is_err() || answer.is_ok_and(|a| a.status == 431), "a head of 200 kB");

@@ -18,7 +18,7 @@ pub const REQUEST_ANSWERED: &str = "70008b1c148d48e5aa460da64f95962e";
 pub const REQUEST_FAILED: &str = "9924c2b11fa54a5c94501b1d47a3c2f2";
 /// A request was refused at admission.
 pub const REQUEST_REFUSED: &str = "422ba76521c84a528e46ebcf0c513db5";
-/// Requests are refused because the queue is full.
+/// Requests are refused because the queue or the memory for uploads is full.
 pub const OVERLOADED: &str = "fa6102dfe2694743ad42651ab5b60313";
 /// A worker panicked and was replaced.
 pub const WORKER_PANICKED: &str = "58f024664cc646f993f4ab85a67cb8db";
@@ -142,11 +142,11 @@ impl Events {
             "{id}: {} over {transport} refused: {code}", of.task
         );
         if error.code == ErrorCode::Overloaded {
-            self.overloaded(error.retry_after_ms.unwrap_or_default());
+            self.overloaded(&error.message);
         }
     }
 
-    fn overloaded(&self, retry_after_ms: u64) {
+    fn overloaded(&self, why: &str) {
         let inner = &*self.0;
         let now_ms = u64::try_from(inner.began.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1);
         let quiet = inner.overload_quiet.fetch_add(1, Ordering::Relaxed) + 1;
@@ -156,7 +156,7 @@ impl Events {
             inner.overload_quiet.fetch_sub(quiet, Ordering::Relaxed);
             log::warn!(
                 MESSAGE_ID = OVERLOADED, REFUSED = quiet;
-                "the queue is full: {quiet} requests refused since the last such line; callers are asked to wait {retry_after_ms} ms"
+                "overloaded: {quiet} requests refused since the last such line, the latest because {why}"
             );
         }
     }
