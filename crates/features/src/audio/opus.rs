@@ -49,7 +49,8 @@ impl Opus {
             (0, 2) => (1, 1, &[0, 1][..]),
             (1, 1..=8) | (255, 1..) => {
                 let mapping = head.get(21..21 + usize::from(channels));
-                (head[19], head[20], mapping.ok_or_else(|| broken("its channel mapping is cut off"))?)
+                let mapping = mapping.ok_or_else(|| broken("its channel mapping is cut off"))?;
+                (head[19], head[20], mapping)
             }
             (0 | 1 | 255, _) => {
                 return Err(broken(&format!("it has {channels} channels, which its mapping family {family} has not")));
@@ -174,6 +175,8 @@ mod tests {
             (head(3, 0, 0, 0, &[]), "3 channels"),
             (head(9, 0, 0, 1, &[9, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]), "9 channels"),
             (head(2, 0, 0, 1, &[2, 0, 0]), "mapping is cut off"),
+            (head(1, 0, 0, 1, &[1]), "mapping is cut off"),
+            (head(1, 0, 0, 255, &[]), "mapping is cut off"),
             (head(2, 0, 0, 1, &[0, 0, 0, 1]), "0 streams"),
             (head(2, 0, 0, 1, &[1, 2, 0, 1]), "1 streams, 2 of them coupled"),
             (head(2, 0, 0, 1, &[2, 0, 0, 2]), "decoded channel 2 of 2"),
