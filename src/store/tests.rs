@@ -192,7 +192,7 @@ fn a_pipe_in_a_package_is_refused_and_not_waited_for() {
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).expect("a pipe");
         // Where it is waited for, this thread stands still; the test need not.
-        let (sender, refused) = std::sync::mpsc::channel();
+        let (sender, refused) = std::sync::mpsc::sync_channel(1);
         let dir = std::sync::Arc::new(dir);
         let of_thread = std::sync::Arc::clone(&dir);
         std::thread::spawn(move || sender.send(refusal(of_thread.path())));
