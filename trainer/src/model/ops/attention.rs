@@ -56,15 +56,18 @@ pub struct Attention {
 }
 
 enum Form {
-    Composed {
-        /// Cosines and sines of the positions' angles, `[1, 1, frames, head / 2]`.
-        cosines: Tensor<4>,
-        sines: Tensor<4>,
-        /// 0 where a frame is seen and -1e9 where it is not, `[batch, 1, frames, frames]`.
-        hidden: Tensor<4>,
-    },
+    Composed(Box<Tables>),
     #[cfg(feature = "flex")]
     Fused(fused::Attention),
+}
+
+struct Tables {
+    /// Cosines of the positions' angles, `[1, 1, frames, head / 2]`.
+    cosines: Tensor<4>,
+    /// Their sines.
+    sines: Tensor<4>,
+    /// 0 where a frame is seen and -1e9 where it is not, `[batch, 1, frames, frames]`.
+    hidden: Tensor<4>,
 }
 
 impl Attention {
@@ -80,7 +83,7 @@ impl Attention {
                     hidden[span.window(row / frames, row % frames)].fill(0.0);
                 }
                 let hidden = Tensor::from_data(TensorData::new(hidden, [span.batch, 1, frames, frames]), device);
-                Form::Composed { cosines: table(cosines), sines: table(sines), hidden }
+                Form::Composed(Box::new(Tables { cosines: table(cosines), sines: table(sines), hidden }))
             }
             #[cfg(feature = "flex")]
             Path::Fused => Form::Fused(fused::Attention::new(span.clone(), width)),
@@ -93,7 +96,8 @@ impl Attention {
         let Span { batch, frames, heads, .. } = self.span;
         let (width, head) = (self.width, self.width / heads);
         match &self.form {
-            Form::Composed { cosines, sines, hidden } => {
+            Form::Composed(tables) => {
+                let Tables { cosines, sines, hidden } = &**tables;
                 // [3, batch, heads, frames, head]
                 let parts = qkv.reshape([batch, frames, 3, heads, head]).permute([2, 0, 3, 1, 4]);
                 let part = |i: usize| parts.clone().narrow(0, i, 1).reshape([batch, heads, frames, head]);
