@@ -73,6 +73,12 @@ impl TranscribePipeline {
         Recognizer::new(Arc::clone(&self.0))
     }
 
+    /// The package's units and its language model, shared with all that reads by them, for code that has log-probabilities already
+    /// (`linnet-train export`).
+    pub fn vocabulary(&self) -> (Arc<Units>, Option<Arc<NgramLm>>) {
+        (Arc::clone(&self.0.units), self.0.lm.clone())
+    }
+
     /// Text and fingerprint of a clip, heard as [`Pipeline::prove`] hears the canary: for those who record one. The error names
     /// the file.
     pub fn hear_clip(&self, audio: &Path, search: CanarySearch) -> Result<Heard, String> {

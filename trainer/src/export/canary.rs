@@ -4,10 +4,9 @@
 //! right, by the search that requests are answered with, and by a margin that no other machine's rounding reaches.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use linnet::task::Pipeline;
-use linnet::task::decode::{Decoder, HotWords, LogProbs, NgramLm, SearchParams, Units};
+use linnet::task::decode::{Decoder, HotWords, LogProbs, SearchParams};
 use linnet_proto::manifest::{Canary, CanarySearch};
 
 use super::{Contents, Opened, sets, tune};
@@ -118,18 +117,9 @@ pub fn listen(opened: &Opened, clips: &[Clip]) -> Result<Vec<Vec<f32>>> {
 
 /// Has the package's own search read what the graph said of each clip.
 pub fn hear(opened: &Opened, clips: &[Clip], log_probs: Vec<Vec<f32>>) -> Result<Vec<Heard>> {
-    let (package, config) = (&opened.package, &opened.package.ctc_config);
-    let units =
-        Units::new(&package.units, config.blank_id, config.unit_kind).map_err(|e| Failure::data(e.to_string()))?;
-    let lm = match &config.language_model {
-        Some(file) => {
-            let path = package.path(file);
-            let bytes = std::fs::read(&path).map_err(|e| Failure::read(&path, e))?;
-            Some(Arc::new(NgramLm::read(&bytes).map_err(|e| Failure::data(e.to_string()))?))
-        }
-        None => None,
-    };
-    let mut decoder = Decoder::new(Arc::new(units), lm);
+    let config = &opened.package.ctc_config;
+    let (units, lm) = opened.pipeline.vocabulary();
+    let mut decoder = Decoder::new(units, lm);
     let params = SearchParams::from(&config.decoding);
     let mut heard = Vec::with_capacity(clips.len());
     for (clip, data) in clips.iter().zip(log_probs) {

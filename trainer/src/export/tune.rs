@@ -45,25 +45,14 @@ struct Search {
 
 impl Search {
     fn new(opened: &Opened, valid: &Manifest, threads: usize) -> Result<Self> {
-        let package = &opened.package;
-        let config = &package.ctc_config;
-        let units =
-            Units::new(&package.units, config.blank_id, config.unit_kind).map_err(|e| Failure::data(e.to_string()))?;
-        let lm = match &config.language_model {
-            Some(file) => {
-                let path = package.path(file);
-                let bytes = std::fs::read(&path).map_err(|e| Failure::read(&path, e))?;
-                Some(Arc::new(NgramLm::read(&bytes).map_err(|e| Failure::data(e.to_string()))?))
-            }
-            None => None,
-        };
+        let (units, lm) = opened.pipeline.vocabulary();
         let recordings = valid.utterances.iter().collect::<Vec<_>>();
         let new = || opened.pipeline.recognizer().map_err(|e| Failure::software(e.to_string()));
         let heard = spread(&recordings, threads, new, |recognizer, utterance| {
             let samples = read_audio(&utterance.audio)?;
             Ok((utterance.text.clone(), run(recognizer, &samples)?))
         })?;
-        Ok(Self { units: Arc::new(units), lm, heard, threads })
+        Ok(Self { units, lm, heard, threads })
     }
 
     /// Tries every setting; what is not tried is as in `own`.
