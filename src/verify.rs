@@ -90,18 +90,21 @@ pub fn choose(wanted: &[String], models: &[PathBuf]) -> Result<Vec<PathBuf>, Ver
     if models.is_empty() {
         return Err(VerifyError::NoModels);
     }
-    let mut all = Vec::new();
+    let (mut all, mut readable, mut refused) = (Vec::new(), false, None);
     for models in models {
-        let failed = |source| VerifyError::Models { path: models.clone(), source };
-        let entries = std::fs::read_dir(models).map_err(failed)?;
-        let mut dirs: Vec<PathBuf> = entries
-            .filter_map(|entry| entry.ok().map(|e| e.path()))
-            .filter(|path| path.join(MANIFEST).is_file())
-            .collect();
-        dirs.sort();
-        all.extend(dirs);
+        // One is enough, as where the daemon serves: a site's own may be made later.
+        match store::package_directories(models) {
+            Ok(dirs) => {
+                readable = true;
+                all.extend(dirs.into_iter().filter(|dir| dir.join(MANIFEST).is_file()));
+            }
+            Err(source) => refused = refused.or(Some(VerifyError::Models { path: models.clone(), source })),
+        }
     }
-    Ok(all)
+    match refused {
+        Some(refused) if !readable => Err(refused),
+        _ => Ok(all),
+    }
 }
 
 fn find(name: &str, models: &[PathBuf]) -> Result<PathBuf, VerifyError> {

@@ -18,6 +18,7 @@ pub fn loader(events: Events) -> Loader {
 /// unchanged is taken over.
 pub async fn load(loader: &Loader, config: &Config, before: Option<Arc<Catalog>>) -> Result<Catalog, DaemonError> {
     let directories = readable(&config.models)?;
+    check_default(config, &Catalog::listed(&directories))?;
     let (loader, default) = (loader.clone(), config.default_model.clone());
     let load = move || {
         let catalog = loader.load(&directories, default.as_deref(), before.as_deref());
@@ -25,9 +26,7 @@ pub async fn load(loader: &Loader, config: &Config, before: Option<Arc<Catalog>>
         linnet_kernels::allocator::give_back();
         catalog
     };
-    let catalog = on_own_thread("models", load).await.map_err(DaemonError::Thread)?;
-    check_default(config, &catalog)?;
-    Ok(catalog)
+    on_own_thread("models", load).await.map_err(DaemonError::Thread)
 }
 
 /// The configured default must be a package of the catalog; whether it serves is told to who asks for it.

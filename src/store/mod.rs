@@ -128,16 +128,24 @@ pub fn verify(dir: &Path) -> Result<Verified, PackageError> {
     })
 }
 
-/// Opens every package in `dir`, in the order of their directories' names, each with its directory. Entries that begin
-/// with a dot and plain files are passed over. A name or alias that an earlier package has already taken is refused.
-pub fn scan(dir: &Path) -> Vec<(PathBuf, Result<Package, PackageError>)> {
-    let mut directories = match std::fs::read_dir(dir).and_then(|entries| entries.collect::<Result<Vec<_>, _>>()) {
-        Ok(entries) => entries.into_iter().map(|e| e.path()).collect::<Vec<_>>(),
-        Err(e) => return vec![(dir.to_owned(), Err(PackageError::read(dir, e)))],
-    };
+/// The directories in `dir`, in the order of their names: each is a package or wants to be one. Entries that begin with a dot and
+/// plain files are passed over.
+pub fn package_directories(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut directories =
+        std::fs::read_dir(dir)?.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>()?;
     directories
         .retain(|path| path.is_dir() && !path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b".")));
     directories.sort();
+    Ok(directories)
+}
+
+/// Opens every package in `dir`, in the order of [`package_directories`], each with its directory. A name or alias that an
+/// earlier package has already taken is refused.
+pub fn scan(dir: &Path) -> Vec<(PathBuf, Result<Package, PackageError>)> {
+    let directories = match package_directories(dir) {
+        Ok(directories) => directories,
+        Err(e) => return vec![(dir.to_owned(), Err(PackageError::read(dir, e)))],
+    };
     let mut taken = std::collections::BTreeMap::<String, PathBuf>::new();
     let mut packages = Vec::with_capacity(directories.len());
     for directory in directories {
@@ -156,14 +164,6 @@ pub fn scan(dir: &Path) -> Vec<(PathBuf, Result<Package, PackageError>)> {
         packages.push((directory, package));
     }
     packages
-}
-
-/// The manifests that can be read in the directories of `dir`, in the order of [`scan`].
-pub fn manifests(dir: &Path) -> Vec<(PathBuf, Manifest)> {
-    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
-    let mut directories: Vec<_> = entries.filter_map(|entry| entry.ok().map(|e| e.path())).collect();
-    directories.sort();
-    directories.into_iter().filter_map(|dir| read_manifest(&dir).ok().map(|manifest| (dir, manifest))).collect()
 }
 
 /// Reads and checks `manifest.toml` alone.

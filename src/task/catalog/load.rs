@@ -149,20 +149,24 @@ impl Loader {
     fn failed(&self, dir: &Path, reason: String, names: &BTreeSet<String>) -> Failed {
         let manifest = store::read_manifest(dir).ok().map(Box::new);
         let own = manifest.as_ref().map(|m| m.name.clone()).filter(|name| !names.contains(name));
-        let name = own.unwrap_or_else(|| {
-            dir.file_name().map_or_else(|| dir.display().to_string(), |n| n.to_string_lossy().into_owned())
-        });
+        let name = own.unwrap_or_else(|| directory_name(dir));
         self.events.model_failed(&name, &reason);
         Failed { name, dir: dir.to_owned(), manifest, reason }
     }
 }
 
+/// What a package is called whose manifest does not say.
+fn directory_name(dir: &Path) -> String {
+    dir.file_name().map_or_else(|| dir.display().to_string(), |n| n.to_string_lossy().into_owned())
+}
+
 impl Catalog {
     /// What stands in `dirs` as the manifests say, nothing verified, loaded or serving: who is there to be meant by a name.
     pub fn listed(dirs: &[PathBuf]) -> Self {
-        let listed = dirs.iter().flat_map(|dir| store::manifests(dir)).map(|(dir, manifest)| {
-            let name = manifest.name.clone();
-            Entry::Failed(Failed { name, dir, manifest: Some(Box::new(manifest)), reason: "not loaded".into() })
+        let listed = dirs.iter().filter_map(|dir| store::package_directories(dir).ok()).flatten().map(|dir| {
+            let manifest = store::read_manifest(&dir).ok().map(Box::new);
+            let name = manifest.as_ref().map_or_else(|| directory_name(&dir), |m| m.name.clone());
+            Entry::Failed(Failed { name, dir, manifest, reason: "not loaded".into() })
         });
         Self::new(listed.collect(), None)
     }
