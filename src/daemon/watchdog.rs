@@ -63,7 +63,7 @@ struct Ailment {
 fn ailments(loops: &Loops, scheduler: &Scheduler) -> Vec<Ailment> {
     let still = loops.standing_still().into_iter();
     let still = still.map(|still| Ailment { what: still.name.to_owned(), silent: Some(still.silent) });
-    let of_scheduler = scheduler.ailment(loops.bound()).map(|what| Ailment { what, silent: None });
+    let of_scheduler = scheduler.ailment(loops.bound()).map(|(what, silent)| Ailment { what: what.to_owned(), silent });
     of_scheduler.into_iter().chain(still).collect()
 }
 

@@ -82,19 +82,18 @@ impl Scheduler {
         self.shared.lock().ailment().is_none()
     }
 
-    /// Why the watchdog should no longer be fed, in a few words: what [`Scheduler::is_live`] looks at, a supervisor that
-    /// does not look when it should for `bound`, or threads that keep the scheduler's state locked. It may block for
-    /// [`LOCK_PATIENCE`], and never for longer.
-    pub fn ailment(&self, bound: Duration) -> Option<String> {
+    /// Why the watchdog should no longer be fed, in a few words, and for how long something stands still where that is known: what
+    /// [`Scheduler::is_live`] looks at, a supervisor that does not look when it should for `bound`, or threads that keep the
+    /// scheduler's state locked. It may block for [`LOCK_PATIENCE`], and never for longer.
+    pub fn ailment(&self, bound: Duration) -> Option<(&'static str, Option<Duration>)> {
         let Some(state) = self.shared.lock_within(LOCK_PATIENCE) else {
-            return Some("the scheduler's state stays locked".to_owned());
+            return Some(("the scheduler's state stays locked", None));
         };
         if let Some(ailment) = state.ailment() {
-            return Some(ailment.to_owned());
+            return Some((ailment, None));
         }
         let late = state.supervisor_wakes?.elapsed();
-        (late >= bound && state.phase != Phase::Stopped)
-            .then(|| format!("the scheduler's supervisor stands still for {:.0} s", late.as_secs_f64()))
+        (late >= bound && state.phase != Phase::Stopped).then_some(("the scheduler's supervisor", Some(late)))
     }
 
     /// What waits and runs now.

@@ -58,8 +58,11 @@ impl Storage {
     pub fn probe(&self) {
         match self.try_to_write() {
             Ok(()) => {
-                let gone = self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+                // Both under one lock, as where trouble is told: else a failure in between would stay untold.
+                let mut trouble = self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+                let gone = trouble.take();
                 self.0.link.set_storage(None);
+                drop(trouble);
                 if gone.is_some() {
                     log::warn!("mqtt: {} can be written again: answers that wait are kept", self.dir().display());
                 }
