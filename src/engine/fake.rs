@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Engine, EngineError, Model, Session, Tensor};
+use super::{Cache, Engine, EngineError, LoadOptions, Model, Port, Positions, Session, Tensor};
 
 /// What one run of a fake session does.
 pub enum FakeRun {
@@ -31,6 +31,7 @@ pub struct FakeModel {
     runs: Arc<AtomicUsize>,
     sessions: Arc<AtomicUsize>,
     memory_bytes: u64,
+    ports: Arc<(Vec<Port>, Vec<Port>)>,
 }
 
 impl std::fmt::Debug for FakeModel {
@@ -42,7 +43,13 @@ impl std::fmt::Debug for FakeModel {
 impl FakeModel {
     /// A model that asks `script` at each run; it sees the inputs and the run's number, from 0, over all sessions.
     pub fn new(script: impl Fn(&[(&str, Tensor)], usize) -> FakeRun + Send + Sync + 'static) -> Self {
-        Self { script: Arc::new(script), runs: Arc::default(), sessions: Arc::default(), memory_bytes: 1 << 20 }
+        Self {
+            script: Arc::new(script),
+            runs: Arc::default(),
+            sessions: Arc::default(),
+            memory_bytes: 1 << 20,
+            ports: Arc::default(),
+        }
     }
 
     /// A CTC model that hears `path` whatever is said: output frame `i` gives unit `path[i]` (blank, 0, beyond its
@@ -85,6 +92,14 @@ impl Model for FakeModel {
     fn memory_bytes(&self) -> u64 {
         self.memory_bytes
     }
+
+    fn inputs(&self) -> &[Port] {
+        &self.ports.0
+    }
+
+    fn outputs(&self) -> &[Port] {
+        &self.ports.1
+    }
 }
 
 struct FakeSession {
@@ -92,6 +107,15 @@ struct FakeSession {
 }
 
 impl Session for FakeSession {
+    fn step(
+        &mut self,
+        inputs: &[(&str, Tensor)],
+        _cache: &mut dyn Cache,
+        _positions: Positions,
+    ) -> Result<Vec<(String, Tensor)>, EngineError> {
+        self.run(inputs)
+    }
+
     fn run(&mut self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>, EngineError> {
         let number = self.model.runs.fetch_add(1, Ordering::SeqCst);
         let mut step = (self.model.script)(inputs, number);
@@ -118,8 +142,12 @@ impl Session for FakeSession {
 pub struct FakeEngine(pub FakeModel);
 
 impl Engine for FakeEngine {
-    fn load(&self, _package: &Path, _onnx: &Path) -> Result<Arc<dyn Model>, EngineError> {
+    fn load_with(&self, _package: &Path, _onnx: &Path, _options: &LoadOptions) -> Result<Arc<dyn Model>, EngineError> {
         Ok(Arc::new(self.0.clone()))
+    }
+
+    fn ports(&self, _package: &Path, _onnx: &Path) -> Result<(Vec<Port>, Vec<Port>), EngineError> {
+        Ok((*self.0.ports).clone())
     }
 }
 

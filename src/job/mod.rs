@@ -6,6 +6,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use linnet_features::audio::Media;
+use linnet_proto::generate::{Delta, GenerateInput, GenerateRequest, Generated};
+use linnet_proto::text::{
+    AnswerRequest, ClassifyRequest, EmbedRequest, Embedded, FillCandidate, FillRequest, Intent, IntentRequest, Label,
+    Nested, RawAnswer, RawRequest, Results, SpanAnswer, SummarizeRequest, Summary, TagRequest, Tagged, WordsRequest,
+};
+use linnet_proto::translate::{DetectRequest, Detected, TranslateRequest, Translated, Translation};
 use linnet_proto::{Segment, TranscribeOptions, Transcript, WireError};
 use tokio::sync::mpsc;
 
@@ -85,21 +91,83 @@ pub struct Request {
 pub enum TaskRequest {
     /// Speech to text.
     Transcribe(TranscribeRequest),
+    /// Text from a prompt.
+    Generate(GenerateRequest),
+    /// Text to another language.
+    Translate(TranslateRequest),
+    /// Which language a text is in.
+    Detect(DetectRequest),
+    /// Words for masks.
+    Fill(FillRequest),
+    /// Labels of a text.
+    Classify(ClassifyRequest),
+    /// Entities in a text.
+    Tag(TagRequest),
+    /// An answer from a text.
+    Answer(AnswerRequest),
+    /// What somebody wants.
+    Intent(IntentRequest),
+    /// Vectors of texts.
+    Embed(EmbedRequest),
+    /// Neighbours of words.
+    Words(WordsRequest),
+    /// A shorter text.
+    Summarize(SummarizeRequest),
+    /// Tensors through a graph.
+    Raw(RawRequest),
+}
+
+/// Runs `$body` with `$request` bound to whatever the variant holds.
+macro_rules! each_request {
+    ($task:expr, $request:ident => $body:expr) => {
+        match $task {
+            TaskRequest::Generate($request) => $body,
+            TaskRequest::Translate($request) => $body,
+            TaskRequest::Detect($request) => $body,
+            TaskRequest::Fill($request) => $body,
+            TaskRequest::Classify($request) => $body,
+            TaskRequest::Tag($request) => $body,
+            TaskRequest::Answer($request) => $body,
+            TaskRequest::Intent($request) => $body,
+            TaskRequest::Embed($request) => $body,
+            TaskRequest::Words($request) => $body,
+            TaskRequest::Summarize($request) => $body,
+            TaskRequest::Raw($request) => $body,
+            TaskRequest::Transcribe(TranscribeRequest { options: $request, .. }) => $body,
+        }
+    };
 }
 
 impl TaskRequest {
-    /// The task's name on the wire, in metrics and in logs.
+    /// The task's name in manifests, topics, metrics and logs.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Transcribe(request) if request.translate => "translate-speech",
             Self::Transcribe(_) => "transcribe",
+            Self::Generate(GenerateRequest { input: GenerateInput::Chat(_), .. }) => "chat",
+            Self::Generate(_) => "generate",
+            Self::Translate(_) => "translate",
+            Self::Detect(_) => "detect",
+            Self::Fill(_) => "fill",
+            Self::Classify(_) => "classify",
+            Self::Tag(_) => "tag",
+            Self::Answer(_) => "answer",
+            Self::Intent(_) => "intent",
+            Self::Embed(_) => "embed",
+            Self::Words(_) => "words",
+            Self::Summarize(_) => "summarize",
+            Self::Raw(_) => "raw",
         }
     }
 
     /// The model that is asked for by name or alias.
     pub fn model(&self) -> Option<&str> {
-        match self {
-            Self::Transcribe(request) => request.options.model.as_deref(),
-        }
+        each_request!(self, request => request.model.as_deref())
+    }
+
+    /// Asks for another model.
+    pub fn set_model(&mut self, model: Option<String>) {
+        each_request!(self, request => request.model = model);
     }
 }
 
@@ -112,6 +180,8 @@ pub struct TranscribeRequest {
     pub media: Media,
     /// Options.
     pub options: TranscribeOptions,
+    /// Whether the words are to come in English, whatever was spoken (Whisper's own translation).
+    pub translate: bool,
 }
 
 /// One part of an answer. A task answers with any number of parts, the last of which is [`Part::Done`].
@@ -119,6 +189,10 @@ pub struct TranscribeRequest {
 pub enum Part {
     /// A finished segment of a transcription (in order); the whole comes again in `Done`.
     Segment(Segment),
+    /// Text of a generation that was just written; the whole comes again in `Done`.
+    Delta(Delta),
+    /// One text's translation, in order; the whole comes again in `Done`.
+    Translation(Translation),
     /// The answer; nothing follows.
     Done(Answer),
 }
@@ -128,6 +202,51 @@ pub enum Part {
 pub enum Answer {
     /// Speech to text.
     Transcript(Transcript),
+    /// Text from a prompt.
+    Generated(Generated),
+    /// Text in another language.
+    Translated(Translated),
+    /// Languages.
+    Detected(Detected),
+    /// Words for masks.
+    Filled(Results<Nested<FillCandidate>>),
+    /// Labels; a list of lists for several inputs.
+    Classified(Results<Nested<Label>>),
+    /// Entities; a list of lists for several inputs.
+    Tagged(Results<Nested<Tagged>>),
+    /// Answers from a text, best first.
+    Answered(Results<Vec<SpanAnswer>>),
+    /// What somebody wants.
+    Intent(Intent),
+    /// Vectors.
+    Embedded(Embedded),
+    /// Words and their similarity, best first.
+    Words(Results<Vec<Label>>),
+    /// A shorter text.
+    Summary(Summary),
+    /// Tensors.
+    Raw(RawAnswer),
+}
+
+impl Answer {
+    /// The model that answered; the last one where several worked.
+    pub fn model(&self) -> &str {
+        match self {
+            Self::Transcript(a) => &a.model,
+            Self::Generated(a) => &a.model,
+            Self::Translated(a) => a.models.last().map_or("", String::as_str),
+            Self::Detected(a) => &a.model,
+            Self::Filled(a) => &a.model,
+            Self::Classified(a) => &a.model,
+            Self::Tagged(a) => &a.model,
+            Self::Answered(a) => &a.model,
+            Self::Intent(a) => &a.model,
+            Self::Embedded(a) => &a.model,
+            Self::Words(a) => &a.model,
+            Self::Summary(a) => &a.model,
+            Self::Raw(a) => &a.model,
+        }
+    }
 }
 
 /// Tells a job that nobody waits for it any more. Cheap to clone, checked between chunks and decode steps.
@@ -189,7 +308,7 @@ impl Reply {
             return None;
         }
         let part = self.parts.recv().await;
-        self.ended = !matches!(part, Some(Ok(Part::Segment(_))));
+        self.ended = !matches!(part, Some(Ok(Part::Segment(_) | Part::Delta(_) | Part::Translation(_))));
         part
     }
 

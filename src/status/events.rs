@@ -114,6 +114,15 @@ impl Events {
                     of.task
                 );
             }
+            Ok(answer) => {
+                metrics.answered(of.task, model, ran.unwrap_or_default(), None);
+                log::info!(
+                    MESSAGE_ID = REQUEST_ANSWERED, REQUEST_ID = id, TASK = of.task, MODEL = model, MS = run_ms,
+                    QUEUE_MS = queue_ms, TOKENS = written(answer), TRANSPORT = transport;
+                    "{id}: {} over {transport} by {model} in {run_ms:.1} ms, queued {queue_ms:.1} ms",
+                    of.task
+                );
+            }
             Err(error) => {
                 let level = if error.code == ErrorCode::Internal { log::Level::Error } else { log::Level::Info };
                 let code = error.code.as_str();
@@ -225,6 +234,14 @@ impl Events {
 /// To the microsecond: the journal shows every digit there is.
 fn ms(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Tokens that an answer wrote.
+fn written(answer: &Answer) -> u64 {
+    match answer {
+        Answer::Generated(generated) => generated.completion_tokens,
+        _ => 0,
+    }
 }
 
 /// The real-time factor, where there was audio.

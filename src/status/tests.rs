@@ -56,7 +56,8 @@ fn rig(entries: Vec<Entry>) -> Rig {
 impl Rig {
     fn ask(&self, model: Option<&str>) -> Result<(), ErrorCode> {
         let options = TranscribeOptions { model: model.map(str::to_owned), ..TranscribeOptions::default() };
-        let task = TranscribeRequest { audio: Bytes::from_static(b"audio"), media: Media::Detect, options };
+        let task =
+            TranscribeRequest { audio: Bytes::from_static(b"audio"), media: Media::Detect, options, translate: false };
         let request = Request {
             id: "r1".into(),
             origin: Origin::Http,

@@ -52,10 +52,6 @@ pub struct Package {
     pub dir: PathBuf,
     /// What it says of itself.
     pub manifest: Manifest,
-    /// Its `config.json`.
-    pub ctc_config: CtcConfig,
-    /// Text of each unit by id, from `tokenizer.json`; as many as `ctc_config.units`.
-    pub units: Vec<String>,
     /// Files that the manifest does not list: never read, worth a warning.
     pub unlisted: Vec<String>,
 }
@@ -68,10 +64,12 @@ impl Package {
         for (name, entry) in &manifest.files {
             verify_file(&root, dir, name, entry)?;
         }
-        let ctc_config = ctc::read_config(dir, &manifest)?;
-        let units = ctc::read_units(dir, &ctc_config)?;
         let unlisted = paths::unlisted(&root, &manifest).map_err(|e| PackageError::read(dir, e))?;
-        Ok(Self { dir: dir.to_owned(), manifest, ctc_config, units, unlisted })
+        let package = Self { dir: dir.to_owned(), manifest, unlisted };
+        if package.manifest.family == CTC_FAMILY {
+            package.ctc()?;
+        }
+        Ok(package)
     }
 
     /// The path of one of its files.
@@ -79,12 +77,19 @@ impl Package {
         self.dir.join(file)
     }
 
-    /// Loads the graph, after a look at the memory that is free, and checks it with one short run: the outputs must
-    /// be what the configuration says.
-    pub fn load(&self, engine: &dyn Engine) -> Result<Arc<dyn Model>, PackageError> {
+    /// Configuration and units of a `linnet-ctc` package, checked against each other.
+    pub fn ctc(&self) -> Result<CtcParts, PackageError> {
+        let config = ctc::read_config(&self.dir, &self.manifest)?;
+        let units = ctc::read_units(&self.dir, &config)?;
+        Ok(CtcParts { config, units })
+    }
+
+    /// Loads the graph of a `linnet-ctc` package, after a look at the memory that is free, and checks it with one short run: the
+    /// outputs must be what the configuration says.
+    pub fn load_ctc(&self, config: &CtcConfig, engine: &dyn Engine) -> Result<Arc<dyn Model>, PackageError> {
         self.check_memory(memory::memory())?;
-        let model = engine.load(&self.dir, Path::new(&self.ctc_config.onnx))?;
-        ctc::check_outputs(&self.path(&self.ctc_config.onnx), &self.ctc_config, &*model)?;
+        let model = engine.load(&self.dir, Path::new(&config.onnx))?;
+        ctc::check_outputs(&self.path(&config.onnx), config, &*model)?;
         Ok(model)
     }
 
@@ -99,6 +104,15 @@ impl Package {
             _ => Ok(()),
         }
     }
+}
+
+/// What a `linnet-ctc` package's files say together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CtcParts {
+    /// Its `config.json`.
+    pub config: CtcConfig,
+    /// Text of each unit by id, from `tokenizer.json`; as many as `config.units`.
+    pub units: Vec<String>,
 }
 
 /// What [`verify`] found.

@@ -1,6 +1,6 @@
 //! What a manifest must say.
 
-use linnet_proto::manifest::{MANIFEST_VERSION, Manifest};
+use linnet_proto::manifest::{Canary, MANIFEST_VERSION, Manifest};
 
 use super::{CONFIG, CTC_FAMILY, MANIFEST, MAX_FILES, TOKENIZER, paths};
 
@@ -27,8 +27,8 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), String> {
     if manifest.license.trim().is_empty() {
         return Err("license is empty; it is an SPDX expression such as \"MIT OR Apache-2.0\"".into());
     }
-    if manifest.family != CTC_FAMILY {
-        return Err(format!("family is \"{}\", but this build knows only \"{CTC_FAMILY}\"", manifest.family));
+    if manifest.family.is_empty() || manifest.family.len() > MAX_NAME_BYTES {
+        return Err("family is empty or too long; it is the model_type of config.json".into());
     }
     if manifest.files.len() > MAX_FILES {
         return Err(format!("files lists {} files, more than the {MAX_FILES} allowed", manifest.files.len()));
@@ -42,17 +42,39 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), String> {
             return Err(format!("files.\"{name}\".sha256 is not 64 lower-case hexadecimal digits"));
         }
     }
-    for needed in [CONFIG, TOKENIZER, manifest.canary.audio.as_str()] {
-        if !manifest.files.contains_key(needed) {
+    let needed = if manifest.family == CTC_FAMILY { &[CONFIG, TOKENIZER][..] } else { &[] };
+    for needed in needed {
+        if !manifest.files.contains_key(*needed) {
             return Err(format!("files does not list `{needed}`, which the package needs"));
         }
     }
-    let canary = &manifest.canary;
-    if !canary.logprob.is_finite() || canary.logprob > 0.0 {
-        return Err(format!("canary.logprob is {}, but a log-probability is finite and at most 0", canary.logprob));
+    match &manifest.canary {
+        None => Err("canary is missing; it is the canned request that proves the model on this machine".into()),
+        Some(Canary::Speech(canary)) => {
+            if !manifest.files.contains_key(&canary.audio) {
+                return Err(format!("files does not list `{}`, which the canary needs", canary.audio));
+            }
+            check_fingerprint(canary.logprob, canary.logprob_tolerance)
+        }
+        Some(Canary::Tokens(canary)) => check_fingerprint(canary.logprob, canary.logprob_tolerance),
+        Some(Canary::Outputs(canary)) => {
+            if !canary.tolerance.is_finite() || canary.tolerance <= 0.0 {
+                return Err(format!("canary.tolerance is {}, but must be above 0", canary.tolerance));
+            }
+            match canary.rms.iter().find(|(_, rms)| !rms.is_finite() || **rms < 0.0) {
+                Some((name, rms)) => Err(format!("canary.rms.\"{name}\" is {rms}, which no root mean square is")),
+                None => Ok(()),
+            }
+        }
     }
-    if !canary.logprob_tolerance.is_finite() || canary.logprob_tolerance <= 0.0 {
-        return Err(format!("canary.logprob_tolerance is {}, but must be above 0", canary.logprob_tolerance));
+}
+
+fn check_fingerprint(logprob: f64, tolerance: f64) -> Result<(), String> {
+    if !logprob.is_finite() || logprob > 0.0 {
+        return Err(format!("canary.logprob is {logprob}, but a log-probability is finite and at most 0"));
+    }
+    if !tolerance.is_finite() || tolerance <= 0.0 {
+        return Err(format!("canary.logprob_tolerance is {tolerance}, but must be above 0"));
     }
     Ok(())
 }

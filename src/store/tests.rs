@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use linnet_proto::manifest::{Canary, CanarySearch, CanaryStatus, MANIFEST_VERSION};
+use linnet_proto::manifest::{Canary, CanarySearch, CanaryStatus, MANIFEST_VERSION, SpeechCanary};
 use linnet_proto::model_config::{DecodingDefaults, Normalization, UnitKind};
 use tempfile::TempDir;
 
@@ -42,14 +42,22 @@ fn manifest() -> Manifest {
         family: CTC_FAMILY.into(),
         memory_mib: 1,
         files: BTreeMap::new(),
-        canary: Canary {
+        dtype: None,
+        canary: Some(Canary::Speech(SpeechCanary {
             status: CanaryStatus::Recorded,
             audio: "canary.wav".into(),
             text: "a b".into(),
             search: CanarySearch::Greedy,
             logprob: -0.1,
             logprob_tolerance: 0.01,
-        },
+        })),
+    }
+}
+
+fn speech(manifest: &mut Manifest) -> &mut SpeechCanary {
+    match &mut manifest.canary {
+        Some(Canary::Speech(canary)) => canary,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -135,7 +143,8 @@ fn a_whole_package_opens_and_names_what_it_does_not_list() {
     let dir = good();
     std::fs::write(dir.path().join("onnx/notes.txt"), "").expect("writes");
     let package = Package::open(dir.path()).expect("whole");
-    assert_eq!((package.units, package.ctc_config), (UNITS.map(str::to_owned).to_vec(), config()));
+    let parts = package.ctc().expect("whole");
+    assert_eq!((parts.units, parts.config), (UNITS.map(str::to_owned).to_vec(), config()));
     assert_eq!(package.unlisted, ["onnx/notes.txt"]);
     let verified = verify(dir.path()).expect("whole");
     assert_eq!((verified.name.as_str(), verified.version.as_str(), verified.files), ("stt", "1.2.3", 4));
@@ -217,9 +226,9 @@ fn a_manifest_that_breaks_a_rule_is_refused_with_the_key() {
         ("canary.wav", manifest_refusal(|m| drop(m.files.remove("canary.wav")))),
         (CONFIG, manifest_refusal(|m| drop(m.files.remove(CONFIG)))),
         ("sha256", manifest_refusal(|m| m.files.get_mut(CONFIG).expect("listed").sha256 = "A".repeat(64))),
-        ("logprob", manifest_refusal(|m| m.canary.logprob = f64::NAN)),
-        ("logprob", manifest_refusal(|m| m.canary.logprob = 0.5)),
-        ("logprob_tolerance", manifest_refusal(|m| m.canary.logprob_tolerance = 0.0)),
+        ("logprob", manifest_refusal(|m| speech(m).logprob = f64::NAN)),
+        ("logprob", manifest_refusal(|m| speech(m).logprob = 0.5)),
+        ("logprob_tolerance", manifest_refusal(|m| speech(m).logprob_tolerance = 0.0)),
     ] {
         assert!(error.contains(key), "{key}: {error}");
     }
@@ -285,7 +294,7 @@ fn a_model_that_needs_more_memory_than_there_is_stays_out() {
     assert!(package.check_memory(left(300)).is_ok() && package.check_memory(None).is_ok());
     package.manifest.memory_mib = u64::MAX;
     let model = FakeModel::hearing(vec![], UNITS.len(), 4);
-    assert!(matches!(package.load(&FakeEngine(model.clone())), Err(PackageError::Memory { .. })));
+    assert!(matches!(package.load_ctc(&config(), &FakeEngine(model.clone())), Err(PackageError::Memory { .. })));
     assert_eq!(model.sessions(), 0, "nothing of it was loaded");
 }
 
@@ -293,7 +302,7 @@ fn a_model_that_needs_more_memory_than_there_is_stays_out() {
 fn a_graph_whose_outputs_are_not_those_of_the_configuration_is_refused() {
     let dir = good();
     let package = Package::open(dir.path()).expect("whole");
-    let load = |model| package.load(&FakeEngine(model));
+    let load = |model| package.load_ctc(&config(), &FakeEngine(model));
     load(FakeModel::hearing(vec![1], UNITS.len(), 4)).expect("fits");
     let error = load(FakeModel::hearing(vec![1], 5, 4)).expect_err("five units").to_string();
     assert!(error.contains("model.onnx") && error.contains("[1, 5, 5]"), "{error}");

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use linnet_proto::manifest::{Canary, CanarySearch, CanaryStatus, MANIFEST_VERSION, Manifest};
+use linnet_proto::manifest::{Canary, CanarySearch, CanaryStatus, MANIFEST_VERSION, Manifest, SpeechCanary};
 use linnet_proto::{Transcript, WireError};
 
 use super::catalog::Served;
@@ -122,13 +122,14 @@ pub fn manifest(name: &str) -> Manifest {
         family: crate::store::CTC_FAMILY.to_owned(),
         memory_mib: 1,
         files: Default::default(),
-        canary: Canary {
+        dtype: None,
+        canary: Some(Canary::Speech(SpeechCanary {
             status: CanaryStatus::Recorded,
             audio: "canary.wav".to_owned(),
             text: "hello".to_owned(),
             search: CanarySearch::Greedy,
             logprob: -0.1,
             logprob_tolerance: 0.01,
-        },
+        })),
     }
 }

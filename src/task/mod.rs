@@ -7,14 +7,15 @@ pub mod catalog;
 pub mod context;
 pub mod decode;
 pub mod fake;
+pub mod model;
 pub mod transcribe;
 
 use std::fmt::Debug;
 
-use linnet_proto::WireError;
 use linnet_proto::manifest::Canary;
+use linnet_proto::{ErrorCode, WireError};
 
-use crate::job::{Answer, Job};
+use crate::job::{Answer, Job, TaskRequest};
 
 pub use context::{Heartbeat, TaskContext};
 
@@ -39,4 +40,9 @@ pub trait Pipeline: Send + Sync + Debug {
     /// Runs the package's canned request on this machine and compares: the text must be equal, the fingerprint within
     /// its tolerance. It is the warm-up as well. The error is one sentence.
     fn prove(&self, canary: &Canary) -> Result<(), String>;
+}
+
+/// The refusal of a pipeline that is handed a request of a task that its model does not do: the catalog lets none through.
+pub(crate) fn wrong_task(request: &TaskRequest) -> WireError {
+    WireError::new(ErrorCode::UnsupportedTask, format!("this model does not {}", request.name())).with_param("model")
 }

@@ -4,14 +4,18 @@
 //! manifest says, and the MQTT topics as types.
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod error;
 pub mod format;
+pub mod generate;
 pub mod manifest;
 pub mod model_config;
 pub mod status;
 pub mod stream;
+pub mod text;
 pub mod topic;
 pub mod transcribe;
+pub mod translate;
 
 pub use error::{ErrorBody, ErrorCode, WireError};
 pub use transcribe::{Segment, TranscribeOptions, Transcript, Word};

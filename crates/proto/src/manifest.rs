@@ -28,14 +28,19 @@ pub struct Manifest {
     pub license: String,
     /// One line for people.
     pub description: String,
-    /// `model_type` of `config.json`: `linnet-ctc`, …
+    /// `model_type` of `config.json`: `linnet-ctc`, `marian`, `llama`, …; `raw` for graphs of no known family.
     pub family: String,
     /// Memory that it needs once loaded, MiB, workers' state not counted.
     pub memory_mib: u64,
     /// Size and digest of every other file of the package, by relative path with `/`.
     pub files: BTreeMap<String, FileEntry>,
-    /// The canned request that proves the model on this machine.
-    pub canary: Canary,
+    /// The weights' type among those that the directory holds (`f32`, `f16`, `int8`, `uint8`, `q4`, `q4f16`), for packages in other
+    /// people's layouts; the first that fits when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<String>,
+    /// The canned request that proves the model on this machine; absent only where a directory has no manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
 }
 
 /// Size and digest of one file.
@@ -49,12 +54,34 @@ pub struct FileEntry {
 }
 
 /// A canned request with the answer that proves that the model works here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Canary {
+    /// A clip and what is heard in it.
+    Speech(SpeechCanary),
+    /// A prompt of token ids and the ids that a greedy search writes.
+    Tokens(TokensCanary),
+    /// Inputs that are made from a rule, and what the outputs come to.
+    Outputs(OutputsCanary),
+}
+
+impl Canary {
+    /// How the answer came to be known.
+    pub fn status(&self) -> CanaryStatus {
+        match self {
+            Self::Speech(canary) => canary.status,
+            Self::Tokens(canary) => canary.status,
+            Self::Outputs(canary) => canary.status,
+        }
+    }
+}
+
+/// A clip and what is heard in it.
 ///
 /// The text must be equal, and the fingerprint (mean over frames of the best unit's log-probability) within
 /// `logprob_tolerance`: text alone would not notice small damage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Canary {
+pub struct SpeechCanary {
     /// How the answer came to be known.
     pub status: CanaryStatus,
     /// Audio file of the package (listed in `files`).
@@ -68,6 +95,38 @@ pub struct Canary {
     pub logprob: f64,
     /// Largest difference of `logprob` that is accepted.
     pub logprob_tolerance: f64,
+}
+
+/// A prompt and what a greedy search writes after it.
+///
+/// The ids must be equal up to the first one whose margin is below the tolerance, and the fingerprint (mean log-probability
+/// of the ids that were written) within `logprob_tolerance`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokensCanary {
+    /// How the answer came to be known.
+    pub status: CanaryStatus,
+    /// The prompt (a sequence-to-sequence model's input); for speech the seed of a made sound, alone.
+    pub prompt: Vec<u32>,
+    /// What is written.
+    pub tokens: Vec<u32>,
+    /// Mean log-probability of `tokens`.
+    pub logprob: f64,
+    /// Largest difference of `logprob` that is accepted.
+    pub logprob_tolerance: f64,
+}
+
+/// Made inputs and what the outputs come to: the root mean square of each output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutputsCanary {
+    /// How the answer came to be known.
+    pub status: CanaryStatus,
+    /// Ids of the input, for encoders; empty for graphs whose inputs are made from their shapes.
+    #[serde(default)]
+    pub input: Vec<u32>,
+    /// Root mean square of each output, by name.
+    pub rms: BTreeMap<String, f64>,
+    /// Largest relative difference that is accepted.
+    pub tolerance: f64,
 }
 
 /// How a canary's text is searched in what the graph says.

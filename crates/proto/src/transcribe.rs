@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::{length_within, number_within};
 use crate::{ErrorCode, WireError};
 
 /// What a caller may ask of a transcription. Every field has a default that works.
@@ -62,27 +63,6 @@ pub const MAX_BEAM_WIDTH: u32 = 64;
 pub const MAX_NAME_BYTES: usize = 128;
 /// Longest list of hot words, bytes.
 pub const MAX_PROMPT_BYTES: usize = 16 * 1024;
-
-/// Refuses a number outside `[low, high]`; not-a-number is outside, too.
-fn number_within(param: &str, value: Option<f32>, low: f32, high: f32) -> Result<(), WireError> {
-    match value {
-        Some(v) if !(low..=high).contains(&v) => {
-            let message = format!("{param} is {v}; it must be from {low} to {high}");
-            Err(WireError::new(ErrorCode::InvalidOption, message).with_param(param))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn length_within(param: &str, value: Option<&str>, max_bytes: usize) -> Result<(), WireError> {
-    match value {
-        Some(v) if v.len() > max_bytes => {
-            let message = format!("{param} is {} bytes long; at most {max_bytes} are taken", v.len());
-            Err(WireError::new(ErrorCode::InvalidOption, message).with_param(param))
-        }
-        _ => Ok(()),
-    }
-}
 
 /// One word with its place in the audio.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

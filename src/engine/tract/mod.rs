@@ -5,18 +5,23 @@
 //! are in memory once however many workers there are (tested). tract may panic on a graph that it does not
 //! understand; a panic here becomes an [`EngineError`], and the session goes on with a fresh state.
 
+mod cache;
 mod cpu;
+mod graph;
 mod inspect;
+mod ports;
 mod session;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{Framework, InferenceModelExt, TractResult, TypedModel};
 
-use super::{Engine, EngineError, Model};
+use super::{Engine, EngineError, LoadOptions, Model, Port, Slot};
+pub use cache::TractCache;
 pub use cpu::{CpuReport, KernelChoice, cpu_report};
 pub use inspect::{MAX_OPSET, MAX_TENSOR_BYTES, MIN_OPSET};
 pub use session::{TractModel, TractSession};
@@ -33,14 +38,32 @@ pub struct TractEngine {
 }
 
 impl Engine for TractEngine {
-    fn load(&self, package: &Path, onnx: &Path) -> Result<Arc<dyn Model>, EngineError> {
-        self.load_model(package, onnx).map(|model| model as Arc<dyn Model>)
+    fn load_with(&self, package: &Path, onnx: &Path, options: &LoadOptions) -> Result<Arc<dyn Model>, EngineError> {
+        self.load_model_with(package, onnx, options).map(|model| model as Arc<dyn Model>)
+    }
+
+    fn ports(&self, package: &Path, onnx: &Path) -> Result<(Vec<Port>, Vec<Port>), EngineError> {
+        let file = File::open(package, onnx)?;
+        let proto = decode(&file.bytes).map_err(|reason| file.refuse(reason))?;
+        let graph = proto.graph.ok_or_else(|| file.refuse("the file holds no graph".into()))?;
+        let initialized: std::collections::HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+        let inputs = graph.input.iter().filter(|i| !initialized.contains(i.name.as_str())).map(ports::of_value);
+        Ok((inputs.collect(), graph.output.iter().map(ports::of_value).collect()))
     }
 }
 
-impl TractEngine {
-    /// [`Engine::load`] with the concrete type. `onnx` is absolute or relative to `package`.
-    pub fn load_model(&self, package: &Path, onnx: &Path) -> Result<Arc<TractModel>, EngineError> {
+/// An ONNX file that lies in its package, read whole.
+struct File {
+    bytes: Vec<u8>,
+    /// The canonical directory of the package.
+    package: PathBuf,
+    /// The directory of the file.
+    directory: PathBuf,
+    name: String,
+}
+
+impl File {
+    fn open(package: &Path, onnx: &Path) -> Result<Self, EngineError> {
         let path = package.join(onnx);
         let name = path.display().to_string();
         let read = |source| EngineError::Read { path: name.clone(), source };
@@ -62,21 +85,53 @@ impl TractEngine {
             )));
         }
         let bytes = std::fs::read(&real).map_err(read)?;
-        let directory = real.parent().unwrap_or(&package);
-        match catch_unwind(AssertUnwindSafe(|| self.build(&bytes, &package, directory))) {
+        let directory = real.parent().unwrap_or(&package).to_owned();
+        Ok(Self { bytes, package, directory, name })
+    }
+
+    fn refuse(&self, reason: String) -> EngineError {
+        EngineError::Load { path: self.name.clone(), reason }
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<ModelProto, String> {
+    tract_onnx::onnx()
+        .proto_model_for_read(&mut &*bytes)
+        .map_err(|e| format!("not a whole ONNX file, perhaps truncated ({}); fetch it again", one_line(&e)))
+}
+
+impl TractEngine {
+    /// [`Engine::load`] with the concrete type. `onnx` is absolute or relative to `package`.
+    pub fn load_model(&self, package: &Path, onnx: &Path) -> Result<Arc<TractModel>, EngineError> {
+        self.load_model_with(package, onnx, &LoadOptions::default())
+    }
+
+    /// [`Engine::load_with`] with the concrete type.
+    pub fn load_model_with(
+        &self,
+        package: &Path,
+        onnx: &Path,
+        options: &LoadOptions,
+    ) -> Result<Arc<TractModel>, EngineError> {
+        let mut file = File::open(package, onnx)?;
+        let bytes = std::mem::take(&mut file.bytes);
+        match catch_unwind(AssertUnwindSafe(|| self.build(bytes, &file, options))) {
             Ok(Ok(model)) => Ok(Arc::new(model)),
-            Ok(Err(reason)) => Err(refuse(reason)),
-            Err(panic) => Err(refuse(format!("the engine cannot take this graph: {}", panic_text(&*panic)))),
+            Ok(Err(reason)) => Err(file.refuse(reason)),
+            Err(panic) => Err(file.refuse(format!("the engine cannot take this graph: {}", panic_text(&*panic)))),
         }
     }
 
-    fn build(self, bytes: &[u8], package: &Path, directory: &Path) -> Result<TractModel, String> {
-        let onnx = tract_onnx::onnx();
-        let proto = onnx
-            .proto_model_for_read(&mut &*bytes)
-            .map_err(|e| format!("not a whole ONNX file, perhaps truncated ({}); fetch it again", one_line(&e)))?;
-        inspect::check(&proto, &|op| onnx.op_register.0.contains_key(op), package, directory)?;
-        let directory = directory.to_str().ok_or("the path of its directory is not UTF-8")?;
+    fn build(self, bytes: Vec<u8>, file: &File, options: &LoadOptions) -> Result<TractModel, String> {
+        let onnx = tract_onnx::onnx().with_ignore_value_info(true);
+        let mut proto = decode(&bytes)?;
+        drop(bytes);
+        inspect::check(&proto, &|op| onnx.op_register.0.contains_key(op), &file.package, &file.directory)?;
+        let graph = proto.graph.as_mut().ok_or("the file holds no graph")?;
+        graph::take_part(graph, options.part)?;
+        graph::prune(graph, &options.outputs)?;
+        graph::name_dimensions(graph, &options.slots);
+        let directory = file.directory.to_str().ok_or("the path of its directory is not UTF-8")?;
         let parsed = onnx.parse(&proto, Some(directory)).map_err(|e| one_line(&e))?;
         if let Some(name) = parsed.unresolved_inputs.first() {
             return Err(format!("the graph uses `{name}`, which nothing in it computes"));
@@ -85,19 +140,20 @@ impl TractEngine {
         // The parsed file is as large as the weights: free it before tract packs them.
         drop(proto);
         let typed = parsed.model.into_typed().map_err(|e| one_line(&e))?;
-        self.plan(typed, outputs).map_err(|e| one_line(&e))
+        self.plan(typed, outputs, &options.slots).map_err(|e| one_line(&e))
     }
 
-    fn plan(self, mut typed: TypedModel, outputs: Vec<String>) -> TractResult<TractModel> {
+    fn plan(self, mut typed: TypedModel, outputs: Vec<String>, slots: &[Slot]) -> TractResult<TractModel> {
+        let slots = slots.to_vec();
         if self.plain {
             let memory_bytes = session::constant_bytes(&typed);
-            return TractModel::new(typed, outputs, memory_bytes);
+            return TractModel::new(typed, outputs, slots, memory_bytes);
         }
         typed.declutter()?;
         // Weighed now: packing takes the weights into the operators, out of sight, at nearly the same size.
         let memory_bytes = session::constant_bytes(&typed);
         typed.optimize()?;
-        TractModel::new(typed, outputs, memory_bytes)
+        TractModel::new(typed, outputs, slots, memory_bytes)
     }
 }
 

@@ -4,18 +4,25 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tract_onnx::prelude::{
-    DatumType, IntoTValue, TVec, TractResult, TypedFact, TypedModel, TypedSimplePlan, TypedSimpleState,
+    DatumType, IntoTValue, TValue, TVec, TractResult, TypedFact, TypedModel, TypedSimplePlan, TypedSimpleState,
 };
+use tract_onnx::tract_hir::internal::DimLike;
 use tract_onnx::tract_hir::tract_core::ops::konst::Const;
 
+use super::cache::TractCache;
 use super::{one_line, panic_text};
-use crate::engine::{EngineError, Model, Session, Tensor, TensorData};
+use crate::engine::{Cache, Datum, EngineError, Model, Port, Positions, Session, Slot, Tensor, TensorData};
 
 /// An optimised graph with its weights; shared by all sessions.
 pub struct TractModel {
     plan: Arc<TypedSimplePlan>,
-    inputs: Vec<String>,
-    outputs: Vec<String>,
+    /// All inputs of the plan, in its order.
+    all_inputs: Arc<[String]>,
+    /// All outputs of the plan, in its order.
+    all_outputs: Arc<[String]>,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    slots: Vec<Slot>,
     memory_bytes: u64,
 }
 
@@ -30,20 +37,33 @@ impl std::fmt::Debug for TractModel {
 }
 
 impl TractModel {
-    pub(super) fn new(model: TypedModel, outputs: Vec<String>, memory_bytes: u64) -> TractResult<Self> {
-        let inputs = model.input_outlets()?.iter().map(|outlet| model.node(outlet.node).name.clone()).collect();
+    pub(super) fn new(
+        model: TypedModel,
+        outputs: Vec<String>,
+        slots: Vec<Slot>,
+        memory_bytes: u64,
+    ) -> TractResult<Self> {
+        let all_inputs: Arc<[String]> =
+            model.input_outlets()?.iter().map(|outlet| model.node(outlet.node).name.clone()).collect();
+        let port = |name: &String, fact: &TypedFact| Port {
+            name: name.clone(),
+            datum: datum(fact.datum_type),
+            shape: fact.shape.iter().map(|dim| dim.to_usize().ok()).collect(),
+        };
+        let mut inputs = Vec::new();
+        for (i, name) in all_inputs.iter().enumerate() {
+            if !slots.iter().any(|slot| slot.input.as_ref() == Some(name)) {
+                inputs.push(port(name, model.input_fact(i)?));
+            }
+        }
+        let mut own_outputs = Vec::new();
+        for (i, name) in outputs.iter().enumerate() {
+            if !slots.iter().any(|slot| slot.output.as_ref() == Some(name)) {
+                own_outputs.push(port(name, model.output_fact(i)?));
+            }
+        }
         let plan = TypedSimplePlan::new(model)?;
-        Ok(Self { plan, inputs, outputs, memory_bytes })
-    }
-
-    /// Names of the inputs, in the graph's order.
-    pub fn inputs(&self) -> &[String] {
-        &self.inputs
-    }
-
-    /// Names of the outputs, in the graph's order.
-    pub fn outputs(&self) -> &[String] {
-        &self.outputs
+        Ok(Self { plan, all_inputs, all_outputs: outputs.into(), inputs, outputs: own_outputs, slots, memory_bytes })
     }
 
     /// How many nodes of each operator the plan runs, most frequent first: shows what an optimisation made of a graph.
@@ -62,9 +82,29 @@ impl TractModel {
         Ok(TractSession {
             plan: Arc::clone(&self.plan),
             state: Some(spawn(&self.plan)?),
-            inputs: self.inputs.clone(),
-            outputs: self.outputs.clone(),
+            inputs: Arc::clone(&self.all_inputs),
+            outputs: Arc::clone(&self.all_outputs),
         })
+    }
+
+    /// What a slot holds before the first step: nothing along the axis that grows, one row. Slots that some graph fills hold
+    /// nothing at all; others begin with zeros.
+    fn empty(&self, slot: &Slot) -> TractResult<Option<tract_onnx::prelude::Tensor>> {
+        let Some(place) = slot.input.as_ref().and_then(|name| self.all_inputs.iter().position(|own| own == name))
+        else {
+            return Ok(None);
+        };
+        let fact = self.plan.model().input_fact(place)?;
+        if slot.grows.is_none() && fact.shape.iter().skip(1).any(|dim| dim.to_usize().is_err()) {
+            return Ok(None);
+        }
+        let shape: Vec<usize> = fact
+            .shape
+            .iter()
+            .enumerate()
+            .map(|(axis, dim)| if slot.grows == Some(axis) { 0 } else { dim.to_usize().unwrap_or(1) })
+            .collect();
+        tract_onnx::prelude::Tensor::zero_dt(fact.datum_type, &shape).map(Some)
     }
 }
 
@@ -75,6 +115,37 @@ impl Model for TractModel {
 
     fn memory_bytes(&self) -> u64 {
         self.memory_bytes
+    }
+
+    fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    fn cache(&self) -> Option<Box<dyn Cache>> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        // A slot of a shape that the graph itself declares can always be made.
+        let cache = TractCache::new(&self.slots, |slot| self.empty(slot)).ok()?;
+        Some(Box::new(cache))
+    }
+}
+
+/// The engine's name of tract's element type.
+pub(super) fn datum(of: DatumType) -> Datum {
+    match of {
+        DatumType::F32 => Datum::F32,
+        DatumType::F16 => Datum::F16,
+        DatumType::I64 | DatumType::TDim => Datum::I64,
+        DatumType::I32 => Datum::I32,
+        DatumType::I8 => Datum::I8,
+        DatumType::U8 => Datum::U8,
+        DatumType::Bool => Datum::Bool,
+        _ => Datum::Other,
     }
 }
 
@@ -95,14 +166,19 @@ pub struct TractSession {
     plan: Arc<TypedSimplePlan>,
     /// Absent after a panic, until the next run makes a fresh one.
     state: Option<TypedSimpleState>,
-    inputs: Vec<String>,
-    outputs: Vec<String>,
+    inputs: Arc<[String]>,
+    outputs: Arc<[String]>,
 }
 
-impl Session for TractSession {
-    fn run(&mut self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>, EngineError> {
+impl TractSession {
+    /// The plan's inputs in its order: those that the caller hands in, and those that the cache holds.
+    fn gather(&self, inputs: &[(&str, Tensor)], cache: Option<&TractCache>) -> Result<TVec<TValue>, EngineError> {
         let mut values = TVec::new();
         for (slot, name) in self.inputs.iter().enumerate() {
+            if let Some(held) = cache.and_then(|cache| cache.input(name)) {
+                values.push(held?);
+                continue;
+            }
             let tensor = inputs
                 .iter()
                 .find(|(given, _)| given == name)
@@ -116,27 +192,65 @@ impl Session for TractSession {
             let known = self.inputs.join("`, `");
             return Err(EngineError::Run(format!("the graph has no input `{name}`; its inputs are `{known}`")));
         }
+        Ok(values)
+    }
+
+    fn eval(&mut self, values: TVec<TValue>) -> Result<TVec<TValue>, EngineError> {
         let mut state = match self.state.take() {
             Some(state) => state,
             None => spawn(&self.plan)?,
         };
         // A panic or an error leaves values of the broken run behind: only a state that ran through is kept.
-        let values = match catch_unwind(AssertUnwindSafe(|| {
+        match catch_unwind(AssertUnwindSafe(|| {
             let result = state.run(values);
             (state, result)
         })) {
             Ok((state, Ok(values))) => {
                 self.state = Some(state);
-                values
+                Ok(values)
             }
-            Ok((_, Err(error))) => return Err(run_error(error)),
-            Err(panic) => return Err(EngineError::Run(format!("the engine panicked: {}", panic_text(&*panic)))),
-        };
+            Ok((_, Err(error))) => Err(run_error(error)),
+            Err(panic) => Err(EngineError::Run(format!("the engine panicked: {}", panic_text(&*panic)))),
+        }
+    }
+}
+
+impl Session for TractSession {
+    fn run(&mut self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>, EngineError> {
+        let values = self.gather(inputs, None)?;
+        let values = self.eval(values)?;
         self.outputs
             .iter()
             .zip(&values)
             .map(|(name, value)| Ok((name.clone(), from_tract(value).map_err(run_error)?)))
             .collect()
+    }
+
+    fn step(
+        &mut self,
+        inputs: &[(&str, Tensor)],
+        cache: &mut dyn Cache,
+        positions: Positions,
+    ) -> Result<Vec<(String, Tensor)>, EngineError> {
+        let cache: &mut TractCache = cache
+            .as_any_mut()
+            .downcast_mut()
+            .ok_or_else(|| EngineError::Run("the cache was made by another engine".into()))?;
+        let values = self.gather(inputs, Some(cache))?;
+        let values = self.eval(values)?;
+        let mut outputs = Vec::new();
+        for (name, value) in self.outputs.iter().zip(values) {
+            let Some(value) = cache.output(name, value) else { continue };
+            let tensor = match positions {
+                Positions::Last if value.rank() == 3 && value.shape()[1] > 1 => {
+                    let last = value.shape()[1] - 1;
+                    from_tract(&value.slice(1, last, last + 1).map_err(run_error)?)
+                }
+                _ => from_tract(&value),
+            };
+            outputs.push((name.clone(), tensor.map_err(run_error)?));
+        }
+        Ok(outputs)
     }
 }
 
@@ -161,7 +275,11 @@ fn check_input(name: &str, tensor: &Tensor, fact: &TypedFact) -> Result<(), Engi
     }
     let (held, len, is) = match &tensor.data {
         TensorData::F32(v) => (DatumType::F32, v.len(), "f32"),
+        TensorData::F16(v) => (DatumType::F16, v.len(), "f16"),
         TensorData::I64(v) => (DatumType::I64, v.len(), "i64"),
+        TensorData::I32(v) => (DatumType::I32, v.len(), "i32"),
+        TensorData::I8(v) => (DatumType::I8, v.len(), "i8"),
+        TensorData::U8(v) => (DatumType::U8, v.len(), "u8"),
         TensorData::Bool(v) => (DatumType::Bool, v.len(), "bool"),
     };
     // tract reads 64-bit integers that may be sizes as its symbolic `TDim`.
@@ -179,13 +297,19 @@ fn check_input(name: &str, tensor: &Tensor, fact: &TypedFact) -> Result<(), Engi
 
 fn to_tract(tensor: &Tensor) -> TractResult<tract_onnx::prelude::Tensor> {
     use tract_onnx::prelude::Tensor as Native;
+    let shape = &tensor.shape;
     match &tensor.data {
-        TensorData::F32(v) => Native::from_shape(&tensor.shape, v),
-        TensorData::I64(v) => Native::from_shape(&tensor.shape, v),
-        TensorData::Bool(v) => Native::from_shape(&tensor.shape, v),
+        TensorData::F32(v) => Native::from_shape(shape, v),
+        TensorData::F16(v) => Native::from_shape(shape, v),
+        TensorData::I64(v) => Native::from_shape(shape, v),
+        TensorData::I32(v) => Native::from_shape(shape, v),
+        TensorData::I8(v) => Native::from_shape(shape, v),
+        TensorData::U8(v) => Native::from_shape(shape, v),
+        TensorData::Bool(v) => Native::from_shape(shape, v),
     }
 }
 
+/// Half floats come out as `f32`, and 8- and 32-bit integers as `i64`: nothing is lost, and callers know three types.
 fn from_tract(value: &tract_onnx::prelude::Tensor) -> TractResult<Tensor> {
     let shape = value.shape().to_vec();
     let data = match value.datum_type() {

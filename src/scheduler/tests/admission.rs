@@ -80,7 +80,7 @@ fn an_endless_timeout_does_not_overflow_the_clock() {
 fn an_unknown_model_is_refused_before_it_takes_a_place() {
     let bench = Bench::new(settings(1, 1));
     let mut request = request("lost", Priority::Normal, PATIENCE);
-    let TaskRequest::Transcribe(task) = &mut request.task;
+    let TaskRequest::Transcribe(task) = &mut request.task else { unreachable!("the tests ask for speech") };
     task.options.model = Some("fakee".into());
     let error = bench.scheduler.admit(request).expect_err("there is no such model");
     assert_eq!((error.code, error.param.as_deref()), (ErrorCode::UnknownModel, Some("model")));

@@ -5,7 +5,7 @@ use super::*;
 
 fn asking_for(model: &str) -> Request {
     let mut request = request(model, Priority::Normal, PATIENCE);
-    let TaskRequest::Transcribe(task) = &mut request.task;
+    let TaskRequest::Transcribe(task) = &mut request.task else { unreachable!("the tests ask for speech") };
     task.options.model = Some(model.to_owned());
     request
 }

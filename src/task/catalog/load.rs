@@ -133,7 +133,9 @@ impl Loader {
             let began = Instant::now();
             let pipeline = load(package, &*self.engine)?;
             let loaded = began.elapsed();
-            pipeline.prove(&package.manifest.canary)?;
+            if let Some(canary) = &package.manifest.canary {
+                pipeline.prove(canary)?;
+            }
             let proved = began.elapsed() - loaded;
             let name = &package.manifest.name;
             log::debug!(MODEL = name.as_str(); "{name}: loaded in {loaded:.1?}, canary in {proved:.1?}");

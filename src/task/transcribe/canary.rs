@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use linnet_features::audio::{AudioLimits, AudioReader, Media};
-use linnet_proto::manifest::Canary;
+use linnet_proto::manifest::SpeechCanary;
 
 use super::recognizer::{Heard, Recognizer};
 use crate::task::decode::{HotWords, SearchParams};
@@ -12,7 +12,7 @@ use crate::task::decode::{HotWords, SearchParams};
 /// Hears the clip as the canary says and compares text and fingerprint.
 pub(super) fn prove(
     dir: &Path,
-    canary: &Canary,
+    canary: &SpeechCanary,
     recognizer: &mut Recognizer,
     search: &SearchParams,
     max_secs: f64,

@@ -28,7 +28,9 @@ type Source<'a> = &'a mut dyn FnMut(&mut Vec<f32>) -> Result<bool, AudioError>;
 
 impl Execute for Transcriber {
     fn execute(&mut self, job: &Job, ctx: &mut TaskContext) -> Result<Answer, WireError> {
-        let TaskRequest::Transcribe(request) = &job.request.task;
+        let TaskRequest::Transcribe(request) = &job.request.task else {
+            return Err(crate::task::wrong_task(&job.request.task));
+        };
         let plan =
             Plan::new(&request.options, &self.shared.config.decoding, &self.shared.name, &self.shared.languages)?;
         let mut reader =

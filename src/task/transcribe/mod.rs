@@ -23,7 +23,7 @@ use linnet_proto::model_config::CtcConfig;
 use super::decode::{NgramLm, SearchParams, Units};
 use super::{Execute, Pipeline};
 use crate::engine::{Engine, EngineError, Model};
-use crate::store::{Package, PackageError, TOKENIZER};
+use crate::store::{CtcParts, Package, PackageError, TOKENIZER};
 
 pub use recognizer::{Heard, Recognizer};
 pub use splitter::{Piece, Splitter};
@@ -52,16 +52,20 @@ impl std::fmt::Debug for Shared {
 impl TranscribePipeline {
     /// Loads weights, units and language model of a verified package; each error names its file.
     pub fn load(package: &Package, engine: &dyn Engine) -> Result<Self, PackageError> {
-        let config = &package.ctc_config;
-        let units = Units::new(&package.units, config.blank_id, config.unit_kind)
+        Self::of_parts(package, package.ctc()?, engine)
+    }
+
+    fn of_parts(package: &Package, parts: CtcParts, engine: &dyn Engine) -> Result<Self, PackageError> {
+        let CtcParts { config, units } = parts;
+        let units = Units::new(&units, config.blank_id, config.unit_kind)
             .map_err(|e| PackageError::invalid(&package.path(TOKENIZER), e.to_string()))?;
         let lm = config.language_model.as_ref().map(|file| load_lm(&package.path(file))).transpose()?;
-        let model = package.load(engine)?;
+        let model = package.load_ctc(&config, engine)?;
         Ok(Self(Arc::new(Shared {
             name: package.manifest.name.clone(),
             languages: package.manifest.languages.clone(),
             dir: package.dir.clone(),
-            config: config.clone(),
+            config,
             model,
             units: Arc::new(units),
             lm: lm.map(Arc::new),
@@ -104,6 +108,9 @@ impl Pipeline for TranscribePipeline {
     }
 
     fn prove(&self, canary: &Canary) -> Result<(), String> {
+        let Canary::Speech(canary) = canary else {
+            return Err("its canary is not a clip of speech, which a model of its family needs".into());
+        };
         let mut recognizer = self.recognizer().map_err(|e| e.to_string())?;
         let search = self.search_of(canary.search);
         canary::prove(&self.0.dir, canary, &mut recognizer, &search, self.0.config.max_segment_secs)

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use linnet_features::audio::{AudioLimits, Media};
 use linnet_features::logmel::{MEL_BINS, fbank};
-use linnet_proto::manifest::{CanarySearch, CanaryStatus, MANIFEST_VERSION, Manifest};
+use linnet_proto::manifest::{CanarySearch, CanaryStatus, MANIFEST_VERSION, Manifest, SpeechCanary};
 use linnet_proto::model_config::{DecodingDefaults, Normalization, UnitKind};
 use linnet_proto::{ErrorCode, Segment, TranscribeOptions, Transcript};
 use proptest::prelude::*;
@@ -55,8 +55,8 @@ fn hearing_pitches() -> FakeModel {
     })
 }
 
-fn package(dir: &std::path::Path, normalization: Normalization) -> Package {
-    let canary = Canary {
+fn package(dir: &std::path::Path) -> Package {
+    let canary = SpeechCanary {
         status: CanaryStatus::Recorded,
         audio: "canary.wav".into(),
         text: "i a".into(),
@@ -78,9 +78,23 @@ fn package(dir: &std::path::Path, normalization: Normalization) -> Package {
             family: "linnet-ctc".into(),
             memory_mib: 1,
             files: BTreeMap::new(),
-            canary,
+            dtype: None,
+            canary: Some(Canary::Speech(canary)),
         },
-        ctc_config: CtcConfig {
+        unlisted: Vec::new(),
+    }
+}
+
+fn speech(package: &Package) -> SpeechCanary {
+    match &package.manifest.canary {
+        Some(Canary::Speech(canary)) => canary.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn parts(normalization: Normalization) -> CtcParts {
+    CtcParts {
+        config: CtcConfig {
             model_type: "linnet-ctc".into(),
             sample_rate: 16_000,
             mel_bins: MEL_BINS,
@@ -96,13 +110,16 @@ fn package(dir: &std::path::Path, normalization: Normalization) -> Package {
             decoding: DecodingDefaults { beam_width: 1, ..DecodingDefaults::default() },
         },
         units: UNITS.map(str::to_owned).to_vec(),
-        unlisted: Vec::new(),
     }
 }
 
+fn loaded(package: &Package, parts: CtcParts, model: FakeModel) -> Result<TranscribePipeline, PackageError> {
+    TranscribePipeline::of_parts(package, parts, &FakeEngine(model))
+}
+
 fn pipeline(model: &FakeModel) -> TranscribePipeline {
-    let package = package(std::path::Path::new("/nowhere"), Normalization::None);
-    TranscribePipeline::load(&package, &FakeEngine(model.clone())).expect("the package loads")
+    let package = package(std::path::Path::new("/nowhere"));
+    loaded(&package, parts(Normalization::None), model.clone()).expect("the package loads")
 }
 
 /// Signed 16-bit samples.
@@ -118,7 +135,7 @@ fn job(audio: Bytes, media: Media, options: TranscribeOptions) -> (Job, Reply) {
     let request = Request {
         id: "1".into(),
         origin: Origin::Internal,
-        task: TaskRequest::Transcribe(TranscribeRequest { audio, media, options }),
+        task: TaskRequest::Transcribe(TranscribeRequest { audio, media, options, translate: false }),
         timeout: Duration::from_secs(60),
         priority: Priority::Normal,
     };
@@ -129,7 +146,10 @@ fn job(audio: Bytes, media: Media, options: TranscribeOptions) -> (Job, Reply) {
 fn run(model: &FakeModel, job: Job, mut reply: Reply) -> (Result<Transcript, WireError>, Vec<Segment>) {
     let mut executor = pipeline(model).executor().expect("a worker's half");
     let mut ctx = TaskContext::new(&job, Heartbeat::default(), AudioLimits::default());
-    let answer = executor.execute(&job, &mut ctx).map(|Answer::Transcript(t)| t);
+    let answer = executor.execute(&job, &mut ctx).map(|answer| match answer {
+        Answer::Transcript(transcript) => transcript,
+        other => panic!("{other:?}"),
+    });
     drop((ctx, job));
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let mut segments = Vec::new();
@@ -388,8 +408,8 @@ fn each_normalisation_reaches_the_graph() {
             let data = vec![-1.7; frames * UNITS.len()];
             FakeRun::Outputs(vec![("log_probs".into(), Tensor::f32([1, frames, UNITS.len()], data))])
         });
-        let package = package(std::path::Path::new("/nowhere"), normalization);
-        let pipeline = TranscribePipeline::load(&package, &FakeEngine(model)).expect("the package loads");
+        let package = package(std::path::Path::new("/nowhere"));
+        let pipeline = loaded(&package, parts(normalization), model).expect("the package loads");
         let samples: Vec<f32> = (0..16_000).map(|i| 0.2 * ((i * i % 977) as f32 / 977.0 - 0.5)).collect();
         // The second piece must not know of the first.
         let mut recognizer = pipeline.recognizer().expect("a session");
@@ -417,7 +437,7 @@ fn with_canary(samples: &[f32]) -> (TempDir, Package) {
     wav.extend((data.len() as u32).to_le_bytes());
     wav.extend(&data);
     std::fs::write(dir.path().join("canary.wav"), wav).expect("writes");
-    let package = package(dir.path(), Normalization::None);
+    let package = package(dir.path());
     (dir, package)
 }
 
@@ -425,45 +445,50 @@ fn with_canary(samples: &[f32]) -> (TempDir, Package) {
 fn a_canary_proves_text_and_fingerprint() {
     let (samples, _) = sound(&[(0, 300, 300), (1, 300, 300)]);
     let (dir, package) = with_canary(&samples);
-    let pipeline = TranscribePipeline::load(&package, &FakeEngine(hearing_pitches())).expect("the package loads");
-    let good = package.manifest.canary.clone();
-    assert_eq!(pipeline.prove(&good), Ok(()));
+    let pipeline = loaded(&package, parts(Normalization::None), hearing_pitches()).expect("the package loads");
+    let good = speech(&package);
+    let prove = |canary: SpeechCanary| pipeline.prove(&Canary::Speech(canary));
+    assert_eq!(prove(good.clone()), Ok(()));
     let heard = pipeline.hear_clip(&dir.path().join("canary.wav"), CanarySearch::Greedy).expect("hears");
     assert_eq!(heard.decoded.text, good.text);
     assert!((heard.mean_best - good.logprob).abs() < 1e-6);
 
     // By the package's own search, which here is a beam without a language model, the same is heard.
-    assert_eq!(pipeline.prove(&Canary { search: CanarySearch::Package, ..good.clone() }), Ok(()));
+    assert_eq!(prove(SpeechCanary { search: CanarySearch::Package, ..good.clone() }), Ok(()));
 
-    let error = pipeline.prove(&Canary { text: "i b".into(), ..good.clone() }).expect_err("another text");
+    let error = prove(SpeechCanary { text: "i b".into(), ..good.clone() }).expect_err("another text");
     assert!(error.contains("\"i a\"") && error.contains("\"i b\""), "{error}");
-    let error = pipeline.prove(&Canary { logprob: good.logprob - 0.01, ..good.clone() }).expect_err("another print");
+    let error = prove(SpeechCanary { logprob: good.logprob - 0.01, ..good.clone() }).expect_err("another print");
     assert!(error.contains("mean log-probability"), "{error}");
-    let error = pipeline.prove(&Canary { audio: "gone.wav".into(), ..good.clone() }).expect_err("no clip");
+    let error = prove(SpeechCanary { audio: "gone.wav".into(), ..good.clone() }).expect_err("no clip");
     assert!(error.contains("gone.wav"), "{error}");
     let (_dir, package) = with_canary(&vec![0.0; 100_000]);
-    let pipeline = TranscribePipeline::load(&package, &FakeEngine(hearing_pitches())).expect("the package loads");
-    assert!(pipeline.prove(&good).expect_err("longer than a segment").contains("canary.wav"));
+    let pipeline = loaded(&package, parts(Normalization::None), hearing_pitches()).expect("the package loads");
+    assert!(pipeline.prove(&Canary::Speech(good)).expect_err("longer than a segment").contains("canary.wav"));
 }
 
 #[test]
 fn a_canary_is_heard_by_the_search_that_it_names() {
     let (samples, _) = sound(&[(0, 300, 300), (1, 300, 300)]);
-    let (_dir, mut package) = with_canary(&samples);
+    let (_dir, package) = with_canary(&samples);
+    let mut own = parts(Normalization::None);
     // A beam with a bonus for each word that no sound pays for hears more words than there are.
-    package.ctc_config.decoding = DecodingDefaults { beam_width: 8, word_bonus: 30.0, ..DecodingDefaults::default() };
-    let pipeline = TranscribePipeline::load(&package, &FakeEngine(hearing_pitches())).expect("the package loads");
-    let good = package.manifest.canary.clone();
-    assert_eq!(pipeline.prove(&good), Ok(()), "greedily");
-    let error = pipeline.prove(&Canary { search: CanarySearch::Package, ..good }).expect_err("another search");
+    own.config.decoding = DecodingDefaults { beam_width: 8, word_bonus: 30.0, ..DecodingDefaults::default() };
+    let pipeline = loaded(&package, own, hearing_pitches()).expect("the package loads");
+    let good = speech(&package);
+    assert_eq!(pipeline.prove(&Canary::Speech(good.clone())), Ok(()), "greedily");
+    let error = pipeline
+        .prove(&Canary::Speech(SpeechCanary { search: CanarySearch::Package, ..good }))
+        .expect_err("another search");
     assert!(error.contains("was heard as"), "{error}");
 }
 
 #[test]
 fn a_language_model_that_is_none_is_named() {
-    let (dir, mut package) = with_canary(&[0.0; 16]);
-    package.ctc_config.language_model = Some("lm.bin".into());
-    let load = |package: &Package| TranscribePipeline::load(package, &FakeEngine(hearing_pitches()));
+    let (dir, package) = with_canary(&[0.0; 16]);
+    let mut own = parts(Normalization::None);
+    own.config.language_model = Some("lm.bin".into());
+    let load = |package: &Package| loaded(package, own.clone(), hearing_pitches());
     assert!(load(&package).expect_err("no file").to_string().contains("lm.bin"));
     std::fs::write(dir.path().join("lm.bin"), b"not a language model").expect("writes");
     let error = load(&package).expect_err("not a language model").to_string();

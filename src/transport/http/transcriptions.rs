@@ -52,7 +52,7 @@ pub(super) async fn transcribe(
     let reply = shared.admit.admit(job::Request {
         id: ticket.id.clone(),
         origin: Origin::Http,
-        task: TaskRequest::Transcribe(TranscribeRequest { audio, media, options }),
+        task: TaskRequest::Transcribe(TranscribeRequest { audio, media, options, translate: false }),
         timeout,
         priority,
     })?;
@@ -63,7 +63,7 @@ pub(super) async fn transcribe(
     }
     let transcript = loop {
         if let Part::Done(answer) = parts.next().await? {
-            break transcript(answer);
+            break transcript(answer)?;
         }
     };
     ticket.answered_by(&transcript.model);
@@ -126,10 +126,15 @@ async fn receive(head: &request::Parts, body: Body, live: &Live, budget: &Budget
     }
 }
 
-fn transcript(answer: Answer) -> Transcript {
+fn transcript(answer: Answer) -> Result<Transcript, WireError> {
     match answer {
-        Answer::Transcript(transcript) => transcript,
+        Answer::Transcript(transcript) => Ok(transcript),
+        _ => Err(other_task()),
     }
+}
+
+fn other_task() -> WireError {
+    WireError::new(ErrorCode::Internal, "the model answered another task than the one that was asked")
 }
 
 /// The parts of an answer, each awaited until a deadline just behind the job's own.
@@ -196,13 +201,13 @@ impl Events {
                 self.begun |= !segment.text.is_empty();
                 data(&StreamEvent::delta(segment, first))
             }
-            Ok(Part::Done(answer)) => {
-                let transcript = transcript(answer);
+            Ok(Part::Done(answer)) => transcript(answer).and_then(|transcript| {
                 self.ended = true;
                 self.ticket.answered_by(&transcript.model);
                 self.ticket.settle(200);
                 data(&StreamEvent::done(transcript, self.whole))
-            }
+            }),
+            Ok(_) => Err(other_task()),
             Err(error) => Err(error),
         };
         written.unwrap_or_else(|error| {

@@ -22,7 +22,10 @@ pub struct Body {
 impl Body {
     /// A result in the format that was asked for.
     pub fn of_answer(answer: &Answer, asked: &Asked) -> Self {
-        let Answer::Transcript(transcript) = answer;
+        let Answer::Transcript(transcript) = answer else {
+            let message = "the model answered another task than the one that was asked";
+            return Self::of_error(WireError::new(ErrorCode::Internal, message));
+        };
         match render(transcript, asked.format, asked.granularities) {
             Ok(text) => {
                 Self { payload: Bytes::from(text), content_type: asked.format.content_type().to_owned(), error: None }

@@ -359,7 +359,12 @@ impl Desk {
         let job = Request {
             id: id.clone(),
             origin: Origin::Mqtt,
-            task: TaskRequest::Transcribe(TranscribeRequest { audio, media, options: asked.options.clone() }),
+            task: TaskRequest::Transcribe(TranscribeRequest {
+                audio,
+                media,
+                options: asked.options.clone(),
+                translate: false,
+            }),
             timeout,
             priority: asked.priority,
         };

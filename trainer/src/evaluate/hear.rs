@@ -143,6 +143,7 @@ fn hear(
         audio: bytes.into(),
         media: Media::Detect,
         options: options.transcribe(),
+        translate: false,
     });
     let request = Request {
         id: path.display().to_string(),

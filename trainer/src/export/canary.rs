@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use linnet::task::Pipeline;
 use linnet::task::decode::{Decoder, HotWords, LogProbs, SearchParams};
-use linnet_proto::manifest::{Canary, CanarySearch};
+use linnet_proto::manifest::{CanarySearch, SpeechCanary};
 
 use super::{Contents, Opened, sets, tune};
 use crate::error::{Failure, Result};
@@ -99,8 +99,8 @@ fn clip(path: PathBuf, text: String, place: &str, held_out: &HeldOut) -> Result<
 /// What the graph makes of each clip. Refused when nothing is heard in any, since damage that silences the model would pass.
 pub fn listen(opened: &Opened, clips: &[Clip]) -> Result<Vec<Vec<f32>>> {
     let heard = clips.iter().map(|clip| tune::log_probs_of_clip(opened, &clip.path)).collect::<Result<Vec<_>>>()?;
-    let units = opened.package.ctc_config.units;
-    let blank = opened.package.ctc_config.blank_id;
+    let units = opened.config.units;
+    let blank = opened.config.blank_id;
     let speaks = |data: &Vec<f32>| {
         let said = |frame: &[f32]| frame.iter().enumerate().any(|(unit, p)| unit != blank && *p > frame[blank]);
         data.chunks_exact(units).any(said)
@@ -117,7 +117,7 @@ pub fn listen(opened: &Opened, clips: &[Clip]) -> Result<Vec<Vec<f32>>> {
 
 /// Has the package's own search read what the graph said of each clip.
 pub fn hear(opened: &Opened, clips: &[Clip], log_probs: Vec<Vec<f32>>) -> Result<Vec<Heard>> {
-    let config = &opened.package.ctc_config;
+    let config = &opened.config;
     let (units, lm) = opened.pipeline.vocabulary();
     let mut decoder = Decoder::new(units, lm);
     let params = SearchParams::from(&config.decoding);
@@ -165,8 +165,8 @@ pub fn choose(clips: &[Clip], heard: &[Heard], rules: Rules) -> Result<usize> {
 }
 
 /// The manifest's entry of a chosen clip.
-pub fn entry(contents: &Contents<'_>, heard: &Heard) -> Canary {
-    Canary {
+pub fn entry(contents: &Contents<'_>, heard: &Heard) -> SpeechCanary {
+    SpeechCanary {
         text: heard.text.clone(),
         search: CanarySearch::Package,
         logprob: heard.logprob,
@@ -177,6 +177,8 @@ pub fn entry(contents: &Contents<'_>, heard: &Heard) -> Canary {
 /// Opens the package anew, as the daemon will, and has it prove its canary.
 pub fn prove(dir: &Path) -> Result<()> {
     let opened = Opened::package(dir)?;
-    let canary = &opened.package.manifest.canary;
+    let Some(canary) = &opened.package.manifest.canary else {
+        return Err(Failure::refused(format!("{}: the manifest has no canary", dir.display())));
+    };
     opened.pipeline.prove(canary).map_err(|reason| Failure::refused(format!("{}: {reason}", dir.display())))
 }

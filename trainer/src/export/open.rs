@@ -5,6 +5,7 @@ use std::path::Path;
 use linnet::engine::tract::TractEngine;
 use linnet::store::{MANIFEST, Package};
 use linnet::task::transcribe::TranscribePipeline;
+use linnet_proto::model_config::CtcConfig;
 use tempfile::TempDir;
 
 use super::package::{About, Contents, read_lm};
@@ -19,6 +20,8 @@ pub struct Opened {
     pub name: String,
     /// What it says of itself.
     pub package: Package,
+    /// Its configuration.
+    pub config: CtcConfig,
     /// The daemon's own pipeline.
     pub pipeline: TranscribePipeline,
     /// Where it lies when it was packed for the occasion; removed with this value.
@@ -53,7 +56,8 @@ impl Opened {
         let package = Package::open(dir).map_err(|e| Failure::data(e.to_string()))?;
         let pipeline =
             TranscribePipeline::load(&package, &TractEngine::default()).map_err(|e| Failure::data(e.to_string()))?;
-        Ok(Self { name: package.manifest.name.clone(), package, pipeline, _temporary: None })
+        let config = package.ctc().map_err(|e| Failure::data(e.to_string()))?.config;
+        Ok(Self { name: package.manifest.name.clone(), package, config, pipeline, _temporary: None })
     }
 
     /// Packs float weights in a temporary directory and loads them.

@@ -7,7 +7,7 @@ use linnet::store::write::write_file;
 use linnet::store::{CONFIG, CTC_FAMILY, MANIFEST, TOKENIZER, file_entry};
 use linnet::task::decode::units::{Units, UnitsError};
 use linnet::task::decode::{NgramLm, lm};
-use linnet_proto::manifest::{Canary, CanarySearch, CanaryStatus, MANIFEST_VERSION, Manifest};
+use linnet_proto::manifest::{Canary, CanarySearch, CanaryStatus, MANIFEST_VERSION, Manifest, SpeechCanary};
 use linnet_proto::model_config::{CtcConfig, DecodingDefaults, UnitKind};
 use prost::Message;
 
@@ -56,7 +56,7 @@ pub struct Contents<'a> {
     /// The clip, a WAV file.
     pub canary_audio: Vec<u8>,
     /// The clip's answer.
-    pub canary: Canary,
+    pub canary: SpeechCanary,
     /// The card, Markdown.
     pub card: String,
     /// Memory that it needs, MiB.
@@ -92,7 +92,7 @@ impl<'a> Contents<'a> {
             about,
             decoding,
             canary_audio: silence(),
-            canary: Canary {
+            canary: SpeechCanary {
                 status: CanaryStatus::Recorded,
                 audio: CANARY.into(),
                 text: String::new(),
@@ -158,7 +158,8 @@ impl<'a> Contents<'a> {
             family: CTC_FAMILY.into(),
             memory_mib: self.memory_mib,
             files: entries,
-            canary: self.canary.clone(),
+            dtype: None,
+            canary: Some(Canary::Speech(self.canary.clone())),
         };
         let text = toml::to_string(&manifest).map_err(|e| Failure::software(e.to_string()))?;
         Ok(write_file(&dir.join(MANIFEST), text.as_bytes())?)

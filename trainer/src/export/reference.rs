@@ -27,7 +27,7 @@ pub fn agree(
 ) -> Result<()> {
     let features = tune::features_of_clip(opened, &clip.path)?;
     let theirs = run(python, &dir.join(ONNX), &features)?;
-    let units = opened.package.ctc_config.units;
+    let units = opened.config.units;
     compare(&heard.log_probs, &theirs, units, contents.canary.logprob_tolerance).map_err(|reason| {
         Failure::refused(format!(
             "ONNX Runtime does not agree on the canary: {reason}; the graph would mean two things"

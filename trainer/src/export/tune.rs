@@ -31,7 +31,7 @@ const WIDTH_WORTH: f64 = 0.05;
 
 /// The best defaults for a package.
 pub fn tune(opened: &Opened, valid: &Manifest, threads: usize) -> Result<DecodingDefaults> {
-    Search::new(opened, valid, threads)?.best(&opened.package.ctc_config.decoding)
+    Search::new(opened, valid, threads)?.best(&opened.config.decoding)
 }
 
 /// What the graph made of every recording.

@@ -1,0 +1,187 @@
+//! Decoders alone: Llama and its kin, GPT-2.
+//!
+//! Exports take `input_ids` and `attention_mask`, mostly `position_ids`, and `past_key_values.N.key` and `.value` of
+//! `[rows, heads, positions, width]`, and give `logits` and `present.N.key` and `.value`
+//! (<https://huggingface.co/docs/optimum-onnx/onnx/usage_guides/export_a_model>).
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{LanguageModel, Logits, Sequences};
+use crate::engine::{
+    Datum, Engine, EngineError, LoadOptions, Model, Part, Port, Positions, Session, Slot, Tensor, TensorData,
+};
+
+/// A decoder's weights, shared by all workers.
+#[derive(Debug, Clone)]
+pub struct CausalGraph {
+    model: Arc<dyn Model>,
+    context: Option<usize>,
+    vocabulary: usize,
+}
+
+/// The slots of a graph whose inputs and outputs are named as Optimum names them; empty when it keeps no cache.
+pub fn slots(inputs: &[Port], outputs: &[Port]) -> Vec<Slot> {
+    let outputs: Vec<&str> = outputs.iter().map(|port| port.name.as_str()).collect();
+    inputs
+        .iter()
+        .filter_map(|port| {
+            let layer = port.name.strip_prefix("past_key_values.")?;
+            let output = format!("present.{layer}");
+            let grows = (!layer.contains(".encoder.")).then_some(2);
+            // Older exports call them `present_key_values.N.…`.
+            let output =
+                [output, format!("present_key_values.{layer}")].into_iter().find(|o| outputs.contains(&o.as_str()));
+            Some(Slot { input: Some(port.name.clone()), output, grows })
+        })
+        .collect()
+}
+
+impl CausalGraph {
+    /// Loads a decoder. `context` and `vocabulary` come from its configuration.
+    pub fn load(
+        engine: &dyn Engine,
+        package: &Path,
+        onnx: &Path,
+        context: Option<usize>,
+        vocabulary: usize,
+    ) -> Result<Self, EngineError> {
+        let (inputs, outputs) = engine.ports(package, onnx)?;
+        let merged = inputs.iter().any(|port| port.name == "use_cache_branch");
+        let slots = slots(&inputs, &outputs);
+        let refuse = |reason: String| EngineError::Load { path: package.join(onnx).display().to_string(), reason };
+        if !outputs.iter().any(|port| port.name == "logits") {
+            return Err(refuse("the graph has no output `logits`; export it for the task text-generation".into()));
+        }
+        if let Some(slot) = slots.iter().find(|slot| slot.output.is_none()) {
+            let name = slot.input.as_deref().unwrap_or_default();
+            return Err(refuse(format!("the graph takes `{name}`, but does not give its next value")));
+        }
+        let mut wanted = vec!["logits".to_owned()];
+        wanted.extend(slots.iter().filter_map(|slot| slot.output.clone()));
+        let part = if merged { Part::WithPast } else { Part::Whole };
+        let model = engine.load_with(package, onnx, &LoadOptions { part, slots, outputs: wanted })?;
+        Ok(Self { model, context, vocabulary })
+    }
+
+    /// Memory of the weights, bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        self.model.memory_bytes()
+    }
+
+    /// Whether it keeps a cache; without one every step reads the whole sequence again.
+    pub fn keeps_cache(&self) -> bool {
+        self.model.cache().is_some()
+    }
+
+    /// A worker's own half.
+    pub fn open(&self) -> Result<Causal, EngineError> {
+        Ok(Causal { session: self.model.session()?, graph: self.clone() })
+    }
+}
+
+/// A decoder on one worker.
+pub struct Causal {
+    graph: CausalGraph,
+    session: Box<dyn Session>,
+}
+
+impl LanguageModel for Causal {
+    fn vocabulary(&self) -> usize {
+        self.graph.vocabulary
+    }
+
+    fn context(&self) -> Option<usize> {
+        self.graph.context
+    }
+
+    fn begin(&mut self) -> Result<Sequences, EngineError> {
+        Ok(Sequences::new(self.graph.model.cache()))
+    }
+
+    fn step(
+        &mut self,
+        sequences: &mut Sequences,
+        ids: &[Vec<u32>],
+        positions: Positions,
+    ) -> Result<Logits, EngineError> {
+        let rows = sequences.rows();
+        let (cache, held) = sequences.parts();
+        let past = held.first().map_or(0, Vec::len);
+        let rerun: Vec<Vec<u32>>;
+        let (from, fed) = if cache.is_some() {
+            (past, ids)
+        } else {
+            rerun = held.iter().zip(ids).map(|(old, new)| [old.as_slice(), new].concat()).collect();
+            (0, rerun.as_slice())
+        };
+        let inputs = inputs_of(self.graph.model.inputs(), fed, from)?;
+        let inputs: Vec<(&str, Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+        let outputs = match cache {
+            Some(cache) => self.session.step(&inputs, &mut **cache, positions)?,
+            None => self.session.run(&inputs)?,
+        };
+        let logits = logits_of(outputs, rows, self.graph.vocabulary)?;
+        sequences.append(ids);
+        Ok(logits)
+    }
+}
+
+/// The inputs of a step: `fed[row]` stand behind `past` positions that the cache holds.
+fn inputs_of(ports: &[Port], fed: &[Vec<u32>], past: usize) -> Result<Vec<(String, Tensor)>, EngineError> {
+    let (rows, columns) = (fed.len(), fed.first().map_or(0, Vec::len));
+    if columns == 0 || fed.iter().any(|row| row.len() != columns) {
+        return Err(EngineError::Run("a step needs the same number of ids for each row, at least one".into()));
+    }
+    ports
+        .iter()
+        .map(|port| {
+            let (shape, values): (Vec<usize>, Vec<i64>) = match port.name.as_str() {
+                "input_ids" => (vec![rows, columns], fed.iter().flatten().map(|id| i64::from(*id)).collect()),
+                "attention_mask" => (vec![rows, past + columns], vec![1; rows * (past + columns)]),
+                "position_ids" => {
+                    let row = past..past + columns;
+                    (vec![rows, columns], (0..rows).flat_map(|_| row.clone()).map(|p| p as i64).collect())
+                }
+                "cache_position" => (vec![columns], (past..past + columns).map(|p| p as i64).collect()),
+                // How many of the last positions get logits.
+                "num_logits_to_keep" => (Vec::new(), vec![1]),
+                other => {
+                    return Err(EngineError::Run(format!("the graph takes `{other}`, which no decoder's export does")));
+                }
+            };
+            Ok((port.name.clone(), integers(port, shape, values)?))
+        })
+        .collect()
+}
+
+/// A tensor of the type that the graph wants.
+pub(super) fn integers(port: &Port, shape: Vec<usize>, values: Vec<i64>) -> Result<Tensor, EngineError> {
+    let data = match port.datum {
+        Datum::I64 => TensorData::I64(values),
+        // Positions and masks are far below 2³¹.
+        Datum::I32 => TensorData::I32(values.into_iter().map(|v| v as i32).collect()),
+        Datum::Bool => TensorData::Bool(values.into_iter().map(|v| v != 0).collect()),
+        Datum::F32 => TensorData::F32(values.into_iter().map(|v| v as f32).collect()),
+        Datum::F16 => TensorData::F16(values.into_iter().map(|v| half::f16::from_f32(v as f32)).collect()),
+        _ => return Err(EngineError::Run(format!("the graph's `{}` is of a type that holds no ids", port.name))),
+    };
+    Ok(Tensor { shape, data })
+}
+
+/// Takes `logits` from a step's outputs, `[rows, positions, vocabulary]`.
+pub(super) fn logits_of(outputs: Vec<(String, Tensor)>, rows: usize, vocabulary: usize) -> Result<Logits, EngineError> {
+    let wrong =
+        |what: String| EngineError::Run(format!("`logits` {what}; graph and config.json must come from one export"));
+    let Some((_, tensor)) = outputs.into_iter().find(|(name, _)| name == "logits") else {
+        return Err(EngineError::Run("the graph gave no `logits`".into()));
+    };
+    let shape = tensor.shape;
+    let TensorData::F32(data) = tensor.data else { return Err(wrong("holds no floats".into())) };
+    if shape.len() != 3 || shape[0] != rows || shape[2] != vocabulary {
+        return Err(wrong(format!(
+            "has the shape {shape:?}, but for {rows} rows it is [{rows}, positions, {vocabulary}]"
+        )));
+    }
+    Logits::new(data, rows, vocabulary).ok_or_else(|| wrong("is empty".into()))
+}
