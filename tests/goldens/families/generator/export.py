@@ -1,0 +1,55 @@
+"""Exports a saved `transformers` model with Optimum, flat as Optimum writes it or as transformers.js lays it out."""
+
+import logging
+import shutil
+import warnings
+from pathlib import Path
+
+import torch
+
+MAX_FILE_BYTES = 300_000
+
+
+def quiet():
+    """One thread, so that a golden is the same twice, and no tracer warnings, of which an export gives hundreds."""
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+
+
+def export(saved: Path, out: Path, task: str):
+    """Writes what `optimum-cli export onnx --model saved --task task out` writes."""
+    from optimum.exporters.onnx import main_export
+
+    main_export(str(saved), str(out), task=task, device="cpu", do_validation=False)
+
+
+def fresh(directory: Path) -> Path:
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    return directory
+
+
+def lay_out_flat(exported: Path, directory: Path):
+    """Optimum's own layout: everything in one directory."""
+    fresh(directory)
+    for path in exported.iterdir():
+        shutil.copyfile(path, directory / path.name)
+
+
+def lay_out_transformers_js(exported: Path, directory: Path):
+    """transformers.js: `config.json` and the tokenizer at the top, graphs in `onnx/`, and of the decoders only the merged one."""
+    fresh(directory)
+    (directory / "onnx").mkdir()
+    merged = (exported / "decoder_model_merged.onnx").exists()
+    for path in exported.iterdir():
+        if not path.name.endswith(".onnx"):
+            shutil.copyfile(path, directory / path.name)
+        elif not (merged and path.name in ("decoder_model.onnx", "decoder_with_past_model.onnx")):
+            shutil.copyfile(path, directory / "onnx" / path.name)
+
+
+def check_sizes(directory: Path):
+    for path in directory.rglob("*"):
+        if path.is_file() and path.stat().st_size > MAX_FILE_BYTES:
+            raise SystemExit(f"{path} holds {path.stat().st_size} bytes: at most {MAX_FILE_BYTES}. Make the model narrower.")
