@@ -7,6 +7,7 @@
 
 mod ctc;
 mod error;
+pub mod layout;
 pub mod memory;
 mod paths;
 mod rules;
@@ -57,8 +58,12 @@ pub struct Package {
 }
 
 impl Package {
-    /// Reads and verifies the package in `dir`.
+    /// Reads and verifies the package in `dir`. A directory without a manifest, in the layout of an export, is taken as it is: there is
+    /// nothing to verify it by.
     pub fn open(dir: &Path) -> Result<Self, PackageError> {
+        if !dir.join(MANIFEST).exists() && layout::is_foreign(dir) {
+            return Ok(Self { dir: dir.to_owned(), manifest: layout::describe(dir)?, unlisted: Vec::new() });
+        }
         let manifest = read_manifest(dir)?;
         let root = dir.canonicalize().map_err(|e| PackageError::read(dir, e))?;
         for (name, entry) in &manifest.files {

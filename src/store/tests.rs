@@ -37,6 +37,7 @@ fn manifest() -> Manifest {
         aliases: vec!["whisper-1".into()],
         tasks: vec!["transcribe".into()],
         languages: vec!["en".into()],
+        pairs: Vec::new(),
         license: "MIT".into(),
         description: "for tests".into(),
         family: CTC_FAMILY.into(),

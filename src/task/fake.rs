@@ -117,6 +117,7 @@ pub fn manifest(name: &str) -> Manifest {
         aliases: Vec::new(),
         tasks: vec!["transcribe".to_owned()],
         languages: vec!["en".to_owned()],
+        pairs: Vec::new(),
         license: "MIT OR Apache-2.0".to_owned(),
         description: "A model that follows a script.".to_owned(),
         family: crate::store::CTC_FAMILY.to_owned(),

@@ -24,6 +24,9 @@ pub struct Manifest {
     pub tasks: Vec<String>,
     /// BCP-47 primary tags.
     pub languages: Vec<String>,
+    /// What it translates, as `source-target` (`en-de`); any of `languages` to any other when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pairs: Vec<String>,
     /// SPDX expression.
     pub license: String,
     /// One line for people.

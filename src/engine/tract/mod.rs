@@ -9,6 +9,7 @@ mod cache;
 mod cpu;
 mod graph;
 mod inspect;
+mod ops;
 mod ports;
 mod session;
 
@@ -123,12 +124,15 @@ impl TractEngine {
     }
 
     fn build(self, bytes: Vec<u8>, file: &File, options: &LoadOptions) -> Result<TractModel, String> {
-        let onnx = tract_onnx::onnx().with_ignore_value_info(true);
+        let onnx = ops::onnx();
         let mut proto = decode(&bytes)?;
         drop(bytes);
         inspect::check(&proto, &|op| onnx.op_register.0.contains_key(op), &file.package, &file.directory)?;
+        let opset =
+            proto.opset_import.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx").map_or(0, |o| o.version);
         let graph = proto.graph.as_mut().ok_or("the file holds no graph")?;
         graph::take_part(graph, options.part)?;
+        graph::simplify(graph, opset);
         graph::prune(graph, &options.outputs)?;
         graph::name_dimensions(graph, &options.slots);
         let directory = file.directory.to_str().ok_or("the path of its directory is not UTF-8")?;

@@ -31,3 +31,6 @@ pub trait LanguageModel: Send {
         positions: Positions,
     ) -> Result<Logits, EngineError>;
 }
+
+#[cfg(test)]
+mod goldens;

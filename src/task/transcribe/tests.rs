@@ -73,6 +73,7 @@ fn package(dir: &std::path::Path) -> Package {
             aliases: Vec::new(),
             tasks: vec!["transcribe".into()],
             languages: vec!["en".into()],
+            pairs: Vec::new(),
             license: "MIT".into(),
             description: "hears tones".into(),
             family: "linnet-ctc".into(),

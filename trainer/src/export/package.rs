@@ -158,6 +158,7 @@ impl<'a> Contents<'a> {
             family: CTC_FAMILY.into(),
             memory_mib: self.memory_mib,
             files: entries,
+            pairs: Vec::new(),
             dtype: None,
             canary: Some(Canary::Speech(self.canary.clone())),
         };

@@ -7,6 +7,8 @@
 //! (positions of this step), `P` (positions in the cache) and `E` (positions of the encoder), whatever the file called them
 //! (`docs/decisions/0009-cache-and-symbols.md`).
 
+mod mask;
+
 use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb::tensor_shape_proto::Dimension;
@@ -42,7 +44,7 @@ pub fn take_part(graph: &mut GraphProto, part: Part) -> Result<(), String> {
         }
         graph.initializer.extend(branch.initializer);
         nodes.extend(branch.node);
-        for (inner, outer) in branch.output.iter().zip(&node.output) {
+        for (inner, outer) in branch.output.iter().zip(&node.output).filter(|(inner, outer)| inner.name != **outer) {
             nodes.push(NodeProto {
                 input: vec![inner.name.clone()],
                 output: vec![outer.clone()],
@@ -54,6 +56,11 @@ pub fn take_part(graph: &mut GraphProto, part: Part) -> Result<(), String> {
     }
     graph.node = nodes;
     Ok(())
+}
+
+/// Writes what tract cannot take in another way that means the same.
+pub fn simplify(graph: &mut GraphProto, opset: i64) {
+    mask::unfold_lookups(graph, opset >= 13);
 }
 
 /// Leaves only `outputs` (all when empty) and what they need.
