@@ -1,6 +1,7 @@
 //! Builds every component in dependency order, says READY, serves, reloads, drains.
 
 mod error;
+mod idle_unload;
 pub(crate) mod models;
 mod own_thread;
 mod reload;
@@ -26,6 +27,7 @@ use crate::task::catalog::{CatalogHandle, Loader};
 use crate::transport::http::{HttpServer, Listeners};
 use crate::transport::mqtt::{MqttStartError, MqttTransport};
 pub use error::DaemonError;
+use idle_unload::IdleUnload;
 use own_thread::on_own_thread;
 use watchdog::Watchdog;
 
@@ -63,6 +65,7 @@ struct Daemon {
     config: Arc<Config>,
     sources: Sources,
     loops: Loops,
+    idle: IdleUnload,
     _socket: OwnedSocket,
 }
 
@@ -87,6 +90,7 @@ impl Daemon {
 
         let scheduler = Scheduler::start(scheduler_settings(&config), catalog.clone(), events.clone());
         let scheduler = Arc::new(scheduler.map_err(DaemonError::Thread)?);
+        let idle = IdleUnload::start(&loader.budget, &scheduler, config.memory.idle_unload);
         let link = BrokerLink::default();
         let loops = Loops::under(notify::watchdog());
         let (told, of) = (limits(&config), Arc::clone(&scheduler));
@@ -113,6 +117,7 @@ impl Daemon {
             config,
             sources,
             loops,
+            idle,
             _socket: socket,
         };
         // It connects when it can: READY does not wait for the broker.

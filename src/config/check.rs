@@ -12,7 +12,7 @@ use super::error::{ConfigError, Fault};
 use super::keys::parse_mode;
 use super::raw::{Raw, RawHttp, RawLimits, RawMqtt};
 use super::transport::{HttpSettings, HttpTcpSettings, IntakeSettings, MqttSettings, TlsFiles};
-use super::{Config, Scheduling, Surroundings};
+use super::{Config, MemorySettings, Scheduling, Surroundings};
 use crate::limits::{MAX_AUTO_WORKERS, MAX_SOCKET_PATH_BYTES};
 
 /// Collects faults; a rule that fails still gives a value, so that one run names every fault.
@@ -85,11 +85,19 @@ pub(super) fn check(values: Values, file: Option<PathBuf>, around: &Surroundings
     }
     let models = raw.models.unwrap_or_else(|| around.models.iter().cloned().collect());
     let default_model = raw.default_model;
+    let memory = MemorySettings {
+        dtype: raw.dtype.filter(|dtype| dtype != "auto"),
+        preload: raw.preload,
+        pinned: raw.pinned,
+        limit_bytes: raw.memory_limit_mib << 20,
+        idle_unload: Duration::from_secs(raw.idle_unload_secs),
+    };
     Ok(Config {
         file,
         device,
         models,
         default_model,
+        memory,
         state_dir,
         log,
         http,

@@ -62,6 +62,9 @@ pub enum Kind {
 /// Names of log levels, quietest first.
 pub const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
+/// Types of weights.
+const DTYPES: &[&str] = &["auto", "f32", "f16", "int8", "uint8", "q4", "q4f16"];
+
 /// Schemes of the broker's URL.
 const BROKER_SCHEMES: [&str; 4] = ["mqtt", "mqtts", "ws", "wss"];
 
@@ -97,6 +100,35 @@ pub const KEYS: &[Key] = &[
         Text,
         Live,
         "Name or alias of the model for requests that name none. Not set: the first that does what is asked.",
+    ),
+    key(
+        "",
+        "dtype",
+        OneOf(DTYPES),
+        Live,
+        "Type of weights to take where a package holds several. Not set, or `auto`: the most precise that takes no more than half of the memory that is available.",
+    ),
+    key(
+        "",
+        "preload",
+        Texts,
+        Live,
+        "Models that are loaded before the daemon is ready, by name or by a task that they do; `all` for every one. The others are loaded when somebody needs them.",
+    ),
+    key("", "pinned", Texts, Live, "Models, by name, that are loaded before the daemon is ready and never let go of."),
+    key(
+        "",
+        "memory_limit_mib",
+        Integer(0, 1 << 22),
+        Live,
+        "Memory that all models together may take: the least recently used make room, and what can never fit is refused. 0: no limit.",
+    ),
+    key(
+        "",
+        "idle_unload_secs",
+        Integer(0, 365 * DAY_SECS),
+        Live,
+        "A model that nobody has used for so long is let go of; its next use loads it again. 0: never.",
     ),
     key(
         "",

@@ -41,6 +41,8 @@ pub struct Config {
     pub models: Vec<PathBuf>,
     /// The model of requests that name none, by name or alias.
     pub default_model: Option<String>,
+    /// Which models are in memory, and when.
+    pub memory: MemorySettings,
     /// Directory of what must outlive a restart.
     pub state_dir: PathBuf,
     /// How much is logged.
@@ -159,3 +161,18 @@ pub fn device_of_host(host: &str) -> String {
 
 /// The device's name on a machine without one.
 const FALLBACK_DEVICE: &str = "linnet";
+
+/// Which models are in memory, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemorySettings {
+    /// Type of weights to take where a package has several; the most precise that fits when absent.
+    pub dtype: Option<String>,
+    /// Models or tasks that are loaded before the daemon is ready.
+    pub preload: Vec<String>,
+    /// Models that are never let go of.
+    pub pinned: Vec<String>,
+    /// Memory that all models together may take, bytes; 0 is no limit.
+    pub limit_bytes: u64,
+    /// A model that nobody has used for so long is let go of; zero is never.
+    pub idle_unload: Duration,
+}

@@ -107,7 +107,7 @@ fn every_key_can_be_set_and_reaches_the_checked_tree() {
             Kind::Boolean => "true".to_owned(),
             Kind::Texts => "[\"other\"]".to_owned(),
             Kind::Filters => "[\"site/#\"]".to_owned(),
-            Kind::OneOf(_) => "\"trace\"".to_owned(),
+            Kind::OneOf(words) => format!("{:?}", words.last().expect("some words")),
             Kind::Device => "\"other\"".to_owned(),
             Kind::Address => "\"127.0.0.1:9\"".to_owned(),
             Kind::Mode => "\"0600\"".to_owned(),

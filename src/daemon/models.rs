@@ -7,11 +7,16 @@ use super::{DaemonError, on_own_thread};
 use crate::config::{Config, ConfigError};
 use crate::engine::tract::TractEngine;
 use crate::status::Events;
-use crate::task::catalog::{Catalog, Families, Loader};
+use crate::task::catalog::{Budget, Catalog, Families, Loader, Loading};
 
 /// The loader of this daemon.
 pub fn loader(events: Events) -> Loader {
-    Loader { engine: Arc::new(TractEngine::default()), families: Families::built_in(), events }
+    Loader {
+        engine: Arc::new(TractEngine::default()),
+        families: Families::built_in(),
+        events,
+        budget: Budget::default(),
+    }
 }
 
 /// Loads, warms and proves every package of the configured directories, on a thread of its own. What `before` serves
@@ -19,14 +24,20 @@ pub fn loader(events: Events) -> Loader {
 pub async fn load(loader: &Loader, config: &Config, before: Option<Arc<Catalog>>) -> Result<Catalog, DaemonError> {
     let directories = readable(&config.models)?;
     check_default(config, &Catalog::listed(&directories))?;
-    let (loader, default) = (loader.clone(), config.default_model.clone());
-    let load = move || {
-        let catalog = loader.load(&directories, default.as_deref(), before.as_deref());
-        // A graph that is rewritten for this machine leaves more freed memory behind than its weights take.
-        linnet_kernels::allocator::give_back();
-        catalog
-    };
+    let (loader, loading) = (loader.clone(), loading(config));
+    loader.budget.set_limit(config.memory.limit_bytes);
+    let load = move || loader.load(&directories, &loading, before.as_deref());
     on_own_thread("models", load).await.map_err(DaemonError::Thread)
+}
+
+/// Which models are loaded, and when.
+fn loading(config: &Config) -> Loading {
+    Loading {
+        default_model: config.default_model.clone(),
+        preload: config.memory.preload.clone(),
+        pinned: config.memory.pinned.clone(),
+        dtype: config.memory.dtype.clone(),
+    }
 }
 
 /// The configured default must be a package of the catalog; whether it serves is told to who asks for it.

@@ -63,6 +63,7 @@ impl Daemon {
             log::info!("changed: {change}");
         }
         log::info!(MESSAGE_ID = message_id::RELOADED; "the configuration was read again; keys changed: {}", diff.changed.len());
+        self.idle.set(diff.to.memory.idle_unload);
         self.config = diff.to;
         if let Some(mqtt) = &self.mqtt {
             mqtt.state_changed();

@@ -71,9 +71,14 @@ impl Scheduler {
     /// admitted run on the model that they were admitted for; idle workers let go of models that are gone.
     pub fn swap_catalog(&self, catalog: Arc<Catalog>) -> Arc<Catalog> {
         let before = self.shared.catalog.swap(catalog);
+        self.tidy();
+        before
+    }
+
+    /// Has idle workers let go of models that are gone, or that were let go of.
+    pub fn tidy(&self) {
         self.shared.lock().catalog_changes += 1;
         self.shared.work.notify_all();
-        before
     }
 
     /// Whether the watchdog should go on being fed: false once a second worker hangs, no worker is left, or the supervisor

@@ -233,7 +233,7 @@ fn execute(executors: &mut Executors, taken: &Taken) -> Result<Answer, WireError
         on_start.call();
     }
     taken.heartbeat.tick();
-    let executor = executors.of(&taken.served)?;
     let mut context = TaskContext::new(&taken.job, taken.heartbeat.clone(), taken.audio_limits.clone());
+    let executor = executors.of(&taken.served, &mut || context.checkpoint())?;
     executor.execute(&taken.job, &mut context)
 }

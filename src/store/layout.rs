@@ -145,6 +145,12 @@ pub fn is_foreign(dir: &Path) -> bool {
     dir.join(CONFIG).is_file() || variants(dir).is_ok_and(|found| !found.is_empty()) || has_onnx(dir)
 }
 
+/// Whether it is of one of Linnet's own families, which come with a manifest or not at all.
+pub fn is_own(dir: &Path) -> bool {
+    read_config(dir)
+        .is_ok_and(|config| config["model_type"].as_str().is_some_and(|family| family.starts_with("linnet-")))
+}
+
 fn has_onnx(dir: &Path) -> bool {
     !onnx_files(dir).is_empty()
 }

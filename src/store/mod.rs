@@ -58,23 +58,40 @@ pub struct Package {
 }
 
 impl Package {
-    /// Reads and verifies the package in `dir`. A directory without a manifest, in the layout of an export, is taken as it is: there is
-    /// nothing to verify it by.
-    pub fn open(dir: &Path) -> Result<Self, PackageError> {
-        if !dir.join(MANIFEST).exists() && layout::is_foreign(dir) {
+    /// Reads what the package in `dir` says of itself. A directory without a manifest, in the layout of an export, is taken as it
+    /// is: there is nothing to verify it by.
+    pub fn read(dir: &Path) -> Result<Self, PackageError> {
+        if !dir.join(MANIFEST).exists() && layout::is_foreign(dir) && !layout::is_own(dir) {
             return Ok(Self { dir: dir.to_owned(), manifest: layout::describe(dir)?, unlisted: Vec::new() });
         }
         let manifest = read_manifest(dir)?;
         let root = dir.canonicalize().map_err(|e| PackageError::read(dir, e))?;
-        for (name, entry) in &manifest.files {
-            verify_file(&root, dir, name, entry)?;
-        }
         let unlisted = paths::unlisted(&root, &manifest).map_err(|e| PackageError::read(dir, e))?;
-        let package = Self { dir: dir.to_owned(), manifest, unlisted };
-        if package.manifest.family == CTC_FAMILY {
-            package.ctc()?;
-        }
+        Ok(Self { dir: dir.to_owned(), manifest, unlisted })
+    }
+
+    /// Reads and verifies the package in `dir`.
+    pub fn open(dir: &Path) -> Result<Self, PackageError> {
+        let package = Self::read(dir)?;
+        package.verify()?;
         Ok(package)
+    }
+
+    /// Checks each file that the manifest lists by size and digest, then that the files agree.
+    pub fn verify(&self) -> Result<(), PackageError> {
+        let root = self.dir.canonicalize().map_err(|e| PackageError::read(&self.dir, e))?;
+        for (name, entry) in &self.manifest.files {
+            verify_file(&root, &self.dir, name, entry)?;
+        }
+        if self.manifest.family == CTC_FAMILY {
+            self.ctc()?;
+        }
+        Ok(())
+    }
+
+    /// Memory that the model takes once loaded, bytes, as its manifest says.
+    pub fn memory_bytes(&self) -> u64 {
+        self.manifest.memory_mib << 20
     }
 
     /// The path of one of its files.
@@ -158,7 +175,7 @@ pub fn package_directories(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(directories)
 }
 
-/// Opens every package in `dir`, in the order of [`package_directories`], each with its directory. A name or alias that an
+/// Reads every package in `dir`, in the order of [`package_directories`], each with its directory; nothing is verified yet. A name or alias that an
 /// earlier package has already taken is refused.
 pub fn scan(dir: &Path) -> Vec<(PathBuf, Result<Package, PackageError>)> {
     let directories = match package_directories(dir) {
@@ -168,7 +185,7 @@ pub fn scan(dir: &Path) -> Vec<(PathBuf, Result<Package, PackageError>)> {
     let mut taken = std::collections::BTreeMap::<String, PathBuf>::new();
     let mut packages = Vec::with_capacity(directories.len());
     for directory in directories {
-        let package = Package::open(&directory).and_then(|package| {
+        let package = Package::read(&directory).and_then(|package| {
             let names = || std::iter::once(&package.manifest.name).chain(&package.manifest.aliases);
             if let Some((name, first)) = names().find_map(|n| taken.get_key_value(n)) {
                 return Err(PackageError::Duplicate {

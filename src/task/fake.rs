@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use linnet_proto::manifest::{Canary, CanarySearch, CanaryStatus, MANIFEST_VERSION, Manifest, SpeechCanary};
 use linnet_proto::{Transcript, WireError};
 
-use super::catalog::Served;
+use super::catalog::{Home, Served};
 use super::{Execute, Pipeline, TaskContext};
 use crate::job::{Answer, Job};
 
@@ -58,7 +58,7 @@ impl FakePipeline {
             aliases: Vec::new(),
             dir: name.into(),
             manifest: manifest(name),
-            pipeline: Arc::new(self.clone()),
+            home: Home::of(Arc::new(self.clone())),
         })
     }
 }

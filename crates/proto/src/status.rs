@@ -29,6 +29,10 @@ pub struct ModelStatus {
 pub enum ModelState {
     /// Loaded, warm, canary passed.
     Ready,
+    /// Loads on first use.
+    Unloaded,
+    /// Being loaded.
+    Loading,
     /// Does not serve; the others do.
     Failed {
         /// One sentence.

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Catalog, Entry, Failed, Served};
+use linnet_proto::manifest::Manifest;
+
+use super::{Budget, Catalog, Entry, Failed, Home, Presence, Served};
 use crate::engine::Engine;
 use crate::status::Events;
 use crate::store::{self, Package};
@@ -64,6 +66,38 @@ pub struct Loader {
     pub families: Families,
     /// Where each model is told.
     pub events: Events,
+    /// The memory that all models together may take.
+    pub budget: Budget,
+}
+
+/// Which models are loaded, and when.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Loading {
+    /// The model of requests that name none.
+    pub default_model: Option<String>,
+    /// Models, by name, or by a task that they do, that are loaded before the daemon is ready; `all` for every one. The
+    /// others are loaded when somebody needs them.
+    pub preload: Vec<String>,
+    /// Models, by name, that are loaded before the daemon is ready and never let go of.
+    pub pinned: Vec<String>,
+    /// The type of weights to take where a package has several.
+    pub dtype: Option<String>,
+}
+
+impl Loading {
+    /// Everything at once, and nothing is ever let go of.
+    pub fn all() -> Self {
+        Self { preload: vec!["all".to_owned()], ..Self::default() }
+    }
+
+    fn pins(&self, manifest: &Manifest) -> bool {
+        self.pinned.contains(&manifest.name)
+    }
+
+    fn preloads(&self, manifest: &Manifest) -> bool {
+        let wanted = |word: &String| *word == "all" || *word == manifest.name || manifest.tasks.contains(word);
+        self.preload.iter().any(wanted) || self.pins(manifest)
+    }
 }
 
 impl Loader {
@@ -72,7 +106,7 @@ impl Loader {
     /// the same directory with the same files are taken over as they are, without loading them twice.
     ///
     /// It reads and runs everything once, so it takes as long as that: call it from a thread that may block.
-    pub fn load(&self, dirs: &[PathBuf], default_model: Option<&str>, before: Option<&Catalog>) -> Catalog {
+    pub fn load(&self, dirs: &[PathBuf], loading: &Loading, before: Option<&Catalog>) -> Catalog {
         let mut names = BTreeSet::new();
         let mut entries = Vec::new();
         for dir in dirs {
@@ -83,8 +117,12 @@ impl Loader {
                         log::info!(MODEL = name.as_str(); "{place}: passed over; the model {name} is served from an earlier directory");
                         continue;
                     }
-                    Ok(package) => self.bring_up(package, &names, before),
-                    Err(error) => Entry::Failed(self.failed(&package_dir, error.to_string(), &names)),
+                    Ok(package) => self.bring_up(package, &names, loading, before),
+                    Err(error) => {
+                        let failed = self.failed(&package_dir, error.to_string(), &names);
+                        self.events.model_failed(&failed.name, &failed.reason);
+                        Entry::Failed(failed)
+                    }
                 };
                 match &entry {
                     Entry::Ready(served) => {
@@ -98,31 +136,65 @@ impl Loader {
                 entries.push(entry);
             }
         }
-        Catalog::new(entries, default_model.map(str::to_owned))
+        Catalog::new(entries, loading.default_model.clone())
     }
 
-    fn bring_up(&self, package: Package, names: &BTreeSet<String>, before: Option<&Catalog>) -> Entry {
-        let began = Instant::now();
-        let name = &package.manifest.name;
+    fn bring_up(
+        &self,
+        mut package: Package,
+        names: &BTreeSet<String>,
+        loading: &Loading,
+        before: Option<&Catalog>,
+    ) -> Entry {
+        let name = package.manifest.name.clone();
         if !package.unlisted.is_empty() {
             let (place, unlisted) = (package.dir.display(), package.unlisted.join(", "));
             log::warn!(MODEL = name.as_str(); "{place}: the manifest does not list {unlisted}; never read");
         }
-        let aliases: Vec<String> = package.manifest.aliases.iter().filter(|a| !names.contains(*a)).cloned().collect();
-        let same = |s: &&Arc<Served>| s.dir == package.dir && s.manifest == package.manifest;
-        if let Some(own) = before.and_then(|catalog| catalog.served().find(same)) {
-            if own.aliases == aliases {
-                return Entry::Ready(Arc::clone(own));
-            }
-            return Entry::Ready(Arc::new(Served::new(&package, aliases, Arc::clone(&own.pipeline))));
+        if package.manifest.dtype.is_none() {
+            package.manifest.dtype.clone_from(&loading.dtype);
         }
-        match self.prove(&package) {
+        let aliases: Vec<String> = package.manifest.aliases.iter().filter(|a| !names.contains(*a)).cloned().collect();
+        let (pinned, preloads) = (loading.pins(&package.manifest), loading.preloads(&package.manifest));
+        let same = |s: &&Arc<Served>| s.dir == package.dir && s.manifest == package.manifest;
+        let own = before.and_then(|catalog| catalog.served().find(same)).filter(|own| own.home.is_pinned() == pinned);
+        // What lies on disk is what will be loaded next time: a change that the manifest does not tell is found now.
+        if own.is_some_and(|own| own.home.peek().is_some())
+            && let Err(error) = package.verify()
+        {
+            let failed = self.failed(&package.dir, error.to_string(), names);
+            self.events.model_failed(&failed.name, &failed.reason);
+            return Entry::Failed(failed);
+        }
+        let home = match own {
+            Some(own) if own.aliases == aliases => return Entry::Ready(Arc::clone(own)),
+            Some(own) => Arc::clone(&own.home),
+            None => Home::empty(package.clone(), self.clone(), self.budget.clone(), pinned),
+        };
+        if preloads && let Err(error) = home.pipeline(&mut || Ok(())) {
+            let reason = match home.presence() {
+                Presence::Failed(reason) => reason,
+                _ => error.message,
+            };
+            return Entry::Failed(self.failed(&package.dir, reason, names));
+        }
+        Entry::Ready(Arc::new(Served::new(&package, aliases, home)))
+    }
+
+    /// Verifies, loads and proves the package of a model that is needed, and tells of it.
+    pub(super) fn bring_in(&self, package: &Package) -> Result<Arc<dyn Pipeline>, String> {
+        let began = Instant::now();
+        let name = &package.manifest.name;
+        let loaded = package.verify().map_err(|e| e.to_string()).and_then(|()| self.prove(package));
+        // A graph that is rewritten for this machine leaves more freed memory behind than its weights take.
+        linnet_kernels::allocator::give_back();
+        match &loaded {
             Ok(pipeline) => {
                 self.events.model_ready(name, &package.manifest.version, began.elapsed(), pipeline.memory_bytes());
-                Entry::Ready(Arc::new(Served::new(&package, aliases, pipeline)))
             }
-            Err(reason) => Entry::Failed(self.failed(&package.dir, reason, names)),
+            Err(reason) => self.events.model_failed(name, reason),
         }
+        loaded
     }
 
     /// Loads the package and has it answer its canary, which is its warm-up, too. A panic on the way is a failure of the
@@ -152,7 +224,6 @@ impl Loader {
         let manifest = store::read_manifest(dir).ok().map(Box::new);
         let own = manifest.as_ref().map(|m| m.name.clone()).filter(|name| !names.contains(name));
         let name = own.unwrap_or_else(|| directory_name(dir));
-        self.events.model_failed(&name, &reason);
         Failed { name, dir: dir.to_owned(), manifest, reason }
     }
 }
@@ -175,13 +246,13 @@ impl Catalog {
 }
 
 impl Served {
-    fn new(package: &Package, aliases: Vec<String>, pipeline: Arc<dyn Pipeline>) -> Self {
+    fn new(package: &Package, aliases: Vec<String>, home: Arc<Home>) -> Self {
         Self {
             name: package.manifest.name.clone(),
             aliases,
             dir: package.dir.clone(),
             manifest: package.manifest.clone(),
-            pipeline,
+            home,
         }
     }
 }

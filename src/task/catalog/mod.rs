@@ -4,6 +4,7 @@
 //! request sees either the old set of models or the new one.
 
 mod load;
+mod residency;
 mod resolve;
 
 #[cfg(test)]
@@ -15,11 +16,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use linnet_proto::manifest::Manifest;
 use linnet_proto::status::{ModelState, ModelStatus};
 
-use crate::task::Pipeline;
+pub use load::{Families, LoadPipeline, Loader, Loading};
+pub use residency::{Budget, Home, Presence};
 
-pub use load::{Families, LoadPipeline, Loader};
-
-/// A model that serves: loaded, warm, its canary passed.
+/// A model that serves: loaded, warm and its canary passed, or to be loaded when somebody needs it.
 #[derive(Debug)]
 pub struct Served {
     /// Name that requests use.
@@ -30,8 +30,8 @@ pub struct Served {
     pub dir: PathBuf,
     /// What the package says of itself.
     pub manifest: Manifest,
-    /// Weights and everything else that workers share.
-    pub pipeline: Arc<dyn Pipeline>,
+    /// Weights and everything else that workers share, when they are in memory.
+    pub home: Arc<Home>,
 }
 
 /// A package that does not serve.
@@ -98,7 +98,7 @@ impl Catalog {
 
     /// Whether any package does not serve.
     pub fn has_failed(&self) -> bool {
-        self.failed().next().is_some()
+        self.failed().next().is_some() || self.served().any(|s| matches!(s.home.presence(), Presence::Failed(_)))
     }
 
     /// Whether this very model is in the catalog.
@@ -118,7 +118,11 @@ impl Catalog {
         self.entries
             .iter()
             .map(|entry| match entry {
-                Entry::Ready(served) => (served.name.clone(), true, served.pipeline.memory_bytes()),
+                Entry::Ready(served) => match served.home.presence() {
+                    Presence::In(bytes) => (served.name.clone(), true, bytes),
+                    Presence::Failed(_) => (served.name.clone(), false, 0),
+                    Presence::Out | Presence::Loading => (served.name.clone(), true, 0),
+                },
                 Entry::Failed(failed) => (failed.name.clone(), false, 0),
             })
             .collect()
@@ -129,7 +133,13 @@ impl Entry {
     fn status(&self) -> ModelStatus {
         let (name, aliases, manifest, state, memory_bytes) = match self {
             Self::Ready(s) => {
-                (&s.name, s.aliases.clone(), Some(&s.manifest), ModelState::Ready, s.pipeline.memory_bytes())
+                let (state, bytes) = match s.home.presence() {
+                    Presence::In(bytes) => (ModelState::Ready, bytes),
+                    Presence::Out => (ModelState::Unloaded, 0),
+                    Presence::Loading => (ModelState::Loading, 0),
+                    Presence::Failed(reason) => (ModelState::Failed { reason }, 0),
+                };
+                (&s.name, s.aliases.clone(), Some(&s.manifest), state, bytes)
             }
             Self::Failed(f) => {
                 let aliases = f.manifest.as_ref().map(|m| m.aliases.clone()).unwrap_or_default();

@@ -64,16 +64,20 @@ fn loader(pipeline: FakePipeline) -> (Loader, Arc<AtomicUsize>) {
         Ok(Arc::new(pipeline.clone()))
     });
     let engine = Arc::new(FakeEngine(FakeModel::hearing(vec![1], 3, 4)));
-    (Loader { engine, families, events: Events::default() }, loads)
+    (Loader { engine, families, events: Events::default(), budget: Budget::default() }, loads)
 }
 
 fn pipeline() -> FakePipeline {
     FakePipeline::new(|_, _| Ok(transcript("heard")))
 }
 
+fn by_default(name: &str) -> Loading {
+    Loading { default_model: Some(name.to_owned()), ..Loading::all() }
+}
+
 fn load(dirs: &[&Path]) -> Catalog {
     let dirs: Vec<_> = dirs.iter().map(|d| (*d).to_owned()).collect();
-    loader(pipeline()).0.load(&dirs, None, None)
+    loader(pipeline()).0.load(&dirs, &Loading::all(), None)
 }
 
 /// Why the package in the directory `dir` does not serve.
@@ -109,13 +113,16 @@ fn the_configured_default_is_used_and_its_failure_is_told() {
     write_package(&home.path().join("b"), "second", |_| {});
     let dirs = [home.path().to_owned()];
     let (loader, _) = loader(pipeline());
-    let catalog = loader.load(&dirs, Some("second"), None);
+    let catalog = loader.load(&dirs, &by_default("second"), None);
     assert_eq!(catalog.resolve("transcribe", None).expect("it serves").name, "second");
     fs::write(home.path().join("b/model.onnx"), "damaged").expect("a file");
-    let (code, message) = refused(loader.load(&dirs, Some("second"), None).resolve("transcribe", None));
+    let (code, message) = refused(loader.load(&dirs, &by_default("second"), None).resolve("transcribe", None));
     assert_eq!(code, ErrorCode::ModelFailed);
     assert!(message.contains("second") && message.contains("SHA-256"), "{message}");
-    assert_eq!(refused(loader.load(&dirs, Some("third"), None).resolve("transcribe", None)).0, ErrorCode::UnknownModel);
+    assert_eq!(
+        refused(loader.load(&dirs, &by_default("third"), None).resolve("transcribe", None)).0,
+        ErrorCode::UnknownModel
+    );
 }
 
 #[test]
@@ -154,7 +161,7 @@ fn a_broken_package_is_kept_with_its_reason_and_the_others_serve() {
 
     // The real loader of the family: it asks for the memory.
     let real = Loader { families: Families::built_in(), ..loader(pipeline()).0 };
-    let catalog = real.load(&[home.path().to_owned()], None, None);
+    let catalog = real.load(&[home.path().to_owned()], &Loading::all(), None);
     for (name, why) in [
         ("lost-file", "missing"),
         ("truncated", "bytes where the manifest lists"),
@@ -183,7 +190,7 @@ fn a_model_that_fails_its_canary_does_not_serve() {
     let home = TempDir::new().expect("a directory");
     write_package(&home.path().join("a"), "deaf", |_| {});
     let (loader, _) = loader(pipeline().with_canary(Err("its canary was heard as nothing".into())));
-    let catalog = loader.load(&[home.path().to_owned()], None, None);
+    let catalog = loader.load(&[home.path().to_owned()], &Loading::all(), None);
     assert!(!catalog.serves());
     let (code, message) = refused(catalog.resolve("transcribe", None));
     assert_eq!(code, ErrorCode::ModelFailed);
@@ -202,13 +209,13 @@ fn a_loader_that_fails_or_panics_takes_only_its_own_model_along() {
         "b-fails" => Err("model.onnx: unknown operator".into()),
         _ => Ok(Arc::new(pipeline())),
     });
-    let catalog = loader.load(&[home.path().to_owned()], None, None);
+    let catalog = loader.load(&[home.path().to_owned()], &Loading::all(), None);
     assert!(reason(&catalog, "a-panics").contains("panicked"));
     assert_eq!(reason(&catalog, "b-fails"), "model.onnx: unknown operator");
     assert_eq!(catalog.resolve("transcribe", None).expect("one serves").name, "c-serves");
 
     loader.families = Families::default();
-    let catalog = loader.load(&[home.path().to_owned()], None, None);
+    let catalog = loader.load(&[home.path().to_owned()], &Loading::all(), None);
     assert!(reason(&catalog, "c-serves").contains("family"), "{catalog:?}");
 }
 
@@ -233,10 +240,10 @@ fn a_reload_loads_only_what_has_changed() {
     write_package(&home.path().join("a"), "same", |_| {});
     write_package(&home.path().join("b"), "other", |_| {});
     let (loader, loads) = loader(pipeline());
-    let before = loader.load(&dirs, None, None);
+    let before = loader.load(&dirs, &Loading::all(), None);
     assert_eq!(loads.load(Ordering::SeqCst), 2);
     write_package(&home.path().join("b"), "other", |m| m.version = "2.0.0".into());
-    let after = loader.load(&dirs, None, Some(&before));
+    let after = loader.load(&dirs, &Loading::all(), Some(&before));
     assert_eq!(loads.load(Ordering::SeqCst), 3);
     let model = |catalog: &Catalog, name| catalog.resolve("transcribe", Some(name)).expect("it serves");
     assert!(Arc::ptr_eq(&model(&before, "same"), &model(&after, "same")));
@@ -244,7 +251,7 @@ fn a_reload_loads_only_what_has_changed() {
     assert!(before.holds(&model(&after, "same")) && !before.holds(&model(&after, "other")));
     // The files are verified again even so.
     fs::write(home.path().join("a/model.onnx"), "damaged").expect("a file");
-    assert!(reason(&loader.load(&dirs, None, Some(&after)), "a").contains("SHA-256"));
+    assert!(reason(&loader.load(&dirs, &Loading::all(), Some(&after)), "a").contains("SHA-256"));
 }
 
 #[test]

@@ -39,6 +39,8 @@ async fn list(local: &Local, json: bool) -> Result<ExitCode, ClientError> {
 pub(super) fn line(model: &ModelStatus) -> String {
     let state = match &model.state {
         ModelState::Ready => "ready",
+        ModelState::Unloaded => "loads on first use",
+        ModelState::Loading => "loading",
         ModelState::Failed { .. } => "failed",
     };
     let also = match model.aliases.as_slice() {
