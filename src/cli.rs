@@ -92,6 +92,41 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Take a model in the layout of its export (Optimum, transformers.js), or a package, into a directory of models.
+    Import {
+        /// The model's directory.
+        #[arg(value_name = "DIR")]
+        from: PathBuf,
+        /// Its name; that of its directory when absent.
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// Another name that it answers to; may be repeated.
+        #[arg(long = "alias", value_name = "NAME")]
+        aliases: Vec<String>,
+        /// Type of weights to take where there are several: f32, f16, int8, uint8, q4, q4f16.
+        #[arg(long, value_name = "DTYPE")]
+        dtype: Option<String>,
+        /// Copy its files instead of linking them.
+        #[arg(long)]
+        copy: bool,
+        /// Put it in the place of a model of the same name.
+        #[arg(long)]
+        replace: bool,
+        /// The directory of models that it goes into: the first that is configured, else `models` in the state directory.
+        #[arg(long, value_name = "DIR")]
+        models: Option<PathBuf>,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a model from the directories of models.
+    Remove {
+        /// Its name.
+        name: String,
+        /// The directory of models.
+        #[arg(long, value_name = "DIR")]
+        models: Option<PathBuf>,
+    },
     /// Print what the processor offers, the kernels that are chosen on it, threads and memory.
     ExplainCpu,
 }

@@ -20,6 +20,7 @@ use crate::logging::{self, message_id};
 use crate::scheduler::{Scheduler, SchedulerSettings};
 use crate::status::{BrokerLink, DaemonStatus, Events, StatusSource, events};
 use crate::sys::liveness::Loops;
+use crate::sys::reloads::{Reloads, reloads};
 use crate::sys::signals::{Signals, Wish};
 use crate::sys::socket::OwnedSocket;
 use crate::sys::{descriptors, notify};
@@ -45,8 +46,9 @@ pub fn serve(sources: Sources) -> Result<(), DaemonError> {
         .build()
         .map_err(DaemonError::Thread)?;
     let ended = runtime.block_on(async {
-        let mut signals = Signals::listen().map_err(DaemonError::Thread)?;
-        let Some(daemon) = Daemon::start(sources, config, &mut signals).await? else { return Ok(()) };
+        let (reloads, asked) = reloads();
+        let mut signals = Signals::listen(asked).map_err(DaemonError::Thread)?;
+        let Some(daemon) = Daemon::start(sources, config, reloads, &mut signals).await? else { return Ok(()) };
         daemon.run(&mut signals).await
     });
     runtime.shutdown_timeout(Duration::ZERO);
@@ -66,12 +68,18 @@ struct Daemon {
     sources: Sources,
     loops: Loops,
     idle: IdleUnload,
+    reloads: Reloads,
     _socket: OwnedSocket,
 }
 
 impl Daemon {
     /// From a checked configuration to READY. `None` when the end was asked for meanwhile.
-    async fn start(sources: Sources, config: Config, signals: &mut Signals) -> Result<Option<Self>, DaemonError> {
+    async fn start(
+        sources: Sources,
+        config: Config,
+        reloads: Reloads,
+        signals: &mut Signals,
+    ) -> Result<Option<Self>, DaemonError> {
         let config = Arc::new(config);
         log::info!("linnetd {} starts on {}", env!("CARGO_PKG_VERSION"), config.http.socket.display());
 
@@ -95,7 +103,8 @@ impl Daemon {
         let loops = Loops::under(notify::watchdog());
         let (told, of) = (limits(&config), Arc::clone(&scheduler));
         let status = DaemonStatus::new(&*config.device, catalog.clone(), of, link.clone(), told, events, loops.clone());
-        let status = Arc::new(status);
+        let status =
+            Arc::new(status.with_reloads(reloads.clone(), config.own_models(sources.around.models.as_deref())));
 
         let listeners = Listeners {
             unix: UnixListener::from_std(unix).map_err(DaemonError::Thread)?,
@@ -118,6 +127,7 @@ impl Daemon {
             sources,
             loops,
             idle,
+            reloads,
             _socket: socket,
         };
         // It connects when it can: READY does not wait for the broker.

@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod demo;
 pub mod engine;
 pub mod exit;
+pub mod import;
 pub mod job;
 pub mod limits;
 pub mod logging;
@@ -35,6 +36,11 @@ pub fn run(cli: Cli) -> Exit {
         Some(Verb::Demo { file, models }) => run_demo(file, models),
         Some(Verb::ExplainCpu) => print(&engine::tract::cpu_report().to_string()),
         Some(Verb::Verify { packages, models, json }) => verify_packages(&packages, models, json),
+        Some(Verb::Import { from, name, aliases, dtype, copy, replace, models, json }) => {
+            let asked = import::Import { from, into: PathBuf::new(), name, aliases, dtype, copy, replace };
+            import_model(asked, models, json)
+        }
+        Some(Verb::Remove { name, models }) => remove_model(&name, models),
         None => match &cli.serve.check {
             Some(file) => check(file),
             None => serve(&cli.serve),
@@ -93,6 +99,49 @@ fn verify_packages(packages: &[String], mut models: Vec<PathBuf>, json: bool) ->
         }
     }
     exit
+}
+
+/// `linnetd import`. What is being done goes to stderr, the result to stdout.
+fn import_model(mut asked: import::Import, models: Option<PathBuf>, json: bool) -> Exit {
+    logging::start(log::LevelFilter::Error);
+    asked.into = match models.map_or_else(own_models, |dir| Ok(vec![dir])) {
+        Ok(dirs) => dirs.into_iter().next().unwrap_or_default(),
+        Err(e) => return fail(Exit::Config, &e),
+    };
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let mut progress = |what: &str| {
+        if terminal {
+            eprintln!("linnetd: {what} …");
+        }
+    };
+    match import::import(&asked, &mut progress) {
+        Ok(done) if json => print(&format!("{}\n", serde_json::to_string(&done).unwrap_or_default())),
+        Ok(done) => print(&done.lines()),
+        Err(e) => fail(e.exit(), &e),
+    }
+}
+
+/// `linnetd remove`.
+fn remove_model(name: &str, models: Option<PathBuf>) -> Exit {
+    let dirs = match models.map_or_else(own_models, |dir| Ok(vec![dir])) {
+        Ok(dirs) => dirs,
+        Err(e) => return fail(Exit::Config, &e),
+    };
+    match import::remove(name, &dirs) {
+        Ok(dir) => print(&format!("removed {}\n", dir.display())),
+        Err(e) => fail(e.exit(), &e),
+    }
+}
+
+/// The directories of models that a site may write to: those that are configured, else `models` in the state directory.
+fn own_models() -> Result<Vec<PathBuf>, config::ConfigError> {
+    let environment = config::Overrides::from_environment(|name| std::env::var_os(name));
+    let around = sys::surroundings::look();
+    let bundled = around.models.clone();
+    let config = config::load(&config::Sources { flags: config::Overrides::default(), environment, around })?;
+    let first = config.own_models(bundled.as_deref());
+    let others = config.models.into_iter().filter(|dir| *dir != first && Some(dir) != bundled.as_ref());
+    Ok(std::iter::once(first.clone()).chain(others).collect())
 }
 
 #[cfg(feature = "demo")]

@@ -12,7 +12,7 @@ use super::error::{ConfigError, Fault};
 use super::keys::parse_mode;
 use super::raw::{Raw, RawHttp, RawLimits, RawMqtt};
 use super::transport::{HttpSettings, HttpTcpSettings, IntakeSettings, MqttSettings, TlsFiles};
-use super::{Config, MemorySettings, Scheduling, Surroundings};
+use super::{Config, MemorySettings, OWN_MODELS, Scheduling, Surroundings};
 use crate::limits::{MAX_AUTO_WORKERS, MAX_SOCKET_PATH_BYTES};
 
 /// Collects faults; a rule that fails still gives a value, so that one run names every fault.
@@ -83,7 +83,11 @@ pub(super) fn check(values: Values, file: Option<PathBuf>, around: &Surroundings
     if !faults.is_empty() {
         return Err(ConfigError::Faults(faults));
     }
-    let models = raw.models.unwrap_or_else(|| around.models.iter().cloned().collect());
+    let models = raw.models.unwrap_or_else(|| {
+        // What was added on this device goes before what was installed with the program.
+        let own = Some(state_dir.join(OWN_MODELS)).filter(|dir| dir.is_dir());
+        own.into_iter().chain(around.models.iter().cloned()).collect()
+    });
     let default_model = raw.default_model;
     let memory = MemorySettings {
         dtype: raw.dtype.filter(|dtype| dtype != "auto"),

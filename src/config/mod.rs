@@ -62,6 +62,13 @@ pub struct Config {
 }
 
 impl Config {
+    /// The directory that models are added to: the first that is configured, else `models` in the state directory. `bundled` is what
+    /// was installed with the program.
+    pub fn own_models(&self, bundled: Option<&Path>) -> PathBuf {
+        let own = self.models.iter().find(|dir| Some(dir.as_path()) != bundled);
+        own.cloned().unwrap_or_else(|| self.state_dir.join(OWN_MODELS))
+    }
+
     /// What is wrong with the value of `key`, for a rule that only shows beyond the configuration: which models there are.
     pub fn fault(&self, key: &str, message: impl Into<String>) -> ConfigError {
         let place = self.values.place(key);
@@ -161,6 +168,9 @@ pub fn device_of_host(host: &str) -> String {
 
 /// The device's name on a machine without one.
 const FALLBACK_DEVICE: &str = "linnet";
+
+/// Directory of models in the state directory: what `linnet models add` puts there when no directory is configured.
+pub const OWN_MODELS: &str = "models";
 
 /// Which models are in memory, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,6 +24,7 @@ impl Daemon {
     /// Reads the configuration again; whatever comes of it, the daemon serves on.
     pub(super) async fn reload(&mut self) {
         notify::reloading();
+        self.reloads.begin();
         match config::load(&self.sources).and_then(|new| Diff::between(&self.config, &new, &self.sources.around)) {
             Err(refused) => {
                 for line in refused.to_string().lines() {
@@ -33,6 +34,7 @@ impl Daemon {
             Ok(diff) => self.apply_all(diff).await,
         }
         self.tell_ready();
+        self.reloads.end();
     }
 
     async fn apply_all(&mut self, diff: Diff) {

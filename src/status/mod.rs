@@ -10,6 +10,8 @@ mod tests;
 
 use linnet_proto::status::Status;
 
+use crate::sys::reloads::Reloads;
+
 pub use events::{Events, Subject};
 pub use link::{BrokerLink, LinkCount, LinkState};
 pub use metrics::Metrics;
@@ -23,4 +25,8 @@ pub trait StatusSource: Send + Sync + 'static {
     fn is_ready(&self) -> bool;
     /// Prometheus text exposition (`/metrics`).
     fn metrics(&self) -> String;
+    /// Where to ask for a reload; `None` where nobody grants one.
+    fn reloads(&self) -> Option<Reloads> {
+        None
+    }
 }

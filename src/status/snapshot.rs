@@ -1,5 +1,6 @@
 //! The daemon's state in one look: catalog, scheduler, link and limits together.
 
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use super::metrics::{Sample, resident_bytes};
 use super::{BrokerLink, Events, LinkCount, StatusSource};
 use crate::scheduler::{Phase, Scheduler};
 use crate::sys::liveness::Loops;
+use crate::sys::reloads::Reloads;
 use crate::task::catalog::CatalogHandle;
 
 /// What [`StatusSource`] is asked of, for the whole daemon. Build it once; it reads everything anew at each question.
@@ -22,6 +24,8 @@ pub struct DaemonStatus {
     limits: RwLock<Limits>,
     events: Events,
     loops: Loops,
+    reloads: Option<Reloads>,
+    models_dir: Option<PathBuf>,
 }
 
 impl DaemonStatus {
@@ -36,7 +40,26 @@ impl DaemonStatus {
         loops: Loops,
     ) -> Self {
         let (device, began) = (device.into(), Instant::now());
-        Self { device, began, catalog, scheduler, link, limits: RwLock::new(limits), events, loops }
+        Self {
+            device,
+            began,
+            catalog,
+            scheduler,
+            link,
+            limits: RwLock::new(limits),
+            events,
+            loops,
+            reloads: None,
+            models_dir: None,
+        }
+    }
+
+    /// The same, with somebody who grants reloads, and the directory that models are to be added to.
+    #[must_use]
+    pub fn with_reloads(mut self, reloads: Reloads, models_dir: PathBuf) -> Self {
+        self.reloads = Some(reloads);
+        self.models_dir = Some(models_dir);
+        self
     }
 
     /// Tells other limits from now on, after a reload.
@@ -58,6 +81,10 @@ impl DaemonStatus {
 }
 
 impl StatusSource for DaemonStatus {
+    fn reloads(&self) -> Option<Reloads> {
+        self.reloads.clone()
+    }
+
     fn status(&self) -> Status {
         let load = self.scheduler.load();
         let stalled: Vec<String> = self.loops.standing_still().iter().map(|still| still.name.to_owned()).collect();
@@ -68,6 +95,7 @@ impl StatusSource for DaemonStatus {
             health: self.health(load.phase, stalled.is_empty() && mqtt_storage.is_none()),
             uptime_secs: self.began.elapsed().as_secs_f64(),
             models: self.catalog.get().status(),
+            models_dir: self.models_dir.as_ref().map(|dir| dir.display().to_string()),
             limits: self.limits.read().unwrap_or_else(PoisonError::into_inner).clone(),
             queue_depth: load.waiting,
             workers: load.workers,

@@ -29,6 +29,7 @@ use sha2::{Digest, Sha256};
 use crate::engine::{Engine, Model};
 pub(crate) use ctc::{FEATURES, LOG_PROBS};
 pub use error::PackageError;
+pub use rules::check_names;
 
 /// Name of the manifest in a package.
 pub const MANIFEST: &str = "manifest.toml";

@@ -15,12 +15,13 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), String> {
             manifest.manifest_version
         ));
     }
-    check_name("name", &manifest.name)?;
-    for alias in &manifest.aliases {
-        check_name("aliases", alias)?;
-    }
+    check_names(manifest)?;
     check_version(&manifest.version)?;
     check_words("tasks", &manifest.tasks, |t| t.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))?;
+    if manifest.tasks.is_empty() {
+        return Err("tasks is empty; name at least one".into());
+    }
+    // A model of code or of numbers may speak no language.
     check_words("languages", &manifest.languages, |l| {
         (2..=3).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_lowercase())
     })?;
@@ -69,6 +70,12 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), String> {
     }
 }
 
+/// Checks name and aliases.
+pub fn check_names(manifest: &Manifest) -> Result<(), String> {
+    check_name("name", &manifest.name)?;
+    manifest.aliases.iter().try_for_each(|alias| check_name("aliases", alias))
+}
+
 fn check_fingerprint(logprob: f64, tolerance: f64) -> Result<(), String> {
     if !logprob.is_finite() || logprob > 0.0 {
         return Err(format!("canary.logprob is {logprob}, but a log-probability is finite and at most 0"));
@@ -113,9 +120,6 @@ fn check_version(version: &str) -> Result<(), String> {
 }
 
 fn check_words(key: &str, words: &[String], rule: impl Fn(&str) -> bool) -> Result<(), String> {
-    if words.is_empty() {
-        return Err(format!("{key} is empty; name at least one"));
-    }
     match words.iter().find(|w| w.is_empty() || w.len() > MAX_NAME_BYTES || !rule(w)) {
         Some(word) => Err(format!("{key} has \"{}\", which is not one", word.escape_debug())),
         None => Ok(()),

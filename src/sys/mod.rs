@@ -5,6 +5,7 @@ pub mod descriptors;
 pub mod groups;
 pub mod liveness;
 pub mod notify;
+pub mod reloads;
 pub mod signals;
 pub mod socket;
 pub mod surroundings;

@@ -8,6 +8,7 @@ pub mod context;
 pub mod decode;
 pub mod fake;
 pub mod model;
+pub mod raw;
 pub mod transcribe;
 
 use std::fmt::Debug;
@@ -40,6 +41,11 @@ pub trait Pipeline: Send + Sync + Debug {
     /// Runs the package's canned request on this machine and compares: the text must be equal, the fingerprint within
     /// its tolerance. It is the warm-up as well. The error is one sentence.
     fn prove(&self, canary: &Canary) -> Result<(), String>;
+
+    /// Makes a canary of what the model answers now, to be proved later: `linnetd import` does. The error is one sentence.
+    fn record(&self) -> Result<Canary, String> {
+        Err("models of its family bring their own canary, and none can be recorded".to_owned())
+    }
 }
 
 /// The refusal of a pipeline that is handed a request of a task that its model does not do: the catalog lets none through.

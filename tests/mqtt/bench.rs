@@ -192,6 +192,7 @@ impl StatusSource for Bench {
             health: Health::Ready,
             uptime_secs: 1.0,
             models: Vec::new(),
+            models_dir: None,
             limits: Limits {
                 max_upload_bytes: 1 << 20,
                 max_audio_secs: 60,

@@ -21,6 +21,8 @@ use crate::{Audio, ClientError, query};
 
 /// Longest wait for the daemon to take the connection, and for an answer that needs no model.
 const PROMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a reload may take, which may load models.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(130);
 /// Longest silence in a stream: `linnetd` sends a sign of life every 15 s.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Largest answer that is not a stream, bytes.
@@ -52,6 +54,18 @@ impl Local {
             read_json(response).await
         };
         within(PROMPT_TIMEOUT, exchange).await
+    }
+
+    /// `POST /v1/reload`: has the daemon read its configuration and its models again, and waits until it has.
+    pub async fn reload(&self) -> Result<Status, ClientError> {
+        let request = Request::post("/v1/reload").header("host", "localhost").body(Empty::<Bytes>::new());
+        let request = request.map_err(|e| ClientError::Broken(e.to_string()))?;
+        let exchange = async {
+            let mut connection = self.connect().await?;
+            let response = connection.send(request).await?;
+            read_json(response).await
+        };
+        within(RELOAD_TIMEOUT, exchange).await
     }
 
     /// Sends `audio` and waits for its transcript; `each` sees every segment as soon as it is ready. Without `timeout` the

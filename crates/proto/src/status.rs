@@ -53,6 +53,9 @@ pub struct Status {
     pub uptime_secs: f64,
     /// Models in name order.
     pub models: Vec<ModelStatus>,
+    /// Directory that `linnet models add` puts models into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models_dir: Option<String>,
     /// Limits that a caller may need.
     pub limits: Limits,
     /// Jobs waiting.

@@ -12,8 +12,9 @@ use linnet_proto::manifest::Manifest;
 use super::{Budget, Catalog, Entry, Failed, Home, Presence, Served};
 use crate::engine::Engine;
 use crate::status::Events;
-use crate::store::{self, Package};
+use crate::store::{self, Package, layout};
 use crate::task::Pipeline;
+use crate::task::raw::RawPipeline;
 use crate::task::transcribe::TranscribePipeline;
 
 /// Makes a pipeline of a verified package; the error is one sentence.
@@ -26,10 +27,13 @@ pub struct Families(Vec<(&'static str, LoadPipeline)>);
 impl Families {
     /// Every family that this build runs.
     pub fn built_in() -> Self {
-        Self::default().with(store::CTC_FAMILY, |package, engine| {
-            let pipeline = TranscribePipeline::load(package, engine).map_err(|e| e.to_string())?;
-            Ok(Arc::new(pipeline))
-        })
+        Self::default()
+            .with(store::CTC_FAMILY, |package, engine| {
+                Ok(Arc::new(TranscribePipeline::load(package, engine).map_err(|e| e.to_string())?))
+            })
+            .with(layout::RAW_FAMILY, |package, engine| {
+                Ok(Arc::new(RawPipeline::load(package, engine).map_err(|e| e.to_string())?))
+            })
     }
 
     /// Adds a family.
@@ -43,7 +47,9 @@ impl Families {
         self
     }
 
-    fn of(&self, family: &str) -> Result<&LoadPipeline, String> {
+    fn of(&self, manifest: &Manifest) -> Result<&LoadPipeline, String> {
+        // Whatever is not known serves as it is.
+        let family = if manifest.tasks == ["raw"] { layout::RAW_FAMILY } else { manifest.family.as_str() };
         self.0.iter().find(|(name, _)| *name == family).map(|(_, load)| load).ok_or_else(|| {
             let known: Vec<_> = self.0.iter().map(|(name, _)| *name).collect();
             format!("its family is {family:?}, which this linnetd does not know; it knows {}", known.join(", "))
@@ -200,7 +206,7 @@ impl Loader {
     /// Loads the package and has it answer its canary, which is its warm-up, too. A panic on the way is a failure of the
     /// package, not of the daemon.
     pub(crate) fn prove(&self, package: &Package) -> Result<Arc<dyn Pipeline>, String> {
-        let load = self.families.of(&package.manifest.family)?;
+        let load = self.families.of(&package.manifest)?;
         let proved = catch_unwind(AssertUnwindSafe(|| {
             let began = Instant::now();
             let pipeline = load(package, &*self.engine)?;

@@ -42,3 +42,6 @@ pub const BUDGET_STEP_BYTES: u64 = 64 * 1024;
 
 /// `Retry-After` of a refusal that names no time, milliseconds.
 pub const DEFAULT_RETRY_AFTER_MS: u64 = 1000;
+
+/// How long a caller waits for a reload, which may load models.
+pub(super) const RELOAD_PATIENCE: Duration = Duration::from_secs(120);

@@ -40,6 +40,7 @@ pub(super) enum Peer {
 pub(super) struct Ticket {
     /// Unique in this run.
     pub(super) id: String,
+    pub(super) peer: Peer,
     endpoint: &'static str,
     model: OnceLock<String>,
     began: Instant,
@@ -95,6 +96,7 @@ pub(super) async fn serve(
     let given = given_id(request.headers());
     let ticket = Arc::new(Ticket {
         id: shared.request_id(given.as_ref().and_then(|v| v.to_str().ok())),
+        peer,
         endpoint: routes::endpoint(request.uri().path()),
         model: OnceLock::new(),
         began: Instant::now(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -10,6 +11,8 @@ use linnet_proto::{ErrorCode, WireError};
 use serde::Serialize;
 
 use super::answer::{Refusal, json, typed, unserializable};
+use super::bounds::RELOAD_PATIENCE;
+use super::front::{Peer, Ticket};
 use super::state::Shared;
 
 type Answered = Result<Response, Refusal>;
@@ -41,7 +44,7 @@ impl From<ModelStatus> for Model {
             aliases: model.aliases,
             tasks: model.tasks,
             languages: model.languages,
-            ready: model.state == ModelState::Ready,
+            ready: !matches!(model.state, ModelState::Failed { .. }),
         }
     }
 }
@@ -98,4 +101,22 @@ pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Answered {
 
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     typed(METRICS_TYPE, shared.status.metrics())
+}
+
+/// Reads configuration and models again and answers with the status when that is done. Over the Unix socket only: whoever may
+/// write to it may as well send a signal.
+pub(super) async fn reload(State(shared): State<Arc<Shared>>, Extension(ticket): Extension<Arc<Ticket>>) -> Answered {
+    if ticket.peer != Peer::Unix {
+        let message = "a reload is granted over the Unix socket only";
+        return Err(Refusal(WireError::new(ErrorCode::Forbidden, message)));
+    }
+    let granted = match shared.status.reloads() {
+        Some(reloads) => tokio::time::timeout(RELOAD_PATIENCE, reloads.reload()).await.unwrap_or(false),
+        None => false,
+    };
+    if !granted {
+        let message = "the reload did not end in time, or linnetd ends; its log says more";
+        return Err(Refusal(WireError::new(ErrorCode::Unavailable, message).with_retry_after_ms(5000)));
+    }
+    as_json(&shared.status.status())
 }

@@ -18,6 +18,7 @@ pub(super) const PATHS: &[(&str, &str)] = &[
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{id}"),
     ("GET", "/v1/status"),
+    ("POST", "/v1/reload"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
@@ -30,6 +31,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/models", get(info::models))
         .route("/v1/models/{id}", get(info::model))
         .route("/v1/status", get(info::status))
+        .route("/v1/reload", post(info::reload))
         .route("/healthz", get(info::health))
         .route("/readyz", get(info::ready))
         .route("/metrics", get(info::metrics))
@@ -45,6 +47,7 @@ pub(super) fn endpoint(path: &str) -> &'static str {
     match path {
         "/v1/audio/transcriptions" => "transcribe",
         "/v1/status" => "status",
+        "/v1/reload" => "reload",
         "/healthz" => "health",
         "/readyz" => "ready",
         "/metrics" => "metrics",

@@ -176,6 +176,42 @@ pub enum ModelsCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Add a model in the layout of its export (Optimum, transformers.js), or a package; a running daemon serves it at once
+    #[command(after_help = "Example:\n  linnet models add ./opus-mt-en-de --name en-de --dtype int8")]
+    Add {
+        /// The model's directory
+        dir: PathBuf,
+        /// Its name [default: that of its directory]
+        #[arg(long)]
+        name: Option<String>,
+        /// Another name that it answers to; may be repeated
+        #[arg(long = "alias", value_name = "NAME")]
+        aliases: Vec<String>,
+        /// Type of weights to take where there are several: f32, f16, int8, uint8, q4, q4f16
+        #[arg(long)]
+        dtype: Option<String>,
+        /// Copy its files instead of linking them
+        #[arg(long)]
+        copy: bool,
+        /// Put it in the place of a model of the same name
+        #[arg(long)]
+        replace: bool,
+        /// Directory of models that it goes into [default: the running daemon's, else that of LINNET_MODELS or of the state]
+        #[arg(long, value_name = "DIR")]
+        models: Option<PathBuf>,
+        /// One JSON object on one line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a model; a running daemon lets go of it at once
+    #[command(after_help = "Example:\n  linnet models remove en-de")]
+    Remove {
+        /// Its name
+        name: String,
+        /// Directory of models [default: the running daemon's, else that of LINNET_MODELS or of the state]
+        #[arg(long, value_name = "DIR")]
+        models: Option<PathBuf>,
+    },
     /// Check packages file by file and run their canaries; needs linnetd beside linnet, but no running daemon
     Verify {
         /// Package directories or names of bundled packages [default: all that linnetd finds]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use linnet_proto::status::{ModelState, ModelStatus};
+use tokio::process::Command;
 
 use super::args::{ModelsArgs, ModelsCommand};
 use super::output;
@@ -14,7 +15,38 @@ pub(super) async fn run(local: &Local, args: ModelsArgs) -> Result<ExitCode, Cli
     match args.command {
         ModelsCommand::List { json } => list(local, json).await,
         ModelsCommand::Verify { packages, json } => verify(&packages, json).await,
+        ModelsCommand::Add { dir, name, aliases, dtype, copy, replace, models, json } => {
+            let mut command = command("import");
+            command.arg(dir);
+            let named = name.iter().flat_map(|name| ["--name", name.as_str()]);
+            let aliases = aliases.iter().flat_map(|name| ["--alias", name.as_str()]);
+            let dtype = dtype.iter().flat_map(|dtype| ["--dtype", dtype.as_str()]);
+            command.args(named.chain(aliases).chain(dtype));
+            for (flag, given) in [("--copy", copy), ("--replace", replace), ("--json", json)] {
+                command.args(given.then_some(flag));
+            }
+            change(local, command, models).await
+        }
+        ModelsCommand::Remove { name, models } => {
+            let mut command = command("remove");
+            command.arg(name);
+            change(local, command, models).await
+        }
     }
+}
+
+/// Runs a change of the directory of models, which is the running daemon's where there is one, and has the daemon look at it.
+async fn change(local: &Local, mut command: Command, models: Option<PathBuf>) -> Result<ExitCode, ClientError> {
+    let daemon = local.status().await.ok();
+    let models = models.or_else(|| daemon.as_ref().and_then(|status| status.models_dir.as_ref().map(PathBuf::from)));
+    if let Some(models) = models {
+        command.arg("--models").arg(models);
+    }
+    let code = finish(command).await?;
+    if code == ExitCode::SUCCESS && daemon.is_some() {
+        local.reload().await?;
+    }
+    Ok(code)
 }
 
 async fn list(local: &Local, json: bool) -> Result<ExitCode, ClientError> {
@@ -59,15 +91,24 @@ pub(super) fn line(model: &ModelStatus) -> String {
 
 /// Runs `linnetd verify`, which holds the engine that a canary needs.
 async fn verify(packages: &[String], json: bool) -> Result<ExitCode, ClientError> {
-    let program = beside("linnetd");
-    let mut command = tokio::process::Command::new(&program);
-    command.arg("verify").args(packages).kill_on_drop(true);
-    if json {
-        command.arg("--json");
-    }
+    let mut command = command("verify");
+    command.args(packages).args(json.then_some("--json"));
+    finish(command).await
+}
+
+/// A verb of the `linnetd` beside this program.
+fn command(verb: &str) -> Command {
+    let mut command = Command::new(beside("linnetd"));
+    command.arg(verb).kill_on_drop(true);
+    command
+}
+
+/// Runs it to its end and gives its exit code.
+async fn finish(mut command: Command) -> Result<ExitCode, ClientError> {
+    let program = PathBuf::from(command.as_std().get_program());
     let status = command.status().await.map_err(|e| {
         let way_out = match e.kind() {
-            ErrorKind::NotFound => "; `linnet models verify` runs the linnetd that is installed beside it, or in PATH",
+            ErrorKind::NotFound => "; `linnet models` runs the linnetd that is installed beside it, or in PATH",
             _ => "",
         };
         ClientError::Beside(format!("{}: {e}{way_out}", program.display()))
