@@ -66,9 +66,12 @@ fn a_model_is_added_to_a_running_daemon_serves_and_is_removed() {
     let replaced = linnet(&daemon, &["models", "add", from, "--name", "graph", "--replace", "--copy"]);
     assert!(replaced.status.success() && said(&replaced).contains("a raw model"), "{}", said(&replaced));
 
+    // The last model is not let go of: a reload that leaves nothing to serve is refused.
+    let other = linnet(&daemon, &["models", "add", from, "--name", "other"]);
+    assert!(other.status.success(), "{}", said(&other));
     let removed = linnet(&daemon, &["models", "remove", "graph"]);
     assert!(removed.status.success(), "{}", said(&removed));
-    assert!(names(&daemon).is_empty() && !models.join("graph").exists());
+    assert!(names(&daemon) == ["other"] && !models.join("graph").exists());
     let none = linnet(&daemon, &["models", "remove", "graph"]);
     assert!(!none.status.success() && said(&none).contains("no model graph"), "{}", said(&none));
 }

@@ -33,8 +33,8 @@ pub const MAX_ONNX_BYTES: u64 = 2 << 30;
 /// Loads ONNX graphs with tract.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct TractEngine {
-    /// Leave the graph as it was written: no rewriting, no packing of weights for the kernels. Slow; it answers
-    /// whether an optimisation changed a result.
+    /// Only simplify the graph (without that a symbolic shape cannot be computed): no fusing for this machine, no packing of weights for
+    /// the kernels. Slow; it answers whether an optimisation changed a result.
     pub plain: bool,
 }
 
@@ -149,13 +149,12 @@ impl TractEngine {
 
     fn plan(self, mut typed: TypedModel, outputs: Vec<String>, slots: &[Slot]) -> TractResult<TractModel> {
         let slots = slots.to_vec();
-        if self.plain {
-            let memory_bytes = session::constant_bytes(&typed);
-            return TractModel::new(typed, outputs, slots, memory_bytes);
-        }
         typed.declutter()?;
         // Weighed now: packing takes the weights into the operators, out of sight, at nearly the same size.
         let memory_bytes = session::constant_bytes(&typed);
+        if self.plain {
+            return TractModel::new(typed, outputs, slots, memory_bytes);
+        }
         typed.optimize()?;
         TractModel::new(typed, outputs, slots, memory_bytes)
     }
