@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import transformers
 
-from . import export, golden, vocabularies
+from . import compare, export, golden, vocabularies
 from .onnx_decoder import session
 
 SMALL = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, max_position_embeddings=64,
@@ -64,31 +64,12 @@ def generate(family: Family, out: Path, seed: int = 1):
         model = build(family, vocabulary, seed)
         model.save_pretrained(saved)
         export.export(saved, exported, family.task)
-        for path in saved.iterdir():
-            if not path.name.endswith(".safetensors") and not (exported / path.name).exists():
-                (exported / path.name).write_bytes(path.read_bytes())
+        export.keep_tokenizer(saved, exported)
         directory = out / family.name
         export.lay_out_transformers_js(exported, directory)
         tokenizer = transformers.AutoTokenizer.from_pretrained(saved)
         cases = [case(family, model, tokenizer, "batch", family.texts, directory), case(family, model, tokenizer, "single", family.texts[-1:], directory)]
     runs = [dict(dtype="f32", reference="transformers", files={"model": "onnx/model.onnx"}, cases=cases)]
     golden.write(directory, family.name, "encoder", seed, runs, layout="transformers.js", task=family.task)
-    verify(directory, runs)
+    compare.insist(directory)
     export.check_sizes(directory)
-
-
-def verify(directory: Path, runs: list):
-    for run in runs:
-        graph = session(directory / run["files"]["model"])
-        names = {i.name for i in graph.get_inputs()}
-        outputs = [o.name for o in graph.get_outputs()]
-        for record in run["cases"]:
-            feed = {k: np.array(v, dtype=np.int64) for k, v in record["inputs"].items() if k in names}
-            got = dict(zip(outputs, graph.run(None, feed)))
-            for name, want in record["outputs"].items():
-                if name not in got:
-                    continue
-                want = golden.read_array(want, directory)
-                error = np.abs(got[name] - want).max() / np.abs(want).max()
-                if error > 1e-4:
-                    raise SystemExit(f"{directory}: {name}: relative error {error:.2g}")

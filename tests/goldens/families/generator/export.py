@@ -53,3 +53,10 @@ def check_sizes(directory: Path):
     for path in directory.rglob("*"):
         if path.is_file() and path.stat().st_size > MAX_FILE_BYTES:
             raise SystemExit(f"{path} holds {path.stat().st_size} bytes: at most {MAX_FILE_BYTES}. Make the model narrower.")
+
+
+def keep_tokenizer(saved: Path, exported: Path):
+    """Optimum copies only what it can load: whatever was saved beside the weights is what people have."""
+    for path in saved.iterdir():
+        if not path.name.endswith(".safetensors") and not (exported / path.name).exists():
+            shutil.copyfile(path, exported / path.name)

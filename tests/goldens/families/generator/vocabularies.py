@@ -61,3 +61,89 @@ def word_piece(directory: Path, size: int):
     tokenizer.save_model(str(directory))
     BertTokenizerFast(str(directory / "vocab.txt"), model_max_length=64).save_pretrained(directory)
     return len((directory / "vocab.txt").read_text().splitlines())
+
+
+# ChatML, as Qwen and SmolLM write it.
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] | trim + '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+# Llama 2's, with its refusal of roles out of order.
+INST = (
+    "{% if messages[0]['role'] == 'system' %}{% set system = '<<SYS>>\\n' + messages[0]['content'] + '\\n<</SYS>>\\n\\n' %}{% set messages = messages[1:] %}"
+    "{% else %}{% set system = '' %}{% endif %}{% for message in messages %}"
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate user/assistant') }}{% endif %}"
+    "{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + (system if loop.first else '') + message['content'] + ' [/INST]' }}"
+    "{% else %}{{ ' ' + message['content'] + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
+
+
+def byte_level(directory: Path, size: int, special: list[str], **names):
+    """GPT-2's and Qwen's: BPE over bytes, so that any text has ids."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=special, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False)
+    tokenizer.train_from_iterator(sentences("en") + sentences("de"), trainer)
+    assert tokenizer.get_vocab_size() == size
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=128, clean_up_tokenization_spaces=False, **names).save_pretrained(directory)
+
+
+def llama(directory: Path, size: int):
+    """Llama 2's: SentencePiece BPE that falls back to bytes, converted to tokenizer.json."""
+    from transformers import LlamaTokenizerFast
+
+    sentence_piece("en", size, directory / "tokenizer.model", model_type="bpe", byte_fallback=True, normalization_rule_name="identity",
+                   add_dummy_prefix=True, remove_extra_whitespaces=False)
+    LlamaTokenizerFast(str(directory / "tokenizer.model"), legacy=False, add_bos_token=True, chat_template=INST).save_pretrained(directory)
+
+
+def bart(directory: Path, size: int) -> int:
+    """RoBERTa's and BART's: BPE over bytes with <s>, <pad>, </s>, <unk>, <mask> first. Of the bytes only those that the sentences hold."""
+    from tokenizers import ByteLevelBPETokenizer, processors, trainers
+    from transformers import BartTokenizerFast
+
+    tokenizer = ByteLevelBPETokenizer(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"], show_progress=False)
+    tokenizer._tokenizer.train_from_iterator(sentences(), trainer)
+    tokenizer._tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False)
+    BartTokenizerFast(tokenizer_object=tokenizer._tokenizer, model_max_length=64, clean_up_tokenization_spaces=False).save_pretrained(directory)
+    return tokenizer.get_vocab_size()
+
+
+def m2m_100(directory: Path, size: int) -> int:
+    """vocab.json, sentencepiece.bpe.model and configuration; a hundred language tokens follow the pieces."""
+    from transformers import M2M100Tokenizer
+
+    sentence_piece("en+de", size, directory / "sentencepiece.bpe.model", model_type="bpe", **FEW_RULES)
+    model = sentencepiece.SentencePieceProcessor(model_file=str(directory / "sentencepiece.bpe.model"))
+    pieces = [model.id_to_piece(i) for i in range(3, model.get_piece_size())]
+    names = {name: i for i, name in enumerate(["<s>", "<pad>", "</s>", "<unk>"] + pieces)}
+    (directory / "vocab.json").write_text(json.dumps(names, ensure_ascii=False, indent=0))
+    tokenizer = M2M100Tokenizer(str(directory / "vocab.json"), str(directory / "sentencepiece.bpe.model"), src_lang="en", tgt_lang="de", num_madeup_words=0)
+    tokenizer.save_pretrained(directory)
+    return len(names) + len(tokenizer.lang_token_to_id)
+
+
+def nllb(directory: Path, size: int) -> int:
+    """sentencepiece.bpe.model, tokenizer.json and configuration; two hundred language tokens follow the pieces."""
+    from transformers import NllbTokenizerFast
+
+    sentence_piece("en+de", size, directory / "sentencepiece.bpe.model", model_type="bpe", **FEW_RULES)
+    tokenizer = NllbTokenizerFast(str(directory / "sentencepiece.bpe.model"), src_lang="eng_Latn", tgt_lang="deu_Latn")
+    tokenizer.save_pretrained(directory)
+    return len(tokenizer)
+
+
+def mbart_50(directory: Path, size: int) -> int:
+    """sentencepiece.bpe.model, tokenizer.json and configuration; fifty language tokens follow the pieces."""
+    from transformers import MBart50TokenizerFast
+
+    sentence_piece("en+de", size, directory / "sentencepiece.bpe.model", **FEW_RULES)
+    tokenizer = MBart50TokenizerFast(str(directory / "sentencepiece.bpe.model"), src_lang="en_XX", tgt_lang="de_DE")
+    tokenizer.save_pretrained(directory)
+    return len(tokenizer)
