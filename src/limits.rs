@@ -7,6 +7,7 @@ pub use crate::scheduler::bounds as scheduler;
 pub use crate::store::{
     MAX_CONFIG_BYTES as MAX_MODEL_CONFIG_BYTES, MAX_FILES as MAX_PACKAGE_FILES, MAX_MANIFEST_BYTES,
 };
+pub use crate::task::decode::text::bounds as decoding;
 pub use crate::transport::http::bounds as http;
 pub use crate::transport::mqtt::bounds as mqtt;
 pub use linnet_proto::topic::{MAX_DEVICE_BYTES, MAX_ID_BYTES, MAX_TASK_BYTES, MAX_TOPIC_BYTES};

@@ -52,6 +52,62 @@ pub struct Metrics {
     real_time_factor: Histograms<ModelLabels>,
     worker_restarts: Counter,
     workers_stuck: Counter,
+    prefixes: PrefixCounts,
+}
+
+/// What is counted of kept prefixes, over all models. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct PrefixCounts {
+    hits: Counter,
+    misses: Counter,
+    tokens: Counter,
+    evictions: Counter,
+}
+
+impl PrefixCounts {
+    /// A prompt began with a kept prefix of so many tokens.
+    pub fn hit(&self, tokens: u64) {
+        self.hits.inc();
+        self.tokens.inc_by(tokens);
+    }
+
+    /// A prompt began with none.
+    pub fn missed(&self) {
+        self.misses.inc();
+    }
+
+    /// A prefix was dropped to make room.
+    pub fn evicted(&self) {
+        self.evictions.inc();
+    }
+
+    /// Prompts that began with a kept prefix.
+    pub fn hits(&self) -> u64 {
+        self.hits.get()
+    }
+
+    /// Prompts that began with none.
+    pub fn misses(&self) -> u64 {
+        self.misses.get()
+    }
+
+    /// Tokens that did not have to be run.
+    pub fn tokens(&self) -> u64 {
+        self.tokens.get()
+    }
+
+    /// Prefixes that were dropped.
+    pub fn evictions(&self) -> u64 {
+        self.evictions.get()
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let mut counter = |name: &str, help: &str, counter: &Counter| registry.register(name, help, counter.clone());
+        counter("prefix_cache_hits", "Prompts that began with a kept prefix", &self.hits);
+        counter("prefix_cache_misses", "Prompts that began with none", &self.misses);
+        counter("prefix_cache_tokens", "Tokens of prompts that kept prefixes saved", &self.tokens);
+        counter("prefix_cache_evictions", "Kept prefixes that were dropped to make room", &self.evictions);
+    }
 }
 
 /// What is sampled at a scrape.
@@ -117,7 +173,9 @@ impl Default for Metrics {
         );
         let workers_stuck = Counter::default();
         registry.register("workers_stuck", "Workers that hung and were abandoned", workers_stuck.clone());
-        Self { registry, requests, queue, inference, real_time_factor, worker_restarts, workers_stuck }
+        let prefixes = PrefixCounts::default();
+        prefixes.register(&mut registry);
+        Self { registry, requests, queue, inference, real_time_factor, worker_restarts, workers_stuck, prefixes }
     }
 }
 
@@ -160,6 +218,11 @@ impl Metrics {
     /// Workers abandoned since start.
     pub fn workers_stuck(&self) -> u64 {
         self.workers_stuck.get()
+    }
+
+    /// What is counted of kept prefixes.
+    pub fn prefixes(&self) -> &PrefixCounts {
+        &self.prefixes
     }
 
     /// Requests that ended so far with `outcome`, over all tasks and transports named here.

@@ -116,7 +116,11 @@ fn exit_code_of(code: ErrorCode) -> u8 {
         | ErrorCode::NotFound
         | ErrorCode::MethodNotAllowed
         | ErrorCode::UnsupportedTask => 64,
-        ErrorCode::InvalidAudio | ErrorCode::EmptyAudio | ErrorCode::UnsupportedMedia | ErrorCode::TooLarge => 65,
+        ErrorCode::InvalidAudio
+        | ErrorCode::EmptyAudio
+        | ErrorCode::UnsupportedMedia
+        | ErrorCode::TooLarge
+        | ErrorCode::ContextLengthExceeded => 65,
         ErrorCode::ModelFailed | ErrorCode::Unavailable => 69,
         ErrorCode::Poisoned | ErrorCode::Internal => 70,
         ErrorCode::Overloaded | ErrorCode::DeadlineExceeded | ErrorCode::RequestTimeout | ErrorCode::Cancelled => 75,

@@ -18,6 +18,8 @@ pub enum ErrorCode {
     UnsupportedMedia,
     /// The payload, the duration, the rate or the channels exceed a limit (HTTP 413).
     TooLarge,
+    /// Prompt and answer do not fit into the model's context (HTTP 400, OpenAI's code).
+    ContextLengthExceeded,
     /// No model of that name (HTTP 404).
     UnknownModel,
     /// No such endpoint, topic or task (HTTP 404).
@@ -50,13 +52,14 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in the order of declaration; documents and tests walk it.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::InvalidRequest,
         Self::InvalidOption,
         Self::InvalidAudio,
         Self::EmptyAudio,
         Self::UnsupportedMedia,
         Self::TooLarge,
+        Self::ContextLengthExceeded,
         Self::UnknownModel,
         Self::NotFound,
         Self::UnsupportedTask,
@@ -82,6 +85,7 @@ impl ErrorCode {
             Self::EmptyAudio => "empty_audio",
             Self::UnsupportedMedia => "unsupported_media",
             Self::TooLarge => "too_large",
+            Self::ContextLengthExceeded => "context_length_exceeded",
             Self::UnknownModel => "unknown_model",
             Self::NotFound => "not_found",
             Self::UnsupportedTask => "unsupported_task",
@@ -102,7 +106,7 @@ impl ErrorCode {
     /// The HTTP status that belongs to the code.
     pub fn http_status(self) -> u16 {
         match self {
-            Self::InvalidRequest => 400,
+            Self::InvalidRequest | Self::ContextLengthExceeded => 400,
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
             Self::UnknownModel | Self::NotFound => 404,

@@ -30,6 +30,8 @@ pub const MAX_PROMPT_BYTES: usize = 4 << 20;
 pub const MAX_PROMPT_TOKENS: usize = 1 << 20;
 /// Largest schema, regular expression or grammar, bytes.
 pub const MAX_CONSTRAINT_BYTES: usize = 256 << 10;
+/// Most texts to choose from.
+pub const MAX_CONSTRAINT_CHOICES: usize = 1024;
 
 /// A request to write text.
 #[derive(Debug, Clone, PartialEq)]
@@ -267,6 +269,59 @@ pub enum Constraint {
     Choice(Vec<String>),
 }
 
+impl Constraint {
+    /// What a caller names it by.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::JsonObject => "json_object",
+            Self::JsonSchema(_) => "json_schema",
+            Self::Regex(_) => "regex",
+            Self::Grammar(_) => "grammar",
+            Self::Choice(_) => "choice",
+        }
+    }
+
+    /// Checks its size; whether it can be held is for the one who compiles it to say.
+    pub fn check(&self) -> Result<(), WireError> {
+        let bytes = match self {
+            Self::JsonObject => 0,
+            Self::JsonSchema(schema) => bytes_of(schema),
+            Self::Regex(text) | Self::Grammar(text) => text.len(),
+            Self::Choice(texts) => {
+                list_within("choice", texts.len(), MAX_CONSTRAINT_CHOICES)?;
+                if texts.is_empty() {
+                    let message = "choice is an empty list; there is nothing to choose from";
+                    return Err(WireError::new(ErrorCode::InvalidOption, message).with_param("choice"));
+                }
+                texts.iter().map(String::len).sum()
+            }
+        };
+        if bytes > MAX_CONSTRAINT_BYTES {
+            let message = format!("{} has {bytes} bytes; at most {MAX_CONSTRAINT_BYTES} are taken", self.name());
+            return Err(WireError::new(ErrorCode::TooLarge, message).with_param(self.name()));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of the texts and a few for each value: about what it takes as JSON. Does not recurse, however deep the value is.
+fn bytes_of(value: &Value) -> usize {
+    let (mut bytes, mut left) = (0, vec![value]);
+    while let Some(value) = left.pop() {
+        bytes += 2;
+        match value {
+            Value::String(text) => bytes += text.len(),
+            Value::Array(values) => left.extend(values),
+            Value::Object(entries) => {
+                bytes += entries.keys().map(|key| key.len() + 3).sum::<usize>();
+                left.extend(entries.values());
+            }
+            _ => {}
+        }
+    }
+    bytes
+}
+
 /// What to do at the end of the context.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -288,6 +343,9 @@ pub struct Generated {
     pub prompt_token_ids: Option<Vec<u32>>,
     /// The model that answered.
     pub model: String,
+    /// Probabilities of the prompt's tokens, when `echo` and `logprobs` asked; none for the first, which nothing precedes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prompt_logprobs: Vec<Option<TokenLogprob>>,
     /// Tokens of the prompt.
     pub prompt_tokens: u64,
     /// Tokens of the prompt that a kept prefix saved.
@@ -309,12 +367,12 @@ pub struct Choice {
     pub index: u32,
     /// What was written.
     pub text: String,
-    /// Its ids, when `return_token_ids` asked.
+    /// Its ids, when `return_token_ids` asked; the token that ended it is among them, though not in the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_ids: Option<Vec<u32>>,
     /// Why it ended.
     pub finish_reason: FinishReason,
-    /// Probabilities, when asked.
+    /// Probabilities, one for each of its ids, when asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logprobs: Vec<TokenLogprob>,
     /// Calls that it makes.
@@ -355,7 +413,7 @@ pub struct TokenLogprob {
     /// Entropy of the distribution, nats, when `explain` asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entropy: Option<f32>,
-    /// The rule that chose it (`greedy`, `sampled`, `forced`, `constraint`), when `explain` asked.
+    /// The rule that chose it (`greedy`, `sampled`, `beam`, `forced`, `constraint`), when `explain` asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
 }
@@ -373,6 +431,9 @@ pub struct Delta {
     /// Their probabilities, when asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logprobs: Vec<TokenLogprob>,
+    /// Why the choice ended, on its last piece.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<FinishReason>,
 }
 
 impl GenerateRequest {
@@ -455,10 +516,57 @@ impl DecodeOptions {
         list_within("stop", self.stop.len(), MAX_STOPS)?;
         list_within("stop_token_ids", self.stop_token_ids.len(), 256)?;
         list_within("forced_prefix", self.forced_prefix.len(), 1024)?;
-        for text in self.stop.iter().chain(&self.bad_words) {
-            length_within("stop", Some(text), MAX_STOP_BYTES)?;
+        for (param, texts) in [("stop", &self.stop), ("bad_words", &self.bad_words)] {
+            for text in texts {
+                length_within(param, Some(text), MAX_STOP_BYTES)?;
+                if text.is_empty() {
+                    let message = format!("{param} holds an empty text, which is everywhere; leave it out");
+                    return Err(WireError::new(ErrorCode::InvalidOption, message).with_param(param));
+                }
+            }
         }
+        self.constraint.as_ref().map_or(Ok(()), Constraint::check)?;
         length_within("source_language", self.source_language.as_deref(), MAX_NAME_BYTES)?;
         length_within("target_language", self.target_language.as_deref(), MAX_NAME_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(options: DecodeOptions) -> String {
+        let error = options.check().expect_err("outside its rule");
+        error.param.expect("names the option")
+    }
+
+    #[test]
+    fn an_option_outside_its_rule_is_refused_by_name() {
+        let with = DecodeOptions::default;
+        assert_eq!(refused(DecodeOptions { n: Some(1000), ..with() }), "n");
+        assert_eq!(refused(DecodeOptions { max_tokens: Some(1_000_000_000_000), ..with() }), "max_tokens");
+        assert_eq!(refused(DecodeOptions { temperature: Some(f32::NAN), ..with() }), "temperature");
+        assert_eq!(refused(DecodeOptions { temperature: Some(-0.1), ..with() }), "temperature");
+        assert_eq!(refused(DecodeOptions { stop: vec![String::new()], ..with() }), "stop");
+        assert_eq!(refused(DecodeOptions { bad_words: vec![String::new()], ..with() }), "bad_words");
+        assert_eq!(refused(DecodeOptions { constraint: Some(Constraint::Choice(Vec::new())), ..with() }), "choice");
+        DecodeOptions::default().check().expect("the defaults are within");
+    }
+
+    #[test]
+    fn a_schema_of_ten_thousand_levels_is_measured_without_recursion() {
+        let mut schema = Value::String("x".repeat(64));
+        for _ in 0..10_000 {
+            schema = Value::Array(vec![schema]);
+        }
+        let constraint = Constraint::JsonSchema(schema);
+        constraint.check().expect("it is small, if deep");
+        // Dropping it level by level: serde_json's own drop recurses.
+        let Constraint::JsonSchema(mut schema) = constraint else { unreachable!("built above") };
+        while let Value::Array(mut inner) = schema {
+            schema = inner.pop().unwrap_or_default();
+        }
+        let huge = Constraint::JsonSchema(Value::String("x".repeat(MAX_CONSTRAINT_BYTES)));
+        assert_eq!(huge.check().expect_err("too large").code, ErrorCode::TooLarge);
     }
 }

@@ -1,4 +1,5 @@
-//! From a model's frame posteriors to words: units, CTC search, the n-gram language model, hot words.
+//! From what models give to words. For CTC: units, search, the n-gram language model, hot words. For models that write text,
+//! token by token: [`text`].
 //!
 //! Shared by the daemon and by `linnet-train evaluate`, so that a figure of the trainer is the daemon's figure.
 
@@ -6,6 +7,7 @@ pub mod ctc;
 pub mod hot_words;
 pub mod lexicon;
 pub mod lm;
+pub mod text;
 pub mod units;
 
 pub use ctc::{Decoded, DecodedWord, Decoder, LogProbs, SearchParams};

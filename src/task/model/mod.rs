@@ -4,6 +4,7 @@
 //! whether it keeps a cache or has to read everything again, and how its inputs are called. Nothing here chooses a token.
 
 pub mod causal;
+pub mod fake;
 pub mod seq2seq;
 pub mod sequences;
 

@@ -52,10 +52,9 @@ impl Body {
     pub fn is_final(&self) -> bool {
         use ErrorCode::*;
         match self.error {
-            None | Some(InvalidRequest | InvalidOption | InvalidAudio | EmptyAudio | UnsupportedMedia | TooLarge) => {
-                true
-            }
-            Some(Poisoned) => true,
+            None => true,
+            Some(InvalidRequest | InvalidOption | InvalidAudio | EmptyAudio | UnsupportedMedia) => true,
+            Some(TooLarge | ContextLengthExceeded | Poisoned) => true,
             Some(_) => false,
         }
     }
