@@ -99,7 +99,7 @@ pub struct Message {
 }
 
 /// What a message holds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Content {
     /// Text.
@@ -107,13 +107,8 @@ pub enum Content {
     /// Parts in order.
     Parts(Vec<ContentPart>),
     /// Nothing (`null`): an assistant's message that only calls tools.
+    #[default]
     Empty,
-}
-
-impl Default for Content {
-    fn default() -> Self {
-        Self::Empty
-    }
 }
 
 /// One part of a message.

@@ -140,7 +140,6 @@ impl Generation {
             most: lengths.most,
             least: usize::try_from(lengths.least).unwrap_or(usize::MAX),
             return_ids: request.return_token_ids,
-            report: report.is_some(),
         });
         let (spelling, echo) = opening_text(vocabulary, &prompt, request.echo, request.keep_special_tokens);
         let opening = Writing::new(&rules, &prompt.ids, spelling, guide, echo);

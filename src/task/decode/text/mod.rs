@@ -22,6 +22,8 @@ pub mod vocabulary;
 #[cfg(test)]
 mod alphabet;
 #[cfg(test)]
+mod goldens;
+#[cfg(test)]
 mod tests;
 
 pub use config::GenerationConfig;

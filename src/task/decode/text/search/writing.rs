@@ -24,8 +24,6 @@ pub struct Rules {
     pub least: usize,
     /// Report ids.
     pub return_ids: bool,
-    /// Report probabilities.
-    pub report: bool,
 }
 
 /// One answer.

@@ -56,8 +56,8 @@ fn holds(
         "additionalProperties" => {
             let Some(object) = value.as_object() else { return Ok(()) };
             let known = keywords.get("properties").and_then(Value::as_object);
-            let others = object.iter().filter(|(name, _)| known.is_none_or(|known| !known.contains_key(*name)));
-            return others.map(|(_, value)| check(root, rule, value)).collect();
+            let mut others = object.iter().filter(|(name, _)| known.is_none_or(|known| !known.contains_key(*name)));
+            return others.try_for_each(|(_, value)| check(root, rule, value));
         }
         "$defs" | "description" => true,
         other => panic!("the validator does not know {other}"),
