@@ -17,6 +17,17 @@ use std::time::Duration;
 /// Largest configuration file, bytes: a hundred times what all keys with their comments take.
 pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
+/// Largest text that is encoded at once, bytes. A megabyte of one character takes a second and some hundred megabytes; longer
+/// documents are cut by their pipeline.
+pub const MAX_TEXT_BYTES: usize = 1 << 20;
+
+/// Largest `tokenizer.json`, `vocab.json` or SentencePiece model, bytes: Gemma 3's has 33 million.
+pub const MAX_TOKENIZER_FILE_BYTES: u64 = 128 << 20;
+
+/// Largest `tokenizer_config.json`, `special_tokens_map.json` or `added_tokens.json`, bytes: Llama 3's has 55,000, and models
+/// that list thousands of added tokens have a million.
+pub const MAX_TOKENIZER_CONFIG_BYTES: u64 = 8 << 20;
+
 /// Longest path of the local socket, bytes. The kernel takes 107; the name beside it that is renamed into place needs the
 /// rest.
 pub const MAX_SOCKET_PATH_BYTES: usize = 100;

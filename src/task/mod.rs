@@ -9,6 +9,7 @@ pub mod decode;
 pub mod fake;
 pub mod model;
 pub mod raw;
+pub mod tokenizer;
 pub mod transcribe;
 
 use std::fmt::Debug;
