@@ -30,6 +30,7 @@ struct Rig {
     status: DaemonStatus,
     link: BrokerLink,
     loops: Loops,
+    events: Events,
 }
 
 fn ready(name: &str) -> Entry {
@@ -48,9 +49,16 @@ fn rig(entries: Vec<Entry>) -> Rig {
     let scheduler = Arc::new(scheduler);
     // A loop that has given no sign of life for a moment stands still.
     let loops = Loops::new(Duration::ZERO, Duration::from_millis(1));
-    let status =
-        DaemonStatus::new("kitchen", catalog, Arc::clone(&scheduler), link.clone(), LIMITS, events, loops.clone());
-    Rig { scheduler, status, link, loops }
+    let status = DaemonStatus::new(
+        "kitchen",
+        catalog,
+        Arc::clone(&scheduler),
+        link.clone(),
+        LIMITS,
+        events.clone(),
+        loops.clone(),
+    );
+    Rig { scheduler, status, link, loops, events }
 }
 
 impl Rig {
@@ -154,6 +162,7 @@ fn metrics_are_openmetrics_and_count_what_happened() {
     assert_eq!(rig.ask(Some("nobody")), Err(ErrorCode::UnknownModel));
     rig.link.set(LinkState::Up);
     rig.link.count(LinkCount::Received);
+    rig.events.metrics().prefixes().hit(40);
     let text = rig.status.metrics();
     let samples = parse(&text);
     let request = |outcome| {
@@ -167,6 +176,10 @@ fn metrics_are_openmetrics_and_count_what_happened() {
         ("linnet_real_time_factor_bucket{le=\"0.02\",task=\"transcribe\",model=\"stt\"}", 0.0),
         ("linnet_worker_restarts_total", 0.0),
         ("linnet_workers_stuck_total", 0.0),
+        ("linnet_prefix_cache_hits_total", 1.0),
+        ("linnet_prefix_cache_misses_total", 0.0),
+        ("linnet_prefix_cache_tokens_total", 40.0),
+        ("linnet_prefix_cache_evictions_total", 0.0),
         ("linnet_queue_depth", 0.0),
         ("linnet_workers", 1.0),
         ("linnet_model_memory_bytes{model=\"stt\"}", f64::from(3 << 20)),

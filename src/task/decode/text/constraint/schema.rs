@@ -42,6 +42,12 @@ const SINGLES: [&str; 3] = ["items", "additionalItems", "additionalProperties"];
 /// Keywords that count.
 const COUNTS: [&str; 6] = ["minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"];
 
+/// Bounds from above and from below.
+const UPPER: [&str; 2] = ["maximum", "exclusiveMaximum"];
+const LOWER: [&str; 2] = ["minimum", "exclusiveMinimum"];
+/// The largest whole number that a 64-bit float holds together with all below it.
+const EXACT: i64 = (1 << 53) - 1;
+
 /// Checks a schema, or refuses it and names the keyword and its place.
 pub(super) fn check(schema: &Value) -> Result<(), WireError> {
     shallow_enough(schema)?;
@@ -68,6 +74,11 @@ fn shallow_enough(schema: &Value) -> Result<(), WireError> {
 
 fn too_deep(place: &str) -> WireError {
     refused("json_schema", format!("the schema is nested deeper than {MAX_SCHEMA_DEPTH} levels at {place}; flatten it"))
+}
+
+fn too_large(keyword: &str, at: &str) -> WireError {
+    let message = format!("{keyword} (at {at}) is beyond ±{EXACT}, where readers of JSON round numbers; use a string");
+    refused("json_schema", message)
 }
 
 struct Walk<'a> {
@@ -158,6 +169,7 @@ impl<'a> Walk<'a> {
                 let message = format!("{keyword} (at {at}) may stand at the schema's root only; leave it out");
                 Err(refused("json_schema", message))
             }
+            ("const" | "enum", value) if holds_beyond(value) => Err(too_large(keyword, at)),
             ("enum", Value::Array(values)) => {
                 self.entries += values.len();
                 if self.entries > MAX_SCHEMA_ENUM {
@@ -170,6 +182,14 @@ impl<'a> Walk<'a> {
                 let message = format!("the schema's keyword uniqueItems (at {at}) cannot be enforced; leave it out");
                 Err(refused("json_schema", message))
             }
+            // A bound on the far side leaves nothing that is counted exactly.
+            ("maximum" | "exclusiveMaximum", value) if beyond(value) && value.as_f64() < Some(0.0) => {
+                Err(too_large(keyword, at))
+            }
+            ("minimum" | "exclusiveMinimum", value) if beyond(value) && value.as_f64() > Some(0.0) => {
+                Err(too_large(keyword, at))
+            }
+            ("multipleOf", value) if beyond(value) => Err(too_large(keyword, at)),
             ("multipleOf", value) if value.as_f64().is_none_or(|number| number.fract() != 0.0 || number < 1.0) => {
                 let message = format!(
                     "multipleOf (at {at}) must be a whole number of 1 or more: with a fraction, validators round and differ; \
@@ -204,7 +224,10 @@ impl<'a> Walk<'a> {
             );
             refused("json_schema", message)
         };
-        let pointer = reference.strip_prefix('#').filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        let places =
+            ["/$defs/", "/%24defs/", "/definitions/", "/properties/", "/items", "/prefixItems/", "/anyOf/", "/allOf/"];
+        let known = |rest: &&str| rest.is_empty() || places.iter().any(|place| rest.starts_with(place));
+        let pointer = reference.strip_prefix('#').filter(known);
         let pointer = pointer.and_then(percent_decoded).ok_or_else(unknown)?;
         self.root.pointer(&pointer).ok_or_else(unknown)
     }
@@ -231,15 +254,37 @@ fn percent_decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The schema as the compiler gets it: what says nothing is left out (`uniqueItems: false`), which it would refuse.
+/// The schema as the compiler gets it. What says nothing is left out (`uniqueItems: false`), since it would be refused, and
+/// bounds beyond what a 64-bit float counts exactly are drawn in to there: the compiler's own numbers end earlier than JSON's.
 pub(super) fn simplified(schema: &Value) -> Value {
-    match schema {
-        Value::Object(entries) => {
-            let kept =
-                entries.iter().filter(|(key, value)| !(key.as_str() == "uniqueItems" && **value == Value::Bool(false)));
-            Value::Object(kept.map(|(key, value)| (key.clone(), simplified(value))).collect())
-        }
-        Value::Array(values) => Value::Array(values.iter().map(simplified).collect()),
-        other => other.clone(),
+    let Value::Object(entries) = schema else { return schema.clone() };
+    let kept = entries.iter().filter(|(key, value)| !(key.as_str() == "uniqueItems" && **value == Value::Bool(false)));
+    let simple = kept.map(|(keyword, value)| {
+        let value = match value {
+            Value::Object(schemas) if MAPS.contains(&keyword.as_str()) => {
+                Value::Object(schemas.iter().map(|(name, schema)| (name.clone(), simplified(schema))).collect())
+            }
+            Value::Array(schemas) if LISTS.contains(&keyword.as_str()) => schemas.iter().map(simplified).collect(),
+            schema if SINGLES.contains(&keyword.as_str()) => simplified(schema),
+            bound if UPPER.contains(&keyword.as_str()) && beyond(bound) => Value::from(EXACT),
+            bound if LOWER.contains(&keyword.as_str()) && beyond(bound) => Value::from(-EXACT),
+            other => other.clone(),
+        };
+        (keyword.clone(), value)
+    });
+    Value::Object(simple.collect())
+}
+
+/// Whether a number is beyond what is counted exactly.
+fn beyond(value: &Value) -> bool {
+    value.as_f64().is_some_and(|number| number.abs() > EXACT as f64)
+}
+
+/// Whether a value holds such a number. The value is shallow: the whole schema is.
+fn holds_beyond(value: &Value) -> bool {
+    match value {
+        Value::Array(values) => values.iter().any(holds_beyond),
+        Value::Object(entries) => entries.values().any(holds_beyond),
+        other => beyond(other),
     }
 }

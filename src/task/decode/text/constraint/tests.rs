@@ -162,9 +162,21 @@ fn keywords_that_cannot_be_enforced_are_refused_by_name() {
         json!({"type": "object", "properties": {"oneOf": {"type": "string", "maxLength": 2}}}),
         json!({"type": "array", "items": {"type": "null"}, "uniqueItems": false, "maxItems": 2}),
         json!({"enum": [{"not": 1}], "description": "oneOf", "default": {"if": 1}, "nullable": true}),
+        json!({"const": {"uniqueItems": false, "maximum": 3}}),
     ] {
         compile(&Constraint::JsonSchema(schema.clone())).unwrap_or_else(|e| panic!("{schema}: {e}"));
     }
+    for (keyword, value) in [
+        ("const", json!([1e20])),
+        ("enum", json!([{"a": -1e17}])),
+        ("minimum", json!(1e17)),
+        ("multipleOf", json!(1e17)),
+    ] {
+        assert!(schema_refusal(json!({"type": "integer", keyword: value})).contains(keyword));
+    }
+    // Bounds that exclude nothing that can be written exactly are taken.
+    let int64 = json!({"type": "integer", "minimum": i64::MIN, "maximum": u64::MAX});
+    compile(&Constraint::JsonSchema(int64)).expect("bounds of other languages");
     assert!(schema_refusal(json!({"type": "string", "format": "no-such-format"})).contains("no-such-format"));
     assert!(schema_refusal(json!({"type": "string", "pattern": "(?=a)"})).contains("json_schema"));
 }
