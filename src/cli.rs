@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Overrides;
@@ -126,6 +127,30 @@ pub enum Verb {
         /// The directory of models.
         #[arg(long, value_name = "DIR")]
         models: Option<PathBuf>,
+    },
+    /// Measure how fast a model is on this machine.
+    Bench {
+        /// A model's directory, or its name.
+        #[arg(value_name = "DIR|NAME")]
+        model: String,
+        /// Workers, each with one job on one thread.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=256).map(|n| n as usize))]
+        threads: usize,
+        /// Tokens of the prompt.
+        #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..=65_536).map(|n| n as usize))]
+        prompt_tokens: usize,
+        /// Tokens to write.
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(2..=65_536).map(|n| n as usize))]
+        new_tokens: usize,
+        /// How often everything is measured; each figure is the median.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000).map(|n| n as usize))]
+        rounds: usize,
+        /// Directory of models that a name is looked for in; may be repeated.
+        #[arg(long, value_name = "DIR")]
+        models: Vec<PathBuf>,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// Print what the processor offers, the kernels that are chosen on it, threads and memory.
     ExplainCpu,

@@ -4,6 +4,7 @@
 //! orders it, a worker runs a [`task`] pipeline on an [`engine`] session, and the reply leaves by the transport that
 //! it came from. `docs/ARCHITECTURE.md` is the map.
 
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod daemon;
@@ -41,6 +42,10 @@ pub fn run(cli: Cli) -> Exit {
             import_model(asked, models, json)
         }
         Some(Verb::Remove { name, models }) => remove_model(&name, models),
+        Some(Verb::Bench { model, threads, prompt_tokens, new_tokens, rounds, models, json }) => {
+            let asked = bench::Bench { dir: PathBuf::new(), threads, prompt_tokens, new_tokens, rounds };
+            bench_model(asked, &model, models, json)
+        }
         None => match &cli.serve.check {
             Some(file) => check(file),
             None => serve(&cli.serve),
@@ -130,6 +135,22 @@ fn remove_model(name: &str, models: Option<PathBuf>) -> Exit {
     match import::remove(name, &dirs) {
         Ok(dir) => print(&format!("removed {}\n", dir.display())),
         Err(e) => fail(e.exit(), &e),
+    }
+}
+
+/// `linnetd bench`.
+fn bench_model(mut asked: bench::Bench, model: &str, mut models: Vec<PathBuf>, json: bool) -> Exit {
+    logging::start(log::LevelFilter::Error);
+    if models.is_empty() {
+        models.extend(own_models().unwrap_or_default());
+        models.extend(sys::surroundings::look().models);
+    }
+    asked.dir = bench::find(model, &models);
+    match bench::bench(&asked) {
+        Ok(measured) if json => print(&format!("{}\n", serde_json::to_string(&measured).unwrap_or_default())),
+        Ok(measured) => print(&measured.lines()),
+        Err(bench::BenchError::Package(e)) => fail(Exit::NoInput, &e),
+        Err(e) => fail(Exit::Data, &e),
     }
 }
 

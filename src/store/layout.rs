@@ -242,63 +242,81 @@ fn family_and_tasks(dir: &Path, config: &Value) -> Result<(String, Vec<&'static 
             }
         }
         _ if head.ends_with("ForMaskedLM") => vec!["fill"],
-        _ if head.ends_with("ForSequenceClassification") => vec!["classify"],
+        _ if head.ends_with("ForSequenceClassification") => vec!["classify", "intent"],
         _ if head.ends_with("ForTokenClassification") => vec!["tag"],
         _ if head.ends_with("ForQuestionAnswering") => vec!["answer"],
-        _ if is_encoder(&family) => vec!["embed"],
+        _ if is_encoder(&family) => vec!["embed", "intent"],
         _ => vec!["raw"],
     };
     Ok((family, tasks))
 }
 
 /// Families of encoders alone.
+pub const ENCODERS: &[&str] = &[
+    "bert",
+    "distilbert",
+    "roberta",
+    "xlm-roberta",
+    "mpnet",
+    "modernbert",
+    "camembert",
+    "electra",
+    "albert",
+    "deberta-v2",
+    "nomic_bert",
+    "bert-generation",
+    "xlm",
+];
+
+/// Families that write: decoders alone, and encoder-decoders.
+pub const WRITERS: &[&str] = &[
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "gemma3",
+    "phi",
+    "phi3",
+    "gpt2",
+    "starcoder2",
+    "gpt_neox",
+    "gpt_neo",
+    "opt",
+    "granite",
+    "olmo",
+    "olmo2",
+    "stablelm",
+    "cohere",
+    "smollm3",
+    "codegen",
+    "bloom",
+    "falcon",
+    "gpt_bigcode",
+    "marian",
+    "m2m_100",
+    "nllb",
+    "mbart",
+    "t5",
+    "mt5",
+    "umt5",
+    "bart",
+    "pegasus",
+    "blenderbot",
+    "longt5",
+];
+
+/// Whether a family is one of encoders alone.
 pub fn is_encoder(family: &str) -> bool {
-    [
-        "bert",
-        "distilbert",
-        "roberta",
-        "xlm-roberta",
-        "mpnet",
-        "modernbert",
-        "camembert",
-        "electra",
-        "albert",
-        "deberta-v2",
-        "nomic_bert",
-        "new",
-    ]
-    .contains(&family)
+    ENCODERS.contains(&family)
 }
 
-/// Families of decoders alone.
-pub fn is_decoder(family: &str) -> bool {
-    [
-        "llama",
-        "mistral",
-        "qwen2",
-        "qwen3",
-        "gemma",
-        "gemma2",
-        "gemma3_text",
-        "gemma3",
-        "phi",
-        "phi3",
-        "gpt2",
-        "starcoder2",
-        "gpt_neox",
-        "gpt_neo",
-        "opt",
-        "granite",
-        "olmo",
-        "olmo2",
-        "stablelm",
-        "cohere",
-        "smollm3",
-        "codegen",
-        "bloom",
-        "falcon",
-    ]
-    .contains(&family)
+/// Whether a family is one of decoders alone.
+fn is_decoder(family: &str) -> bool {
+    // The encoder-decoders among the writers have been told apart before.
+    WRITERS.contains(&family)
 }
 
 fn chat_template(dir: &Path) -> bool {

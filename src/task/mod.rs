@@ -6,7 +6,10 @@
 pub mod catalog;
 pub mod context;
 pub mod decode;
+pub mod detect;
+pub mod encode;
 pub mod fake;
+pub mod generate;
 pub mod model;
 pub mod raw;
 pub mod tokenizer;

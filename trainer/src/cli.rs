@@ -7,7 +7,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
-use crate::{evaluate, export, lm, sources, split, synth, train, units};
+use crate::{evaluate, export, lang_id, lm, sources, split, synth, train, units};
 
 /// Pretrains, fine-tunes, evaluates and exports the models that linnetd loads.
 #[derive(Debug, Parser)]
@@ -30,6 +30,8 @@ pub enum Verb {
     SelfTest(train::self_test::SelfTestArgs),
     /// Make a word n-gram language model from text.
     Lm(lm::LmArgs),
+    /// Make a model that tells languages apart.
+    LangId(lang_id::LangIdArgs),
     /// Hear a manifest and count the errors.
     Evaluate(evaluate::EvaluateArgs),
     /// Make a package that the daemon loads.
@@ -51,6 +53,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Verb::Finetune(args) => train::finetune(args),
         Verb::SelfTest(args) => train::self_test::run(args),
         Verb::Lm(args) => lm::run(args),
+        Verb::LangId(args) => lang_id::run(&args),
         Verb::Evaluate(args) => evaluate::run(args),
         Verb::Export(args) => export::run(*args),
         Verb::Split(args) => split::run(args),

@@ -9,6 +9,7 @@ pub mod evaluate;
 pub mod export;
 pub mod heldout;
 pub mod interrupt;
+pub mod lang_id;
 pub mod lm;
 pub mod manifest;
 pub mod model;

@@ -14,11 +14,14 @@ use crate::engine::Engine;
 use crate::status::Events;
 use crate::store::{self, Package, layout};
 use crate::task::Pipeline;
+use crate::task::detect::{self, DetectPipeline};
+use crate::task::encode::EncoderPipeline;
+use crate::task::generate::GeneratePipeline;
 use crate::task::raw::RawPipeline;
 use crate::task::transcribe::TranscribePipeline;
 
 /// Makes a pipeline of a verified package; the error is one sentence.
-pub type LoadPipeline = Arc<dyn Fn(&Package, &dyn Engine) -> Result<Arc<dyn Pipeline>, String> + Send + Sync>;
+pub type LoadPipeline = Arc<dyn Fn(&Package, &dyn Engine, &Events) -> Result<Arc<dyn Pipeline>, String> + Send + Sync>;
 
 /// How each family of models (`family` of the manifest, `model_type` of `config.json`) is loaded.
 #[derive(Clone, Default)]
@@ -28,12 +31,31 @@ impl Families {
     /// Every family that this build runs.
     pub fn built_in() -> Self {
         Self::default()
-            .with(store::CTC_FAMILY, |package, engine| {
+            .with(store::CTC_FAMILY, |package, engine, _| {
                 Ok(Arc::new(TranscribePipeline::load(package, engine).map_err(|e| e.to_string())?))
             })
-            .with(layout::RAW_FAMILY, |package, engine| {
+            .with(layout::RAW_FAMILY, |package, engine, _| {
                 Ok(Arc::new(RawPipeline::load(package, engine).map_err(|e| e.to_string())?))
             })
+            .with(detect::FAMILY, |package, _, _| {
+                Ok(Arc::new(DetectPipeline::load(package).map_err(|e| e.to_string())?))
+            })
+            .with_each(layout::WRITERS, |package, engine, events| {
+                Ok(Arc::new(GeneratePipeline::load(package, engine, events).map_err(|e| e.to_string())?))
+            })
+            .with_each(layout::ENCODERS, |package, engine, _| {
+                Ok(Arc::new(EncoderPipeline::load(package, engine).map_err(|e| e.to_string())?))
+            })
+    }
+
+    /// Adds several families that are loaded alike.
+    #[must_use]
+    fn with_each(
+        self,
+        families: &[&'static str],
+        load: impl Fn(&Package, &dyn Engine, &Events) -> Result<Arc<dyn Pipeline>, String> + Send + Sync + Clone + 'static,
+    ) -> Self {
+        families.iter().fold(self, |all, family| all.with(family, load.clone()))
     }
 
     /// Adds a family.
@@ -41,7 +63,7 @@ impl Families {
     pub fn with(
         mut self,
         family: &'static str,
-        load: impl Fn(&Package, &dyn Engine) -> Result<Arc<dyn Pipeline>, String> + Send + Sync + 'static,
+        load: impl Fn(&Package, &dyn Engine, &Events) -> Result<Arc<dyn Pipeline>, String> + Send + Sync + 'static,
     ) -> Self {
         self.0.push((family, Arc::new(load)));
         self
@@ -209,7 +231,7 @@ impl Loader {
         let load = self.families.of(&package.manifest)?;
         let proved = catch_unwind(AssertUnwindSafe(|| {
             let began = Instant::now();
-            let pipeline = load(package, &*self.engine)?;
+            let pipeline = load(package, &*self.engine, &self.events)?;
             let loaded = began.elapsed();
             if let Some(canary) = &package.manifest.canary {
                 pipeline.prove(canary)?;

@@ -330,7 +330,7 @@ mod tests {
 
     fn loader(load: impl Fn() -> Result<Arc<dyn Pipeline>, String> + Send + Sync + 'static) -> Loader {
         let engine = FakeEngine(FakeModel::new(|_, _| FakeRun::Fail("no graph".into())));
-        let families = Families::default().with("test", move |_, _| load());
+        let families = Families::default().with("test", move |_, _, _| load());
         Loader { engine: Arc::new(engine), families, events: Events::default(), budget: Budget::default() }
     }
 

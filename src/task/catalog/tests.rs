@@ -59,7 +59,7 @@ fn write_package(dir: &Path, name: &str, change: impl FnOnce(&mut Manifest)) {
 fn loader(pipeline: FakePipeline) -> (Loader, Arc<AtomicUsize>) {
     let loads = Arc::<AtomicUsize>::default();
     let counted = Arc::clone(&loads);
-    let families = Families::default().with(store::CTC_FAMILY, move |_, _| {
+    let families = Families::default().with(store::CTC_FAMILY, move |_, _, _| {
         counted.fetch_add(1, Ordering::SeqCst);
         Ok(Arc::new(pipeline.clone()))
     });
@@ -204,11 +204,12 @@ fn a_loader_that_fails_or_panics_takes_only_its_own_model_along() {
         write_package(&home.path().join(name), name, |_| {});
     }
     let mut loader = loader(pipeline()).0;
-    loader.families = Families::default().with(store::CTC_FAMILY, |package, _| match package.manifest.name.as_str() {
-        "a-panics" => panic!("the graph makes no sense"),
-        "b-fails" => Err("model.onnx: unknown operator".into()),
-        _ => Ok(Arc::new(pipeline())),
-    });
+    loader.families =
+        Families::default().with(store::CTC_FAMILY, |package, _, _| match package.manifest.name.as_str() {
+            "a-panics" => panic!("the graph makes no sense"),
+            "b-fails" => Err("model.onnx: unknown operator".into()),
+            _ => Ok(Arc::new(pipeline())),
+        });
     let catalog = loader.load(&[home.path().to_owned()], &Loading::all(), None);
     assert!(reason(&catalog, "a-panics").contains("panicked"));
     assert_eq!(reason(&catalog, "b-fails"), "model.onnx: unknown operator");

@@ -156,7 +156,7 @@ fn inputs_of(ports: &[Port], fed: &[Vec<u32>], past: usize) -> Result<Vec<(Strin
 }
 
 /// A tensor of the type that the graph wants.
-pub(super) fn integers(port: &Port, shape: Vec<usize>, values: Vec<i64>) -> Result<Tensor, EngineError> {
+pub(in crate::task) fn integers(port: &Port, shape: Vec<usize>, values: Vec<i64>) -> Result<Tensor, EngineError> {
     let data = match port.datum {
         Datum::I64 => TensorData::I64(values),
         // Positions and masks are far below 2³¹.

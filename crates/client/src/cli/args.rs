@@ -37,6 +37,27 @@ pub enum Command {
     Transcribe(Box<TranscribeArgs>),
     /// Say what the daemon is and does
     Status(StatusArgs),
+    /// Measure how fast a model is on this machine; needs linnetd beside linnet, but no running daemon
+    #[command(after_help = "Example:\n  linnet bench stt-en-small --threads 2 --json")]
+    Bench {
+        /// A model's directory, or its name
+        model: String,
+        /// Workers, each with one job on one thread
+        #[arg(long, default_value_t = 1)]
+        threads: usize,
+        /// Tokens of the prompt
+        #[arg(long, default_value_t = 128)]
+        prompt_tokens: usize,
+        /// Tokens to write
+        #[arg(long, default_value_t = 64)]
+        new_tokens: usize,
+        /// How often everything is measured; each figure is the median
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// One JSON object on one line
+        #[arg(long)]
+        json: bool,
+    },
     /// List the daemon's models, or verify packages
     Models(ModelsArgs),
     /// Print completions for a shell: linnet completions bash > /etc/bash_completion.d/linnet

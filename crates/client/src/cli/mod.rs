@@ -60,6 +60,10 @@ async fn run(cli: Cli) -> Result<ExitCode, ClientError> {
         Command::Transcribe(args) => transcribe::run(&local, *args).await,
         Command::Status(args) => status::run(&local, args.json).await,
         Command::Models(args) => models::run(&local, args).await,
+        Command::Bench { model, threads, prompt_tokens, new_tokens, rounds, json } => {
+            let numbers = [threads, prompt_tokens, new_tokens, rounds];
+            models::bench(&model, numbers, json).await
+        }
         Command::Completions { shell } => shell::completions(shell),
         Command::Man { dir } => shell::man(dir.as_deref()),
     }

@@ -96,6 +96,17 @@ async fn verify(packages: &[String], json: bool) -> Result<ExitCode, ClientError
     finish(command).await
 }
 
+/// Runs `linnetd bench`: threads, tokens of the prompt, tokens to write, rounds.
+pub(super) async fn bench(model: &str, numbers: [usize; 4], json: bool) -> Result<ExitCode, ClientError> {
+    let mut command = command("bench");
+    command.arg(model);
+    for (flag, number) in ["--threads", "--prompt-tokens", "--new-tokens", "--rounds"].iter().zip(numbers) {
+        command.arg(flag).arg(number.to_string());
+    }
+    command.args(json.then_some("--json"));
+    finish(command).await
+}
+
 /// A verb of the `linnetd` beside this program.
 fn command(verb: &str) -> Command {
     let mut command = Command::new(beside("linnetd"));
