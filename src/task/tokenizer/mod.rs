@@ -228,7 +228,7 @@ impl TextTokenizer {
     }
 
     /// Text of ids that come one by one.
-    pub fn stream(&self, skip_special: bool) -> StreamDecoder<'_> {
+    pub fn stream(&self, skip_special: bool) -> StreamDecoder<&Self> {
         StreamDecoder::new(self, skip_special)
     }
 

@@ -1,32 +1,36 @@
 //! Decoding as tokens come.
 
+use std::ops::Deref;
+
 use super::cleanup::CleanUp;
 use super::fast_decode::FastDecoder;
 use super::slow_decode::SlowDecoder;
 use super::{Backend, TextTokenizer};
 
 /// Text of ids that come one by one: whole characters only, and in sum what [`TextTokenizer::decode`] gives for all of them.
-/// What later tokens may still change is kept back until it is certain.
-#[derive(Debug)]
-pub struct StreamDecoder<'a> {
-    tokenizer: &'a TextTokenizer,
+/// What later tokens may still change is kept back until it is certain. `T` borrows or shares the tokenizer; a clone goes its own way.
+#[derive(Debug, Clone)]
+pub struct StreamDecoder<T> {
+    tokenizer: T,
     state: State,
     clean_up: Option<CleanUp>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum State {
     Fast(FastDecoder),
     Slow(Box<SlowDecoder>),
 }
 
-impl<'a> StreamDecoder<'a> {
-    pub(super) fn new(tokenizer: &'a TextTokenizer, skip_special: bool) -> Self {
+impl<T: Deref<Target = TextTokenizer>> StreamDecoder<T> {
+    /// Begins a text.
+    pub fn new(tokenizer: T, skip_special: bool) -> Self {
         let state = match &tokenizer.backend {
             Backend::Fast(fast) => State::Fast(FastDecoder::new(fast, skip_special)),
             Backend::Slow(_) => State::Slow(Box::new(SlowDecoder::new(skip_special))),
         };
-        Self { tokenizer, state, clean_up: tokenizer.cleans_up().then(CleanUp::default) }
+        let clean_up = tokenizer.cleans_up().then(CleanUp::default);
+        Self { tokenizer, state, clean_up }
     }
 
     /// The text that became certain with this token; often empty.

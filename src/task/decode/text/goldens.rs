@@ -3,17 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use linnet_proto::generate::{Choice, DecodeOptions, FinishReason};
+use linnet_proto::generate::{Choice, Constraint, DecodeOptions, FinishReason};
 use serde_json::Value;
 
 use super::alphabet::Alphabet;
-use super::{Generation, GenerationConfig, PrefixCache, Prompt, ResolvedOptions, Setting, Vocabulary};
+use super::{Generation, GenerationConfig, PrefixCache, Prompt, ResolvedOptions, Setting, Spell, Vocabulary};
 use crate::engine::tract::TractEngine;
 use crate::engine::{Engine, Tensor};
 use crate::status::metrics::PrefixCounts;
 use crate::task::model::LanguageModel;
 use crate::task::model::causal::{Causal, CausalGraph};
 use crate::task::model::seq2seq::{DecoderFiles, Encoded, Seq2Seq, Seq2SeqGraph};
+use crate::task::tokenizer::TextTokenizer;
 
 /// A family's directory with the f32 run of its golden.
 struct Family {
@@ -92,9 +93,18 @@ impl Family {
     }
 
     fn setting(&self) -> Setting {
-        let ends = &self.config.eos_token_id;
-        let vocabulary = Arc::new(Vocabulary::new(Box::new(Alphabet::new(&[])), self.vocabulary, ends));
+        self.setting_of(Box::new(Alphabet::new(&[])))
+    }
+
+    fn setting_of(&self, spell: Box<dyn Spell>) -> Setting {
+        let vocabulary = Arc::new(Vocabulary::new(spell, self.vocabulary, &self.config.eos_token_id));
         Setting { vocabulary, prefixes: None, processors: Vec::new() }
+    }
+
+    /// Its tokenizer; `None` where the golden has none.
+    fn tokenizer(&self) -> Option<Arc<TextTokenizer>> {
+        let has_text = self.cases().iter().any(|case| !case["answer"].is_null());
+        has_text.then(|| Arc::new(TextTokenizer::load(&self.dir).expect("a tokenizer")))
     }
 }
 
@@ -195,4 +205,66 @@ fn a_kept_prefix_changes_nothing_on_a_real_graph() {
         conversation.extend([30 + turn, 40, 50]);
     }
     assert_eq!(counts.hits(), 3);
+}
+
+#[test]
+fn answers_are_spelled_by_the_models_own_tokenizer() {
+    let mut spelled = 0;
+    for family in families("decoder") {
+        let Some(tokenizer) = family.tokenizer() else { continue };
+        let (mut model, setting) = (family.causal(), family.setting_of(Box::new(Arc::clone(&tokenizer))));
+        for case in family.cases().iter().filter(|case| !case["answer"].is_null()) {
+            let prompt = ids(&case["prompt"]);
+            let given = Prompt { ids: prompt.clone(), ..Prompt::default() };
+            let choice = family.generate(&mut model, &setting, given, &greedy(case)).remove(0);
+            let answer = case["answer"].as_str().expect("text");
+            // Behind a prompt the first word keeps its blank, so that prompt and answer are one text.
+            assert_eq!(choice.text.trim_start(), answer.trim_start(), "{} {case}", family.dir.display());
+            let whole = tokenizer.decode(&[prompt.clone(), ids(&case["ids"])].concat(), true);
+            let half = whole.contains('\u{FFFD}');
+            assert!(half || whole == tokenizer.decode(&prompt, true) + &choice.text, "{whole:?} {:?}", choice.text);
+            spelled += 1;
+        }
+    }
+    for family in families("seq2seq") {
+        let Some(tokenizer) = family.tokenizer() else { continue };
+        let setting = family.setting_of(Box::new(Arc::clone(&tokenizer)));
+        for case in family.cases().iter().filter(|case| !case["answer"].is_null()) {
+            let mut model = family.seq2seq(&ids(&case["input_ids"]));
+            let prompt = Prompt { ids: ids(&case["start"]), ..Prompt::default() };
+            let choice = family.generate(&mut model, &setting, prompt, &greedy(case)).remove(0);
+            assert_eq!(choice.text, case["answer"].as_str().expect("text"), "{}", family.dir.display());
+            spelled += 1;
+        }
+    }
+    assert!(spelled >= 6, "{spelled} answers");
+}
+
+#[test]
+fn a_real_models_answer_matches_its_constraint() {
+    let mut matched = 0;
+    for family in families("decoder") {
+        let Some(tokenizer) = family.tokenizer() else { continue };
+        let (mut model, setting) = (family.causal(), family.setting_of(Box::new(tokenizer)));
+        let schema = serde_json::json!({"type": "object", "additionalProperties": false, "required": ["on", "room"], "properties": {
+            "on": {"type": "boolean"}, "room": {"enum": ["hall", "kitchen"]}, "level": {"type": "integer", "minimum": 0, "maximum": 9}}});
+        for temperature in [0.0, 1.0] {
+            let request = DecodeOptions {
+                constraint: Some(Constraint::JsonSchema(schema.clone())),
+                temperature: Some(temperature),
+                seed: Some(5),
+                max_tokens: Some(300),
+                ..DecodeOptions::default()
+            };
+            let prompt = Prompt { ids: vec![5, 6, 7], ..Prompt::default() };
+            let choice = family.generate(&mut model, &setting, prompt, &request).remove(0);
+            assert_eq!(choice.finish_reason, FinishReason::Stop, "{}: {:?}", family.dir.display(), choice.text);
+            let value: Value = serde_json::from_str(&choice.text).unwrap_or_else(|e| panic!("{e}: {:?}", choice.text));
+            assert!(
+                value["on"].is_boolean() && ["hall", "kitchen"].contains(&value["room"].as_str().unwrap_or_default())
+            );
+            matched += 1;
+        }
+    }
+    assert!(matched >= 4, "{matched} answers");
 }

@@ -16,6 +16,7 @@ pub mod prefix_cache;
 pub mod process;
 pub mod runner;
 pub mod search;
+pub mod spelling;
 pub mod stop;
 pub mod vocabulary;
 
