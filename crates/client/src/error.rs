@@ -56,6 +56,9 @@ pub enum ClientError {
         /// What was seen.
         reason: &'static str,
     },
+    /// A model cannot be fetched from a hub.
+    #[error("{0}")]
+    Pull(String),
     /// Nothing came in time.
     #[error("no answer within {0} s; ask for less, or allow more with --timeout")]
     TimedOut(u64),
@@ -100,6 +103,7 @@ impl ClientError {
             Self::NoDaemon { .. } | Self::NoDevice { .. } | Self::Broker { .. } | Self::Beside(_) => 69,
             Self::NotAllowed { .. } => 77,
             Self::Broken(_) => 76,
+            Self::Pull(_) => 69,
             Self::TimedOut(_) => 75,
             Self::Output(_) => 74,
             Self::Interrupted(_) => 130,

@@ -224,6 +224,36 @@ pub enum ModelsCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Fetch a model from a hub (Hugging Face or a mirror), then add it; resumed where it stopped, each file checked
+    #[command(after_help = "Example:\n  linnet models pull Xenova/opus-mt-en-de --name en-de --dtype int8")]
+    Pull {
+        /// ORG/NAME of the repository
+        repository: String,
+        /// A branch, a tag or a commit
+        #[arg(long, default_value = "main")]
+        revision: String,
+        /// Its name [default: NAME]
+        #[arg(long)]
+        name: Option<String>,
+        /// Type of weights: int8, f32, f16, uint8, q4, q4f16 [default: int8 where there is one]
+        #[arg(long)]
+        dtype: Option<String>,
+        /// The hub, or a mirror [env: HF_ENDPOINT] [default: https://huggingface.co]
+        #[arg(long, value_name = "URL")]
+        endpoint: Option<String>,
+        /// Where files are kept [env: HF_HOME] [default: ~/.cache/huggingface/hub]
+        #[arg(long, value_name = "DIR")]
+        cache: Option<PathBuf>,
+        /// Put it in the place of a model of the same name
+        #[arg(long)]
+        replace: bool,
+        /// Directory of models that it goes into [default: the running daemon's, else that of LINNET_MODELS or of the state]
+        #[arg(long, value_name = "DIR")]
+        models: Option<PathBuf>,
+        /// One JSON object on one line
+        #[arg(long)]
+        json: bool,
+    },
     /// Remove a model; a running daemon lets go of it at once
     #[command(after_help = "Example:\n  linnet models remove en-de")]
     Remove {

@@ -4,6 +4,7 @@ mod args;
 mod models;
 mod output;
 mod progress;
+mod pull;
 mod shell;
 mod status;
 mod transcribe;

@@ -9,6 +9,7 @@ use tokio::process::Command;
 
 use super::args::{ModelsArgs, ModelsCommand};
 use super::output;
+use super::pull::{self, Pull};
 use crate::{ClientError, Local};
 
 pub(super) async fn run(local: &Local, args: ModelsArgs) -> Result<ExitCode, ClientError> {
@@ -23,6 +24,23 @@ pub(super) async fn run(local: &Local, args: ModelsArgs) -> Result<ExitCode, Cli
             let dtype = dtype.iter().flat_map(|dtype| ["--dtype", dtype.as_str()]);
             command.args(named.chain(aliases).chain(dtype));
             for (flag, given) in [("--copy", copy), ("--replace", replace), ("--json", json)] {
+                command.args(given.then_some(flag));
+            }
+            change(local, command, models).await
+        }
+        ModelsCommand::Pull { repository, revision, name, dtype, endpoint, cache, replace, models, json } => {
+            let asked = Pull { repository: repository.clone(), revision, dtype, endpoint, cache };
+            let pulled = tokio::task::spawn_blocking(move || pull::pull(&asked))
+                .await
+                .map_err(|e| ClientError::Pull(e.to_string()))??;
+            eprintln!("linnet: {repository} at {}", pulled.commit);
+            let own = repository.rsplit('/').next().unwrap_or(&repository).to_lowercase();
+            let mut command = command("import");
+            command.arg(&pulled.dir).arg("--name").arg(name.unwrap_or(own));
+            if let Some(dtype) = &pulled.dtype {
+                command.args(["--dtype", dtype]);
+            }
+            for (flag, given) in [("--replace", replace), ("--json", json)] {
                 command.args(given.then_some(flag));
             }
             change(local, command, models).await
