@@ -20,7 +20,7 @@ use std::sync::Arc;
 use linnet_proto::manifest::Canary;
 use linnet_proto::{ErrorCode, WireError};
 
-use super::decode::text::{GenerationConfig, PrefixCache, Setting, Vocabulary};
+use super::decode::text::{GenerationConfig, PrefixCache, Setting, Spell, Vocabulary};
 use super::model::causal::CausalGraph;
 use super::model::seq2seq::{DecoderFiles, Seq2SeqGraph};
 use super::tokenizer::{EncodeError, TextTokenizer};
@@ -31,7 +31,7 @@ use crate::status::Events;
 use crate::store::{Package, PackageError, layout, memory};
 
 use config::WriterConfig;
-use spell::Speller;
+use spell::Silent;
 use writer::Writer;
 
 /// A loaded model that writes.
@@ -79,8 +79,11 @@ impl GeneratePipeline {
             let name = package.manifest.name.as_str();
             log::warn!(MODEL = name; "{name}: its graph takes no cache, so that every token reads all others again; export it with past");
         }
-        let vocabulary =
-            Vocabulary::new(Box::new(Speller::new(tokenizer.clone())), config.vocabulary, &generation.eos_token_id);
+        let spell: Box<dyn Spell> = match &tokenizer {
+            Some(tokenizer) => Box::new(Arc::clone(tokenizer)),
+            None => Box::new(Silent),
+        };
+        let vocabulary = Vocabulary::new(spell, config.vocabulary, &generation.eos_token_id);
         // Sequences of an encoder-decoder listen to one input: their beginnings are nobody else's.
         let prefixes =
             matches!(graph, Graph::Causal(_)).then(|| Arc::new(PrefixCache::new(events.metrics().prefixes().clone())));
