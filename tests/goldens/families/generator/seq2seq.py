@@ -96,7 +96,8 @@ class Task:
 
     def __init__(self, family: Family, vocabulary: int, tokenizer, seed: int):
         self.random = np.random.default_rng(seed)
-        self.words = np.array(family.words(vocabulary))
+        # Few enough to be learnt in a minute.
+        self.words = self.random.choice(np.array(family.words(vocabulary)), 40, replace=False)
         self.map = dict(zip(self.words, self.random.permutation(self.words)))
         self.before = [tokenizer.convert_tokens_to_ids(t) if isinstance(t, str) else t for t in family.before]
         self.forced = {name: tokenizer.convert_tokens_to_ids(name) if name else None for name in family.languages}
@@ -131,7 +132,7 @@ def teach(model, task: Task, steps: int, pad: int, enough: float = 0.25):
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=steps, pct_start=0.1)
     smooth = 9.0
     for _ in range(steps):
-        source, target = task.batch(48, pad)
+        source, target = task.batch(32, pad)
         loss = model(input_ids=source, attention_mask=(source != pad).long(), labels=target).loss
         optimizer.zero_grad()
         loss.backward()

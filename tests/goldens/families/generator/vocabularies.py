@@ -51,15 +51,15 @@ def t5(directory: Path, size: int, extra: int):
     T5TokenizerFast(str(directory / "spiece.model"), extra_ids=extra, model_max_length=64, legacy=False).save_pretrained(directory)
 
 
-def word_piece(directory: Path, size: int):
-    """BERT's: tokenizer.json, vocab.txt and configuration."""
+def word_piece(directory: Path, size: int, name: str = "BertTokenizerFast") -> int:
+    """BERT's: tokenizer.json, vocab.txt and configuration. `name` is the class of `transformers`."""
+    import transformers
     from tokenizers import BertWordPieceTokenizer
-    from transformers import BertTokenizerFast
 
     tokenizer = BertWordPieceTokenizer(lowercase=True)
     tokenizer.train_from_iterator(sentences(), vocab_size=size, min_frequency=1, limit_alphabet=60, show_progress=False)
     tokenizer.save_model(str(directory))
-    BertTokenizerFast(str(directory / "vocab.txt"), model_max_length=64).save_pretrained(directory)
+    getattr(transformers, name)(str(directory / "vocab.txt"), model_max_length=64).save_pretrained(directory)
     return len((directory / "vocab.txt").read_text().splitlines())
 
 
@@ -147,3 +147,54 @@ def mbart_50(directory: Path, size: int) -> int:
     tokenizer = MBart50TokenizerFast(str(directory / "sentencepiece.bpe.model"), src_lang="en_XX", tgt_lang="de_DE")
     tokenizer.save_pretrained(directory)
     return len(tokenizer)
+
+
+def roberta(directory: Path, size: int) -> int:
+    """RoBERTa's own names for what BART has."""
+    from transformers import PreTrainedTokenizerFast, RobertaTokenizerFast
+
+    bart(directory, size)
+    given = PreTrainedTokenizerFast(tokenizer_file=str(directory / "tokenizer.json"))
+    RobertaTokenizerFast(tokenizer_object=given.backend_tokenizer, model_max_length=64, clean_up_tokenization_spaces=False).save_pretrained(directory)
+    return size
+
+
+def xlm_roberta(directory: Path, size: int) -> int:
+    """sentencepiece.bpe.model, tokenizer.json: ids are the pieces' plus one, with <s>, <pad>, </s>, <unk> first and <mask> last."""
+    from transformers import XLMRobertaTokenizerFast
+
+    sentence_piece("en+de", size, directory / "sentencepiece.bpe.model", **FEW_RULES)
+    tokenizer = XLMRobertaTokenizerFast(str(directory / "sentencepiece.bpe.model"), model_max_length=64)
+    tokenizer.save_pretrained(directory)
+    return len(tokenizer)
+
+
+def mpnet(directory: Path, size: int) -> int:
+    """BERT's pieces between <s> and </s>."""
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import MPNetTokenizerFast
+
+    special = ["<s>", "<pad>", "</s>", "[UNK]"]
+    trained = BertWordPieceTokenizer(lowercase=True, unk_token="[UNK]")
+    trained.train_from_iterator(sentences(), vocab_size=size - 1, min_frequency=1, limit_alphabet=60, show_progress=False, special_tokens=special)
+    pieces = sorted(trained.get_vocab(), key=trained.get_vocab().get) + ["<mask>"]
+    (directory / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    MPNetTokenizerFast(str(directory / "vocab.txt"), model_max_length=64).save_pretrained(directory)
+    return len(pieces)
+
+
+def modernbert(directory: Path, size: int) -> int:
+    """BPE over bytes between [CLS] and [SEP]."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"]
+    tokenizer.train_from_iterator(sentences(), trainers.BpeTrainer(vocab_size=size, special_tokens=special, show_progress=False))
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 0), ("[SEP]", 2)])
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, cls_token="[CLS]", pad_token="[PAD]", sep_token="[SEP]", unk_token="[UNK]", mask_token="[MASK]",
+                            model_max_length=64, clean_up_tokenization_spaces=False, model_input_names=["input_ids", "attention_mask"]).save_pretrained(directory)
+    return tokenizer.get_vocab_size()
