@@ -173,6 +173,11 @@ impl WireError {
     }
 }
 
+/// The answer did not turn into JSON, which no input can cause.
+pub fn unserializable(error: &serde_json::Error) -> WireError {
+    WireError::new(ErrorCode::Internal, format!("the answer cannot be written as JSON: {error}"))
+}
+
 /// OpenAI's error envelope: `{"error": {"message", "type", "param", "code"}}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {

@@ -6,10 +6,17 @@
 
 pub mod check;
 pub mod error;
+pub mod fields;
 pub mod format;
 pub mod generate;
+pub mod json;
+pub mod language;
+pub mod libretranslate;
 pub mod manifest;
 pub mod model_config;
+pub mod ollama;
+pub mod openai;
+pub mod own;
 pub mod status;
 pub mod stream;
 pub mod text;

@@ -111,6 +111,16 @@ pub struct DetectRequest {
     pub texts: Vec<String>,
 }
 
+impl DetectRequest {
+    /// Checks every option against its rule.
+    pub fn check(&self) -> Result<(), WireError> {
+        length_within("model", self.model.as_deref(), MAX_NAME_BYTES)?;
+        list_within("q", self.texts.len(), MAX_TEXTS)?;
+        let bytes: usize = self.texts.iter().map(String::len).sum();
+        whole_within("q", Some(bytes as u64), 0, MAX_TRANSLATE_BYTES as u64)
+    }
+}
+
 /// Languages that a text may be in, the likeliest first.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Detected {

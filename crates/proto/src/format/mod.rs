@@ -15,9 +15,7 @@ use crate::Transcript;
 
 pub use cue::{Cue, MAX_CUE_CHARS, MAX_CUE_SECS, cues};
 pub use srt::srt;
-pub use verbose_json::{
-    Granularities, Usage, VerboseSegment, VerboseTranscript, VerboseWord, language_name, verbose_json,
-};
+pub use verbose_json::{Granularities, Usage, VerboseSegment, VerboseTranscript, VerboseWord, verbose_json};
 pub use vtt::vtt;
 
 /// `response_format` of the HTTP endpoint and `--format` of the command line.
@@ -106,12 +104,25 @@ pub fn render(
     format: ResponseFormat,
     granularities: Granularities,
 ) -> Result<String, serde_json::Error> {
+    render_as(transcript, format, granularities, "transcribe")
+}
+
+/// As [`render`], with what `verbose_json` calls the task: `transcribe` or `translate`.
+pub fn render_as(
+    transcript: &Transcript,
+    format: ResponseFormat,
+    granularities: Granularities,
+    task: &str,
+) -> Result<String, serde_json::Error> {
     match format {
         ResponseFormat::Json => serde_json::to_string(&text_only(transcript)),
         ResponseFormat::Text => Ok(text(transcript)),
         ResponseFormat::Srt => Ok(srt(transcript)),
         ResponseFormat::Vtt => Ok(vtt(transcript)),
-        ResponseFormat::VerboseJson => serde_json::to_string(&verbose_json(transcript, granularities)),
+        ResponseFormat::VerboseJson => {
+            let verbose = VerboseTranscript { task: task.to_owned(), ..verbose_json(transcript, granularities) };
+            serde_json::to_string(&verbose)
+        }
         ResponseFormat::LinnetJson => serde_json::to_string(transcript),
     }
 }

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Transcript;
+use crate::language::language_name;
 
 /// OpenAI's `timestamp_granularities[]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,39 +134,4 @@ pub fn verbose_json(transcript: &Transcript, granularities: Granularities) -> Ve
         segments: granularities.segment.then(segments),
         usage: Some(Usage::of(transcript)),
     }
-}
-
-/// English name in lower case of a BCP-47 primary tag; the tag itself where no name is known.
-pub fn language_name(tag: &str) -> &str {
-    const NAMES: [(&str, &str); 28] = [
-        ("ar", "arabic"),
-        ("ca", "catalan"),
-        ("cs", "czech"),
-        ("da", "danish"),
-        ("de", "german"),
-        ("el", "greek"),
-        ("en", "english"),
-        ("es", "spanish"),
-        ("et", "estonian"),
-        ("fa", "persian"),
-        ("fi", "finnish"),
-        ("fr", "french"),
-        ("he", "hebrew"),
-        ("hi", "hindi"),
-        ("hu", "hungarian"),
-        ("it", "italian"),
-        ("ja", "japanese"),
-        ("ko", "korean"),
-        ("nl", "dutch"),
-        ("no", "norwegian"),
-        ("pl", "polish"),
-        ("pt", "portuguese"),
-        ("ro", "romanian"),
-        ("ru", "russian"),
-        ("sv", "swedish"),
-        ("tr", "turkish"),
-        ("uk", "ukrainian"),
-        ("zh", "chinese"),
-    ];
-    NAMES.iter().find(|(t, _)| *t == tag).map_or(tag, |(_, name)| name)
 }
