@@ -89,6 +89,7 @@ pub(super) fn check(values: Values, file: Option<PathBuf>, around: &Surroundings
         own.into_iter().chain(around.models.iter().cloned()).collect()
     });
     let default_model = raw.default_model;
+    let (defaults, aliases) = (raw.defaults, raw.aliases.unwrap_or_default());
     let memory = MemorySettings {
         dtype: raw.dtype.filter(|dtype| dtype != "auto"),
         preload: raw.preload,
@@ -101,6 +102,8 @@ pub(super) fn check(values: Values, file: Option<PathBuf>, around: &Surroundings
         device,
         models,
         default_model,
+        defaults,
+        aliases,
         memory,
         state_dir,
         log,

@@ -180,7 +180,9 @@ fn unknown(section: &str, name: &str, is_table: bool) -> String {
         let known = SECTIONS.iter().copied().filter(|s| !s.is_empty());
         return match nearest(name, known) {
             Some(near) => format!("there is no section [{name}]; did you mean [{near}]?"),
-            None => format!("there is no section [{name}]; there are [http], [mqtt], [limits] and [scheduler]"),
+            None => format!(
+                "there is no section [{name}]; there are [http], [mqtt], [limits], [scheduler], [defaults] and [aliases]"
+            ),
         };
     }
     if let Some(elsewhere) = KEYS.iter().find(|k| k.name == name) {
@@ -219,7 +221,11 @@ fn plain(value: &DeValue<'_>) -> Option<Value> {
         DeValue::Integer(i) => Value::Integer(i64::from_str_radix(i.as_str(), i.radix()).ok()?),
         DeValue::Boolean(b) => Value::Boolean(*b),
         DeValue::Array(items) => Value::Array(items.iter().map(|i| plain(i.get_ref())).collect::<Option<_>>()?),
-        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => return None,
+        DeValue::Table(inner) => {
+            let inner = inner.iter().map(|(name, value)| Some((name.get_ref().to_string(), plain(value.get_ref())?)));
+            Value::Table(inner.collect::<Option<_>>()?)
+        }
+        DeValue::Float(_) | DeValue::Datetime(_) => return None,
     })
 }
 

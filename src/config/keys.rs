@@ -57,6 +57,8 @@ pub enum Kind {
     Mode,
     /// The broker's URL.
     BrokerUrl,
+    /// A table of names, each with the name of a model.
+    Names,
 }
 
 /// Names of log levels, quietest first.
@@ -74,8 +76,11 @@ const fn key(section: &'static str, name: &'static str, kind: Kind, reload: Relo
     Key { section, name, kind, reload, meaning }
 }
 
-use Kind::{Address, Boolean, BrokerUrl, Device, Filters, Integer, Mode, OneOf, Path, Paths, Text, Texts};
+use Kind::{Address, Boolean, BrokerUrl, Device, Filters, Integer, Mode, Names, OneOf, Path, Paths, Text, Texts};
 use Reload::{Live, Restart};
+
+/// What every key of `[defaults]` means.
+const DEFAULT_OF_TASK: &str = "Model of requests for this task that name none, by name or alias. Not set: `default_model` where that does it, else the first that puts the task first among its own.";
 
 /// The table, in the order of `config/linnet.toml`.
 pub const KEYS: &[Key] = &[
@@ -100,6 +105,13 @@ pub const KEYS: &[Key] = &[
         Text,
         Live,
         "Name or alias of the model for requests that name none. Not set: the first that does what is asked.",
+    ),
+    key(
+        "",
+        "aliases",
+        Names,
+        Live,
+        "Further names of models, for clients that ask for a fixed one, each with the name of the model that is meant. Not set: only those of the packages.",
     ),
     key(
         "",
@@ -275,10 +287,25 @@ pub const KEYS: &[Key] = &[
         Live,
         "How long running jobs may take to end after `SIGTERM`, seconds.",
     ),
+    key("defaults", "transcribe", Text, Live, DEFAULT_OF_TASK),
+    key("defaults", "translate-speech", Text, Live, DEFAULT_OF_TASK),
+    key("defaults", "translate", Text, Live, DEFAULT_OF_TASK),
+    key("defaults", "generate", Text, Live, DEFAULT_OF_TASK),
+    key("defaults", "chat", Text, Live, DEFAULT_OF_TASK),
+    key("defaults", "summarize", Text, Live, DEFAULT_OF_TASK),
+    key("defaults", "answer", Text, Live, DEFAULT_OF_TASK),
+    key("defaults", "fill", Text, Live, DEFAULT_OF_TASK),
+    key("defaults", "classify", Text, Live, DEFAULT_OF_TASK),
+    key("defaults", "tag", Text, Live, DEFAULT_OF_TASK),
+    key("defaults", "intent", Text, Live, DEFAULT_OF_TASK),
+    key("defaults", "embed", Text, Live, DEFAULT_OF_TASK),
+    key("defaults", "detect", Text, Live, DEFAULT_OF_TASK),
+    key("defaults", "words", Text, Live, DEFAULT_OF_TASK),
+    key("defaults", "raw", Text, Live, DEFAULT_OF_TASK),
 ];
 
 /// Sections in the order of the table; the top level is the first and has an empty name.
-pub const SECTIONS: [&str; 5] = ["", "http", "mqtt", "limits", "scheduler"];
+pub const SECTIONS: [&str; 6] = ["", "http", "mqtt", "limits", "scheduler", "defaults"];
 
 impl Key {
     /// `section.name`, or the bare name at the top level.
@@ -309,6 +336,7 @@ impl Kind {
             Device => {
                 "a name of letters, digits, `-`, `_` and `.`, at most 64 characters, for example \"kitchen\"".into()
             }
+            Names => "a table of names, each with a model's name, for example { \"gpt-4o-mini\" = \"chat\" }".into(),
             Address => "an IP address with a port, for example \"127.0.0.1:8053\"".into(),
             Mode => "a file mode in octal digits, for example \"0660\"".into(),
             BrokerUrl => {
@@ -333,12 +361,20 @@ impl Kind {
             }
             (OneOf(words), Value::String(s)) => words.contains(&s.as_str()),
             (Device, Value::String(s)) => DeviceName::new(s.as_str()).is_ok(),
+            (Names, Value::Table(names)) => {
+                names.iter().all(|(name, model)| is_name(name) && model.as_str().is_some_and(is_name))
+            }
             (Address, Value::String(s)) => s.parse::<SocketAddr>().is_ok(),
             (Mode, Value::String(s)) => parse_mode(s).is_some(),
             (BrokerUrl, Value::String(s)) => is_broker_url(s),
             _ => false,
         }
     }
+}
+
+/// What a request can call a model.
+fn is_name(text: &str) -> bool {
+    (1..=linnet_proto::transcribe::MAX_NAME_BYTES).contains(&text.len()) && !text.contains(char::is_control)
 }
 
 /// `0660` as a number; three or four octal digits, no set-id bits.

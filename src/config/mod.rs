@@ -17,6 +17,7 @@ pub mod reference;
 mod tests;
 pub mod transport;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,6 +42,10 @@ pub struct Config {
     pub models: Vec<PathBuf>,
     /// The model of requests that name none, by name or alias.
     pub default_model: Option<String>,
+    /// The same for one task, by the task's name.
+    pub defaults: BTreeMap<String, String>,
+    /// Further names of models, each with the model that is meant.
+    pub aliases: BTreeMap<String, String>,
     /// Which models are in memory, and when.
     pub memory: MemorySettings,
     /// Directory of what must outlive a restart.

@@ -1,6 +1,7 @@
 //! The tree as it is written: the default file with the operator's values laid over it, each value within its own rule.
 //! [`super::check`] makes the checked tree of it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ pub(super) struct Raw {
     pub socket: Option<PathBuf>,
     pub models: Option<Vec<PathBuf>>,
     pub default_model: Option<String>,
+    pub aliases: Option<BTreeMap<String, String>>,
     pub dtype: Option<String>,
     pub preload: Vec<String>,
     pub pinned: Vec<String>,
@@ -24,6 +26,7 @@ pub(super) struct Raw {
     pub mqtt: RawMqtt,
     pub limits: RawLimits,
     pub scheduler: RawScheduler,
+    pub defaults: BTreeMap<String, String>,
 }
 
 /// `[http]`.

@@ -40,6 +40,7 @@ fn takes(key: &Key) -> String {
         Kind::Address => "address and port".into(),
         Kind::Mode => "octal digits".into(),
         Kind::BrokerUrl => "URL".into(),
+        Kind::Names => "table of names".into(),
     }
 }
 
@@ -68,7 +69,7 @@ unit in their name.
 `models` may name several directories, for example the site's own packages before those that came with `linnetd`. Where two hold a model of the
 same name, the earlier directory's serves and the log says that the other is passed over; a directory that is not there is passed over
 with a warning as long as another is. `--check` and the start also look whether `default_model` names a package in them, and name the nearest one
-when it does not.
+when it does not; the same holds for `[defaults]` and `aliases`.
 
 ## Reload
 

@@ -62,7 +62,7 @@ fn the_shipped_file_shows_every_key_in_its_section_and_no_other() {
         if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
             section = name.to_owned();
         } else if let Some((name, _)) = line.trim_start_matches("# ").split_once(" = ")
-            && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+            && name.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '_' | '-'))
         {
             shown.push(if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") });
         }
@@ -112,6 +112,7 @@ fn every_key_can_be_set_and_reaches_the_checked_tree() {
             Kind::Address => "\"127.0.0.1:9\"".to_owned(),
             Kind::Mode => "\"0600\"".to_owned(),
             Kind::BrokerUrl => "\"mqtt://other:1\"".to_owned(),
+            Kind::Names => "{ other = \"model\" }".to_owned(),
         };
         let base = [
             ("", "device", "\"base\""),

@@ -7,7 +7,7 @@ use super::{DaemonError, on_own_thread};
 use crate::config::{Config, ConfigError};
 use crate::engine::tract::TractEngine;
 use crate::status::Events;
-use crate::task::catalog::{Budget, Catalog, Families, Loader, Loading};
+use crate::task::catalog::{Budget, Catalog, Choices, Families, Loader, Loading};
 
 /// The loader of this daemon.
 pub fn loader(events: Events) -> Loader {
@@ -33,19 +33,29 @@ pub async fn load(loader: &Loader, config: &Config, before: Option<Arc<Catalog>>
 /// Which models are loaded, and when.
 fn loading(config: &Config) -> Loading {
     Loading {
-        default_model: config.default_model.clone(),
+        choices: Choices {
+            default_model: config.default_model.clone(),
+            defaults: config.defaults.clone(),
+            aliases: config.aliases.clone(),
+        },
         preload: config.memory.preload.clone(),
         pinned: config.memory.pinned.clone(),
         dtype: config.memory.dtype.clone(),
     }
 }
 
-/// The configured default must be a package of the catalog; whether it serves is told to who asks for it.
+/// A model that the configuration means must be a package of the catalog; whether it serves is told to who asks for it.
 pub fn check_default(config: &Config, catalog: &Catalog) -> Result<(), ConfigError> {
-    match config.default_model.as_deref().and_then(|name| catalog.unknown_name(name)) {
-        Some(why) => Err(config.fault("default_model", why)),
-        None => Ok(()),
+    let meant = |name: &str| config.aliases.get(name).map_or(name, String::as_str).to_owned();
+    let default = config.default_model.iter().map(|name| ("default_model".to_owned(), name));
+    let of_tasks = config.defaults.iter().map(|(task, name)| (format!("defaults.{task}"), name));
+    let aliases = config.aliases.values().map(|name| ("aliases".to_owned(), name));
+    for (key, name) in default.chain(of_tasks).chain(aliases) {
+        if let Some(why) = catalog.unknown_name(&meant(name)) {
+            return Err(config.fault(&key, why));
+        }
     }
+    Ok(())
 }
 
 /// The directories that can be read. One is enough: a site's own may be made later.

@@ -53,11 +53,17 @@ impl FakePipeline {
 
     /// The pipeline as a model named `name` that transcribes English.
     pub fn served(&self, name: &str) -> Arc<Served> {
+        self.serving(name, &["transcribe"], &["en"])
+    }
+
+    /// The pipeline as a model named `name` that does `tasks` in `languages`.
+    pub fn serving(&self, name: &str, tasks: &[&str], languages: &[&str]) -> Arc<Served> {
+        let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
         Arc::new(Served {
             name: name.to_owned(),
             aliases: Vec::new(),
             dir: name.into(),
-            manifest: manifest(name),
+            manifest: Manifest { tasks: owned(tasks), languages: owned(languages), ..manifest(name) },
             home: Home::of(Arc::new(self.clone())),
         })
     }

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use linnet_proto::manifest::Manifest;
 
-use super::{Budget, Catalog, Entry, Failed, Home, Presence, Served};
+use super::{Budget, Catalog, Choices, Entry, Failed, Home, Presence, Served};
 use crate::engine::Engine;
 use crate::status::Events;
 use crate::store::{self, Package, layout};
@@ -101,8 +101,8 @@ pub struct Loader {
 /// Which models are loaded, and when.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Loading {
-    /// The model of requests that name none.
-    pub default_model: Option<String>,
+    /// Which model is meant.
+    pub choices: Choices,
     /// Models, by name, or by a task that they do, that are loaded before the daemon is ready; `all` for every one. The
     /// others are loaded when somebody needs them.
     pub preload: Vec<String>,
@@ -164,7 +164,7 @@ impl Loader {
                 entries.push(entry);
             }
         }
-        Catalog::new(entries, loading.default_model.clone())
+        Catalog::choosing(entries, loading.choices.clone())
     }
 
     fn bring_up(

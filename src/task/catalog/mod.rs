@@ -4,17 +4,21 @@
 //! request sees either the old set of models or the new one.
 
 mod load;
+mod offers;
 mod residency;
 mod resolve;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use linnet_proto::manifest::Manifest;
 use linnet_proto::status::{ModelState, ModelStatus};
+
+use crate::job::Offers;
 
 pub use load::{Families, LoadPipeline, Loader, Loading};
 pub use residency::{Budget, Home, Presence};
@@ -60,14 +64,30 @@ pub enum Entry {
 #[derive(Debug, Default)]
 pub struct Catalog {
     entries: Vec<Entry>,
-    /// The model of requests that name none, when the configuration says which.
-    default_model: Option<String>,
+    choices: Choices,
+    offers: OnceLock<Arc<Offers>>,
+}
+
+/// What the configuration says of which model is meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Choices {
+    /// The model of requests that name none.
+    pub default_model: Option<String>,
+    /// The same for one task; it goes before.
+    pub defaults: BTreeMap<String, String>,
+    /// Further names of models, each with the model that is meant.
+    pub aliases: BTreeMap<String, String>,
 }
 
 impl Catalog {
     /// A catalog of these entries.
     pub fn new(entries: Vec<Entry>, default_model: Option<String>) -> Self {
-        Self { entries, default_model }
+        Self::choosing(entries, Choices { default_model, ..Choices::default() })
+    }
+
+    /// A catalog of these entries, from which is chosen as `choices` say.
+    pub fn choosing(entries: Vec<Entry>, choices: Choices) -> Self {
+        Self { entries, choices, offers: OnceLock::new() }
     }
 
     /// Every package.
@@ -109,6 +129,11 @@ impl Catalog {
     /// What `GET /v1/status` says of every model, in name order.
     pub fn status(&self) -> Vec<ModelStatus> {
         let mut status: Vec<_> = self.entries.iter().map(Entry::status).collect();
+        for model in &mut status {
+            let given = self.choices.aliases.iter().filter(|(_, of)| **of == model.name || model.aliases.contains(of));
+            let given: Vec<_> = given.map(|(alias, _)| alias.clone()).filter(|a| !model.aliases.contains(a)).collect();
+            model.aliases.extend(given);
+        }
         status.sort_by(|a, b| a.name.cmp(&b.name));
         status
     }

@@ -14,8 +14,8 @@ const MOST_CHARS: usize = 80;
 const SIMILAR: f64 = 0.5;
 
 impl Catalog {
-    /// The model for `task`: the one that is asked for by name or alias, else the configured default, else the first that
-    /// serves it.
+    /// The model for `task`: the one that is asked for by name or alias, else the configured default, else the first that puts
+    /// the task first among its own, else the first that does it.
     pub fn resolve(&self, task: &str, asked: Option<&str>) -> Result<Arc<Served>, WireError> {
         match asked {
             Some(name) => self.named(task, name),
@@ -24,6 +24,7 @@ impl Catalog {
     }
 
     fn named(&self, task: &str, name: &str) -> Result<Arc<Served>, WireError> {
+        let name = self.choices.aliases.get(name).map_or(name, String::as_str);
         if let Some(served) = self.served().find(|s| s.name == name || s.aliases.iter().any(|a| a == name)) {
             if served.does(task) {
                 return Ok(Arc::clone(served));
@@ -43,14 +44,18 @@ impl Catalog {
     }
 
     fn unnamed(&self, task: &str) -> Result<Arc<Served>, WireError> {
-        let default = self.default_model.as_deref().map(|name| self.named(task, name));
+        if let Some(name) = self.choices.defaults.get(task) {
+            return self.named(task, name);
+        }
+        let default = self.choices.default_model.as_deref().map(|name| self.named(task, name));
         // A default for speech is not one for another task; but a default that failed is told, not replaced.
         match default {
             Some(Err(e)) if e.code != ErrorCode::UnsupportedTask => return Err(e),
             Some(Ok(served)) => return Ok(served),
             _ => {}
         }
-        if let Some(served) = self.served().find(|s| s.does(task)) {
+        let first = |s: &&Arc<Served>| s.manifest.tasks.first().is_some_and(|t| t == task);
+        if let Some(served) = self.served().find(first).or_else(|| self.served().find(|s| s.does(task))) {
             return Ok(Arc::clone(served));
         }
         let does = |f: &&super::Failed| f.manifest.as_ref().is_none_or(|m| m.tasks.iter().any(|t| t == task));
@@ -74,15 +79,18 @@ impl Catalog {
 
     /// Names and aliases of every package.
     fn all_names(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().flat_map(|entry| {
-            let (name, aliases) = match entry {
-                Entry::Ready(served) => (&served.name, served.aliases.as_slice()),
-                Entry::Failed(failed) => {
-                    (&failed.name, failed.manifest.as_ref().map_or(&[][..], |manifest| manifest.aliases.as_slice()))
-                }
-            };
-            std::iter::once(name).chain(aliases).map(String::as_str)
-        })
+        self.entries
+            .iter()
+            .flat_map(|entry| {
+                let (name, aliases) = match entry {
+                    Entry::Ready(served) => (&served.name, served.aliases.as_slice()),
+                    Entry::Failed(failed) => {
+                        (&failed.name, failed.manifest.as_ref().map_or(&[][..], |manifest| manifest.aliases.as_slice()))
+                    }
+                };
+                std::iter::once(name).chain(aliases).map(String::as_str)
+            })
+            .chain(self.choices.aliases.keys().map(String::as_str))
     }
 
     fn unknown(&self, asked: &str) -> WireError {

@@ -72,7 +72,8 @@ fn pipeline() -> FakePipeline {
 }
 
 fn by_default(name: &str) -> Loading {
-    Loading { default_model: Some(name.to_owned()), ..Loading::all() }
+    let choices = Choices { default_model: Some(name.to_owned()), ..Choices::default() };
+    Loading { choices, ..Loading::all() }
 }
 
 fn load(dirs: &[&Path]) -> Catalog {
