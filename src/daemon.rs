@@ -15,6 +15,8 @@ use linnet_proto::status::Limits;
 use tokio::net::UnixListener;
 
 use crate::config::{self, Config, Sources};
+use crate::job::Admit;
+use crate::job::chain::Chains;
 use crate::limits::{BLOCKING_THREAD_IDLE, CLOSE_GRACE, RUNTIME_BLOCKING_THREADS, RUNTIME_THREADS};
 use crate::logging::{self, message_id};
 use crate::scheduler::{Scheduler, SchedulerSettings};
@@ -113,7 +115,7 @@ impl Daemon {
         let (http, intake) = (config.http.clone(), config.intake.clone());
         // Open before anybody is let in: who has waited for the start must not be turned away.
         scheduler.open();
-        let (admit, source) = (Arc::clone(&scheduler) as _, Arc::clone(&status) as _);
+        let (admit, source) = (admit(&scheduler), Arc::clone(&status) as _);
         let http = HttpServer::start(http, intake, listeners, admit, source, &loops)?;
         let mut daemon = Self {
             http,
@@ -175,7 +177,7 @@ impl Daemon {
     /// MQTT under `config`, where it is on.
     fn start_mqtt(&self, config: &Config) -> Result<Option<MqttTransport>, MqttStartError> {
         let Some(mqtt) = config.mqtt.clone() else { return Ok(None) };
-        let (admit, status) = (Arc::clone(&self.scheduler) as _, Arc::clone(&self.status) as _);
+        let (admit, status) = (admit(&self.scheduler), Arc::clone(&self.status) as _);
         let (intake, link) = (config.mqtt_intake.clone(), self.link.clone());
         MqttTransport::start(mqtt, intake, admit, status, link, &self.loops).map(Some)
     }
@@ -229,6 +231,11 @@ impl Daemon {
             log::warn!("{left} requests over MQTT are left; the broker delivers them again at the next start");
         }
     }
+}
+
+/// What the transports ask: the scheduler, behind the chains of what takes several models.
+fn admit(scheduler: &Arc<Scheduler>) -> Arc<dyn Admit> {
+    Arc::new(Chains::new(Arc::clone(scheduler) as _))
 }
 
 /// Waits for the wish to end; a wish to reload meanwhile is too late or too early to count.

@@ -1,5 +1,9 @@
 //! Admission: a request becomes a [`Job`] with a deadline, a priority and a place for its answer, or is refused at once.
 
+pub mod chain;
+pub mod offers;
+mod place;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -14,6 +18,9 @@ use linnet_proto::text::{
 use linnet_proto::translate::{DetectRequest, Detected, TranslateRequest, Translated, Translation};
 use linnet_proto::{Segment, TranscribeOptions, Transcript, WireError};
 use tokio::sync::mpsc;
+
+pub use offers::{Offer, Offers};
+pub use place::place;
 
 /// Where a request came from; a label of metrics and logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -292,6 +299,7 @@ pub struct Reply {
     parts: mpsc::Receiver<Result<Part, WireError>>,
     cancel: CancelToken,
     ended: bool,
+    model: String,
 }
 
 impl Reply {
@@ -299,7 +307,19 @@ impl Reply {
     pub fn channel(capacity: usize) -> (mpsc::Sender<Result<Part, WireError>>, CancelToken, Self) {
         let (sender, parts) = mpsc::channel(capacity);
         let cancel = CancelToken::default();
-        (sender, cancel.clone(), Self { parts, cancel, ended: false })
+        (sender, cancel.clone(), Self { parts, cancel, ended: false, model: String::new() })
+    }
+
+    /// Says which model answers.
+    #[must_use]
+    pub fn by(mut self, model: impl Into<String>) -> Self {
+        self.model = model.into();
+        self
+    }
+
+    /// The model that answers, where the admission told it; else empty.
+    pub fn model(&self) -> &str {
+        &self.model
     }
 
     /// The next part; `None` after the last one, which is [`Part::Done`] or an error.
@@ -396,4 +416,9 @@ pub trait Admit: Send + Sync + 'static {
     /// Takes note of a request that the transport itself turned away before [`Admit::admit`], so that every request is
     /// counted once, wherever it ends. `task` is one that the daemon knows, or `unknown`.
     fn turned_away(&self, _id: &str, _origin: Origin, _task: &'static str, _error: &WireError) {}
+
+    /// What the models that serve do.
+    fn offers(&self) -> Arc<Offers> {
+        Arc::default()
+    }
 }

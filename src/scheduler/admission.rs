@@ -8,7 +8,7 @@ use linnet_proto::{ErrorCode, WireError};
 use super::Scheduler;
 use super::bounds::MAX_TIMEOUT;
 use super::state::{Ending, Phase, State, Waiting};
-use crate::job::{Admit, Job, OnStart, Origin, Reply, Request};
+use crate::job::{Admit, Job, Offers, OnStart, Origin, Reply, Request};
 use crate::status::Subject;
 use crate::task::catalog::Served;
 use crate::task::context::deadline_exceeded;
@@ -24,6 +24,10 @@ impl Admit for Scheduler {
 
     fn foresee(&self) -> Result<(), WireError> {
         self.shared.lock().has_place()
+    }
+
+    fn offers(&self) -> Arc<Offers> {
+        self.shared.catalog.get().offers()
     }
 
     fn turned_away(&self, id: &str, origin: Origin, task: &'static str, error: &WireError) {
@@ -68,6 +72,7 @@ impl Scheduler {
         let parts_per_reply = shared.lock().settings.parts_per_reply.max(1);
         // One place more than for intermediate parts, reserved now: a slow reader never holds up the final answer.
         let (parts, cancel, reply) = Reply::channel(parts_per_reply + 1);
+        let reply = reply.by(&served.name);
         let permit = parts
             .clone()
             .try_reserve_owned()

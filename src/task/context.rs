@@ -1,10 +1,11 @@
 //! What a running job sees of the daemon: deadline, cancellation, heartbeat, and the way of its parts.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use linnet_features::audio::AudioLimits;
+use linnet_proto::generate::Delta;
 use linnet_proto::{ErrorCode, WireError};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
@@ -40,6 +41,8 @@ pub struct TaskContext {
     heartbeat: Heartbeat,
     parts: mpsc::Sender<Result<Part, WireError>>,
     audio_limits: AudioLimits,
+    /// Text for a caller who reads slowly, joined; at most one entry for each answer, and all of it stands in the final answer, too.
+    backlog: Mutex<Vec<Delta>>,
 }
 
 impl TaskContext {
@@ -54,6 +57,7 @@ impl TaskContext {
             heartbeat,
             parts: job.parts.clone(),
             audio_limits,
+            backlog: Mutex::default(),
         }
     }
 
@@ -70,8 +74,16 @@ impl TaskContext {
         Ok(())
     }
 
-    /// Hands an intermediate part to the caller, waiting while the caller reads slowly, at most to the deadline.
+    /// Hands an intermediate part to the caller. Text of a generation never waits: for a caller who reads slowly it is joined to
+    /// what follows. Any other part waits while the caller reads slowly, at most to the deadline.
     pub fn emit(&self, part: Part) -> Result<(), WireError> {
+        let part = match part {
+            Part::Delta(delta) => {
+                self.checkpoint()?;
+                return self.write(delta);
+            }
+            part => part,
+        };
         let mut part = Ok(part);
         let mut pause = SLOW_READER_PAUSE.0;
         loop {
@@ -86,6 +98,29 @@ impl TaskContext {
             std::thread::sleep(pause);
             pause = (pause * 2).min(SLOW_READER_PAUSE.1);
         }
+    }
+
+    fn write(&self, delta: Delta) -> Result<(), WireError> {
+        let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
+        match backlog.iter_mut().find(|earlier| earlier.index == delta.index) {
+            Some(earlier) => {
+                earlier.text.push_str(&delta.text);
+                earlier.token_ids.extend(delta.token_ids);
+                earlier.logprobs.extend(delta.logprobs);
+                earlier.finish_reason = delta.finish_reason.or(earlier.finish_reason);
+            }
+            None => backlog.push(delta),
+        }
+        while !backlog.is_empty() {
+            match self.parts.try_reserve() {
+                Ok(place) => place.send(Ok(Part::Delta(backlog.remove(0)))),
+                Err(TrySendError::Full(())) => break,
+                Err(TrySendError::Closed(())) => {
+                    return Err(WireError::new(ErrorCode::Cancelled, "the caller is gone"));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Limits of the audio, from the configuration.
@@ -125,4 +160,39 @@ pub fn deadline_exceeded(when: &str) -> WireError {
         ErrorCode::DeadlineExceeded,
         format!("the deadline of the request passed {when}; allow more time or send shorter audio"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Origin, Priority, Reply, Request, TaskRequest};
+
+    #[test]
+    fn text_for_a_reader_who_stands_still_is_joined_and_never_waits() {
+        let (parts, cancel, mut reply) = Reply::channel(2);
+        let now = Instant::now();
+        let request = Request {
+            id: "1".into(),
+            origin: Origin::Internal,
+            task: TaskRequest::Detect(Default::default()),
+            timeout: Duration::from_secs(60),
+            priority: Priority::Normal,
+        };
+        let job = Job { request, admitted: now, deadline: now + Duration::from_secs(60), cancel, parts };
+        let ctx = TaskContext::new(&job, Heartbeat::default(), AudioLimits::default());
+        for n in 0..100 {
+            let text = format!("{n} ");
+            ctx.emit(Part::Delta(Delta { text, token_ids: vec![n], ..Delta::default() })).expect("nothing waits");
+        }
+        assert!(now.elapsed() < Duration::from_secs(10));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let mut next = || match runtime.block_on(reply.next()) {
+            Some(Ok(Part::Delta(delta))) => delta.text,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((next(), next()), ("0 ".to_owned(), "1 ".to_owned()));
+        ctx.emit(Part::Delta(Delta { text: "end".into(), ..Delta::default() })).expect("nothing waits");
+        let rest = next();
+        assert!(rest.starts_with("2 3 ") && rest.ends_with("99 end"), "{rest}");
+    }
 }

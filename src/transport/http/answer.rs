@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use linnet_proto::libretranslate::PlainError;
 use linnet_proto::{ErrorBody, ErrorCode, WireError};
 
 use super::bounds::DEFAULT_RETRY_AFTER_MS;
@@ -23,25 +24,32 @@ impl From<WireError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut error = self.0;
-        if error.code == ErrorCode::Overloaded {
-            error.retry_after_ms.get_or_insert(DEFAULT_RETRY_AFTER_MS);
-        }
-        let (code, retry_after_ms) = (error.code, error.retry_after_ms);
-        let body = serde_json::to_string(&ErrorBody::from(error)).unwrap_or_else(|_| "{}".into());
-        let mut response = json(body);
-        // 499 and the others are all valid numbers; a code can only name 400 to 599.
-        *response.status_mut() = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let headers = response.headers_mut();
-        if let Some(ms) = retry_after_ms {
-            headers.insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000).max(1)));
-            headers.insert(RETRY_AFTER_MS, HeaderValue::from(ms));
-        }
-        if code == ErrorCode::Unauthorized {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"linnet\""));
-        }
-        response
+        refuse(self.0, |error| serde_json::to_string(&ErrorBody::from(error)))
     }
+}
+
+/// A refusal as LibreTranslate and Ollama have it: a text under `error`.
+pub(super) fn plain(error: WireError) -> Response {
+    refuse(error, |error| serde_json::to_string(&PlainError::from(error)))
+}
+
+fn refuse(mut error: WireError, body: impl Fn(WireError) -> serde_json::Result<String>) -> Response {
+    if error.code == ErrorCode::Overloaded {
+        error.retry_after_ms.get_or_insert(DEFAULT_RETRY_AFTER_MS);
+    }
+    let (code, retry_after_ms) = (error.code, error.retry_after_ms);
+    let mut response = json(body(error).unwrap_or_else(|_| "{}".into()));
+    // 499 and the others are all valid numbers; a code can only name 400 to 599.
+    *response.status_mut() = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    if let Some(ms) = retry_after_ms {
+        headers.insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000).max(1)));
+        headers.insert(RETRY_AFTER_MS, HeaderValue::from(ms));
+    }
+    if code == ErrorCode::Unauthorized {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"linnet\""));
+    }
+    response
 }
 
 /// A body that is JSON already.
@@ -54,11 +62,6 @@ pub(super) fn typed(content_type: &'static str, body: String) -> Response {
     let mut response = Response::new(Body::from(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
-}
-
-/// The answer did not turn into JSON, which no input can cause.
-pub(super) fn unserializable(error: &serde_json::Error) -> WireError {
-    WireError::new(ErrorCode::Internal, format!("the answer cannot be written as JSON: {error}"))
 }
 
 #[cfg(test)]

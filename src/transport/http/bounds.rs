@@ -45,3 +45,10 @@ pub const DEFAULT_RETRY_AFTER_MS: u64 = 1000;
 
 /// How long a caller waits for a reload, which may load models.
 pub(super) const RELOAD_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Largest body of JSON, bytes: the largest prompt with every character escaped, or twenty minutes of speech in MP3. What is built
+/// of it in memory is bounded apart ([`linnet_proto::json::MAX_VALUES`]).
+pub const MAX_JSON_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Largest body of a request over TCP whose token stands in the body itself, bytes: it is read before anybody is known.
+pub const MAX_UNADMITTED_JSON_BYTES: u64 = 1024 * 1024;

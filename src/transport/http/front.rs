@@ -41,6 +41,8 @@ pub(super) struct Ticket {
     /// Unique in this run.
     pub(super) id: String,
     pub(super) peer: Peer,
+    /// The local socket's rights or TCP's token have let it in. Where not, it came to an endpoint that looks for the token itself.
+    pub(super) admitted: bool,
     endpoint: &'static str,
     model: OnceLock<String>,
     began: Instant,
@@ -94,10 +96,13 @@ pub(super) async fn serve(
     request: http::Request<Incoming>,
 ) -> Result<Response, Infallible> {
     let given = given_id(request.headers());
+    let endpoint = routes::endpoint(request.uri().path());
+    let admitted = may_pass(&shared, peer, endpoint, request.headers());
     let ticket = Arc::new(Ticket {
         id: shared.request_id(given.as_ref().and_then(|v| v.to_str().ok())),
         peer,
-        endpoint: routes::endpoint(request.uri().path()),
+        admitted,
+        endpoint,
         model: OnceLock::new(),
         began: Instant::now(),
         status: AtomicU16::new(0),
@@ -105,7 +110,7 @@ pub(super) async fn serve(
     });
     let expects_continue = request.headers().contains_key(EXPECT);
     let mut request = request.map(|body| Body::new(Lingering::new(body, expects_continue)));
-    let mut response = if may_pass(&shared, peer, ticket.endpoint, request.headers()) {
+    let mut response = if admitted || routes::looks_for_token(endpoint) {
         request.extensions_mut().insert(Arc::clone(&ticket));
         let answer = AssertUnwindSafe(router.oneshot(request)).catch_unwind().await;
         match answer {

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::http::Uri;
 use axum::response::Response;
+use linnet_proto::error::unserializable;
+use linnet_proto::libretranslate::Language;
 use linnet_proto::status::{ModelState, ModelStatus};
 use linnet_proto::{ErrorCode, WireError};
 use serde::Serialize;
 
-use super::answer::{Refusal, json, typed, unserializable};
+use super::answer::{Refusal, json, plain, typed};
 use super::bounds::RELOAD_PATIENCE;
 use super::front::{Peer, Ticket};
 use super::state::Shared;
@@ -79,6 +82,21 @@ pub(super) async fn model(State(shared): State<Arc<Shared>>, id: Result<Path<Str
             Err(Refusal(WireError::new(ErrorCode::UnknownModel, message).with_param("model")))
         }
     }
+}
+
+/// LibreTranslate's list: what can be translated to what, over a third language, too.
+pub(super) async fn languages(
+    State(shared): State<Arc<Shared>>,
+    Extension(ticket): Extension<Arc<Ticket>>,
+    uri: Uri,
+) -> Response {
+    if !ticket.admitted && !shared.live().knows_key_of_query(uri.query()) {
+        let message = "TCP needs the bearer token of http.token_file: send `Authorization: Bearer …`, or ?api_key=…";
+        return plain(WireError::new(ErrorCode::Unauthorized, message).with_param("api_key"));
+    }
+    let translations = shared.admit.offers().translations();
+    let list = translations.into_iter().map(|(code, targets)| Language::new(&code, targets.into_iter().collect()));
+    as_json(&list.collect::<Vec<_>>()).unwrap_or_else(|refusal| plain(refusal.0))
 }
 
 pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Answered {

@@ -1,22 +1,24 @@
-//! HTTP/1.1 on the Unix socket and, where configured, on TCP: OpenAI's transcription endpoint, health, metrics, status.
+//! HTTP/1.1 on the Unix socket and, where configured, on TCP: OpenAI's endpoints, Linnet's own tasks, health, metrics, status.
 //!
 //! The way of one request: [`server`] accepts a connection (bounded), [`front`] gives the request its id, its token check
-//! and its log line, [`routes`] finds the endpoint, [`transcriptions`] reads the upload through [`upload`] (bounded in
-//! bytes, time and the memory of all requests together) and [`form`] or the query, admits the job, and writes the
-//! answer whole or as server-sent events. Every refusal is a [`linnet_proto::WireError`] in OpenAI's shape ([`answer`]).
+//! and its log line, [`routes`] finds the endpoint, [`transcriptions`] or [`tasks`] reads the body through [`upload`] (bounded in
+//! bytes, time and the memory of all requests together), admits the job, and writes the answer whole or as server-sent events. Every refusal is a [`linnet_proto::WireError`] in OpenAI's shape ([`answer`]).
 //!
 //! `docs/http.md` shows each endpoint with `curl`.
 
 mod answer;
 pub mod bounds;
+mod effects;
 pub mod form;
 mod front;
 mod info;
 mod lingering;
+mod ollama;
 mod patience;
 mod routes;
 mod server;
 mod state;
+mod tasks;
 mod tls;
 mod token;
 mod transcriptions;

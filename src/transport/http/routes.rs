@@ -10,24 +10,67 @@ use linnet_proto::{ErrorCode, WireError};
 
 use super::answer::Refusal;
 use super::state::Shared;
-use super::{info, transcriptions};
+use super::{info, ollama, tasks, transcriptions};
+use crate::transport::ask::Kind;
 
-/// Every path with its methods, for messages and documents.
-pub(super) const PATHS: &[(&str, &str)] = &[
-    ("POST", "/v1/audio/transcriptions"),
-    ("GET", "/v1/models"),
-    ("GET", "/v1/models/{id}"),
-    ("GET", "/v1/status"),
-    ("POST", "/v1/reload"),
-    ("GET", "/healthz"),
-    ("GET", "/readyz"),
-    ("GET", "/metrics"),
+/// Tasks that take JSON.
+pub(super) const TASKS: &[(&str, Kind)] = &[
+    ("/v1/completions", Kind::Completion),
+    ("/v1/chat/completions", Kind::Chat),
+    ("/v1/embeddings", Kind::Embeddings),
+    ("/v1/fill-mask", Kind::Fill),
+    ("/v1/classify", Kind::Classify),
+    ("/v1/tag", Kind::Tag),
+    ("/v1/answer", Kind::Answer),
+    ("/v1/intent", Kind::Intent),
+    ("/v1/words", Kind::Words),
+    ("/v1/summarize", Kind::Summarize),
+    ("/v1/raw", Kind::Raw),
+    ("/translate", Kind::Translate),
+    ("/detect", Kind::Detect),
+    ("/api/generate", Kind::OllamaGenerate),
+    ("/api/chat", Kind::OllamaChat),
+    ("/api/embed", Kind::OllamaEmbed),
+    ("/api/embeddings", Kind::OllamaEmbeddings),
 ];
+
+/// Every other path.
+const OTHERS: &[&str] = &[
+    "/v1/audio/transcriptions",
+    "/v1/audio/translations",
+    "/languages",
+    "/api/tags",
+    "/api/ps",
+    "/api/show",
+    "/api/version",
+    "/v1/models",
+    "/v1/models/{id}",
+    "/v1/status",
+    "/v1/reload",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+];
+
+/// Every path, for messages and documents.
+fn paths() -> impl Iterator<Item = &'static str> {
+    TASKS.iter().map(|(path, _)| *path).chain(OTHERS.iter().copied())
+}
 
 /// All endpoints.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
-    Router::new()
-        .route("/v1/audio/transcriptions", post(transcriptions::transcribe))
+    let mut router = Router::new();
+    for (path, kind) in TASKS.iter().copied() {
+        router = router.route(path, post(move |shared, ticket, request| tasks::ask(kind, shared, ticket, request)));
+    }
+    router
+        .route("/v1/audio/transcriptions", post(|s, t, r| transcriptions::hear(false, s, t, r)))
+        .route("/v1/audio/translations", post(|s, t, r| transcriptions::hear(true, s, t, r)))
+        .route("/languages", get(info::languages))
+        .route("/api/tags", get(ollama::tags))
+        .route("/api/ps", get(ollama::running))
+        .route("/api/show", post(ollama::show))
+        .route("/api/version", get(ollama::version))
         .route("/v1/models", get(info::models))
         .route("/v1/models/{id}", get(info::model))
         .route("/v1/status", get(info::status))
@@ -44,8 +87,14 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 
 /// The endpoint's name in logs: one of a few, whatever a client writes.
 pub(super) fn endpoint(path: &str) -> &'static str {
+    if let Some((_, kind)) = TASKS.iter().find(|(task, _)| *task == path) {
+        return kind.task();
+    }
     match path {
         "/v1/audio/transcriptions" => "transcribe",
+        "/v1/audio/translations" => "translate-speech",
+        "/languages" => "languages",
+        "/api/tags" | "/api/ps" | "/api/show" | "/api/version" => "models",
         "/v1/status" => "status",
         "/v1/reload" => "reload",
         "/healthz" => "health",
@@ -58,7 +107,7 @@ pub(super) fn endpoint(path: &str) -> &'static str {
 
 /// Whether the endpoint runs a model.
 pub(super) fn is_task(endpoint: &str) -> bool {
-    endpoint == "transcribe"
+    matches!(endpoint, "transcribe" | "translate-speech") || Kind::of_task(endpoint).is_some()
 }
 
 /// Whether TCP answers it without a token.
@@ -66,12 +115,18 @@ pub(super) fn is_open(endpoint: &str) -> bool {
     matches!(endpoint, "health" | "ready")
 }
 
+/// Whether the endpoint looks for TCP's token itself, since it may stand in the query or in the body (LibreTranslate's
+/// `api_key`).
+pub(super) fn looks_for_token(endpoint: &str) -> bool {
+    matches!(endpoint, "translate" | "detect" | "languages")
+}
+
 fn shown(path: &str) -> String {
     path.chars().take(80).collect()
 }
 
 async fn no_such_path(uri: Uri) -> Refusal {
-    let paths: Vec<_> = PATHS.iter().map(|(_, path)| *path).collect();
+    let paths: Vec<_> = paths().collect();
     let message = format!("there is no {:?}; the paths are {}", shown(uri.path()), paths.join(", "));
     Refusal(WireError::new(ErrorCode::NotFound, message))
 }
@@ -94,7 +149,7 @@ mod tests {
     #[test]
     fn the_page_for_integrators_names_every_path_option_format_and_code() {
         let named = |word: &str| assert!(PAGE.contains(&format!("`{word}`")), "docs/http.md does not name `{word}`");
-        PATHS.iter().for_each(|(_, path)| named(path));
+        paths().for_each(named);
         KNOWN.iter().for_each(|option| named(option));
         ResponseFormat::ALL.iter().for_each(|format| named(format.as_str()));
         for code in ErrorCode::ALL {

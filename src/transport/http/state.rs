@@ -34,6 +34,17 @@ impl Live {
         Ok(Self { http, intake, token, tls })
     }
 
+    /// Whether `key` is TCP's token, which LibreTranslate's clients send as a member of the body.
+    pub(super) fn knows_key(&self, key: &str) -> bool {
+        self.token.as_ref().is_some_and(|token| token.admits(format!("Bearer {key}").as_bytes()))
+    }
+
+    /// The same for a query.
+    pub(super) fn knows_key_of_query(&self, query: Option<&str>) -> bool {
+        let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        pairs.any(|(name, value)| name == "api_key" && self.knows_key(&value))
+    }
+
     /// How many connections there may be at once.
     fn connections(&self) -> u32 {
         u32::try_from(self.http.max_connections).unwrap_or(u32::MAX).max(1)

@@ -1,4 +1,4 @@
-//! `POST /v1/audio/transcriptions`: OpenAI's form, or the audio itself as the body with the options in the query.
+//! `POST /v1/audio/transcriptions` and `/v1/audio/translations`: OpenAI's form, or the audio itself as the body with the options in the query.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -8,51 +8,49 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderName, HeaderValue, request};
+use axum::http::{HeaderValue, request};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use linnet_proto::format::render;
+use linnet_proto::error::unserializable;
+use linnet_proto::format::render_as;
 use linnet_proto::stream::StreamEvent;
 use linnet_proto::{ErrorBody, ErrorCode, Transcript, WireError};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::{Refusal, typed, unserializable};
+use super::answer::{Refusal, typed};
 use super::bounds::{EVENT_KEEP_ALIVE, REPLY_SLACK};
+use super::effects::{PRIORITY, naming};
 use super::form::{self, Form};
 use super::front::Ticket;
 use super::state::{Live, Shared};
 use super::upload::{Budget, Upload};
 use crate::job::{self, Answer, Origin, Part, Reply, TaskRequest, TranscribeRequest};
+use crate::transport::ask::other_task;
 use crate::transport::media::media_of_content_type;
 use crate::transport::options::{Asked, Fields};
 use linnet_proto::format::ResponseFormat;
 
-/// The task's name in metrics and logs.
-const TASK: &str = "transcribe";
-
-/// Who goes first: the option `priority` for clients that build the form themselves.
-const PRIORITY: HeaderName = HeaderName::from_static("linnet-priority");
-/// Names the options of the request that did nothing.
-const WITHOUT_EFFECT: HeaderName = HeaderName::from_static("linnet-without-effect");
-
-pub(super) async fn transcribe(
+/// Answers what was said; with `translate` in English, whatever was spoken.
+pub(super) async fn hear(
+    translate: bool,
     State(shared): State<Arc<Shared>>,
     Extension(ticket): Extension<Arc<Ticket>>,
     request: Request,
 ) -> Result<Response, Refusal> {
     let live = shared.live();
+    let task = if translate { "translate-speech" } else { "transcribe" };
     let (head, body) = request.into_parts();
     let read = read(&shared, &head, body, &live).await;
     let (Form { audio, media, .. }, Asked { options, format, granularities, timeout, priority, without_effect }) =
-        read.inspect_err(|e| shared.admit.turned_away(&ticket.id, Origin::Http, TASK, e))?;
+        read.inspect_err(|e| shared.admit.turned_away(&ticket.id, Origin::Http, task, e))?;
     let timeout = timeout.unwrap_or(live.intake.default_timeout);
     let streams = options.stream;
     let reply = shared.admit.admit(job::Request {
         id: ticket.id.clone(),
         origin: Origin::Http,
-        task: TaskRequest::Transcribe(TranscribeRequest { audio, media, options, translate: false }),
+        task: TaskRequest::Transcribe(TranscribeRequest { audio, media, options, translate }),
         timeout,
         priority,
     })?;
@@ -67,19 +65,9 @@ pub(super) async fn transcribe(
         }
     };
     ticket.answered_by(&transcript.model);
-    let body = render(&transcript, format, granularities).map_err(|e| unserializable(&e))?;
+    let body = render_as(&transcript, format, granularities, if translate { "translate" } else { "transcribe" })
+        .map_err(|e| unserializable(&e))?;
     Ok(naming(&without_effect, typed(format.content_type(), body)))
-}
-
-/// Says in the answer's head which of the request's options did nothing.
-fn naming(without_effect: &[&'static str], mut response: Response) -> Response {
-    // Names of options are visible ASCII; an empty list needs no header.
-    if !without_effect.is_empty()
-        && let Ok(names) = HeaderValue::from_str(&without_effect.join(", "))
-    {
-        response.headers_mut().insert(WITHOUT_EFFECT, names);
-    }
-    response
 }
 
 /// The query's options, and the priority of the head.
@@ -131,10 +119,6 @@ fn transcript(answer: Answer) -> Result<Transcript, WireError> {
         Answer::Transcript(transcript) => Ok(transcript),
         _ => Err(other_task()),
     }
-}
-
-fn other_task() -> WireError {
-    WireError::new(ErrorCode::Internal, "the model answered another task than the one that was asked")
 }
 
 /// The parts of an answer, each awaited until a deadline just behind the job's own.

@@ -73,6 +73,10 @@ impl Reservation {
     }
 }
 
+/// A share of the memory of all uploads, held as long as this is.
+#[derive(Debug)]
+pub(super) struct Share(#[expect(dead_code, reason = "held, not read")] Arc<Reservation>);
+
 /// Bytes that hold their share of the budget as long as anybody holds them.
 struct Held<T> {
     bytes: T,
@@ -177,6 +181,11 @@ impl Upload {
             pieces.push(&piece);
         }
         Ok(pieces.join())
+    }
+
+    /// Holds this upload's memory beyond its bytes, for what is made of them.
+    pub(super) fn share(&self) -> Share {
+        Share(Arc::clone(&self.reservation))
     }
 
     /// Where pieces of this upload come together.

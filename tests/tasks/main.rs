@@ -1,0 +1,12 @@
+//! Every task over HTTP, on models that follow a script: what a client sends and gets, byte for byte, without a real model.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod bad_input;
+mod bench;
+mod ollama;
+mod openai;
+mod own;
+mod streams;
+mod translate;
