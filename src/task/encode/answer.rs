@@ -47,7 +47,8 @@ pub(super) fn answer(
     let windows = windows(encoder, request)?;
     for input in &windows {
         ctx.checkpoint()?;
-        none = none.min(read(encoder, input, longest, top_k, request.allow_no_answer, &mut candidates)?);
+        // More than are wanted: several spans may be the same words.
+        none = none.min(read(encoder, input, longest, top_k * 2 + 10, request.allow_no_answer, &mut candidates)?);
     }
     let count = candidates.len();
     let mut found: Vec<SpanAnswer> = Vec::new();
@@ -138,8 +139,8 @@ fn read(
     };
     let (start, end) = (take("start_logits")?, take("end_logits")?);
     let cls = input.ids.iter().position(|id| Some(*id) == encoder.shared.tokenizer.special().cls).unwrap_or(0);
-    let may_answer: Vec<bool> =
-        (0..input.len()).map(|i| input.origins[i] == Origin::Second || (allow_none && i == cls)).collect();
+    // "No answer" has its share of the probability even where it is not allowed.
+    let may_answer: Vec<bool> = (0..input.len()).map(|i| input.origins[i] == Origin::Second || i == cls).collect();
     let start = probabilities(&start, &may_answer);
     let end = probabilities(&end, &may_answer);
     let none = if allow_none { start[cls] * end[cls] } else { 0.0 };
@@ -171,12 +172,28 @@ fn probabilities(logits: &[f32], allowed: &[bool]) -> Vec<f32> {
     super::softmax(&masked)
 }
 
-/// The words that a span lies in, whole.
+/// The words that a span lies in, whole. A word is a run of letters and digits; every other mark stands alone.
 fn whole_words(text: &str, start: usize, end: usize) -> (usize, usize) {
-    let start =
-        text[..start].char_indices().rev().find(|(_, c)| c.is_whitespace()).map_or(0, |(i, c)| i + c.len_utf8()).max(0);
-    let end = text[end..].char_indices().find(|(_, c)| c.is_whitespace()).map_or(text.len(), |(i, _)| end + i);
+    let inside = |c: char| c.is_alphanumeric();
     // A span that begins with blanks begins at its word.
     let blanks = text[start..end].len() - text[start..end].trim_start().len();
-    (start + blanks, end)
+    let start = start + blanks;
+    let begins_in_word = text[start..].chars().next().is_some_and(inside);
+    let before = text[..start].len() - text[..start].trim_end_matches(inside).len();
+    let ends_in_word = text[..end].chars().next_back().is_some_and(inside);
+    let after = text[end..].len() - text[end..].trim_start_matches(inside).len();
+    (start - if begins_in_word { before } else { 0 }, end + if ends_in_word { after } else { 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::whole_words;
+
+    #[test]
+    fn a_span_within_words_is_widened_to_them() {
+        let text = "near the sea. The doctor";
+        assert_eq!(whole_words(text, 10, 11), (9, 12));
+        assert_eq!(whole_words(text, 12, 13), (12, 13), "a mark stands alone");
+        assert_eq!(whole_words(text, 8, 12), (9, 12), "blanks are no part of it");
+    }
 }

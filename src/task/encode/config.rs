@@ -39,6 +39,8 @@ pub(super) struct EncoderConfig {
     /// Most tokens of an input, those around it counted.
     pub(super) max_tokens: usize,
     pub(super) vocabulary: Option<usize>,
+    /// Tokens that go on with a word begin with `##`.
+    pub(super) word_pieces: bool,
     pub(super) pooling: Pooling,
     pub(super) normalize: bool,
     /// Texts put in front of an input, by name.
@@ -87,6 +89,9 @@ impl EncoderConfig {
             multi_label: config["problem_type"] == "multi_label_classification",
             max_tokens: max_tokens.max(8),
             vocabulary: number("vocab_size"),
+            word_pieces: config["model_type"]
+                .as_str()
+                .is_some_and(|family| ["bert", "distilbert", "mpnet", "electra", "nomic_bert"].contains(&family)),
             pooling: if flag("pooling_mode_cls_token") {
                 Pooling::Cls
             } else if flag("pooling_mode_lasttoken") {

@@ -63,7 +63,7 @@ pub(super) fn tag(
             );
             return Err(WireError::new(ErrorCode::ModelFailed, message));
         }
-        let units = units(text, &input, &logits, aggregation);
+        let units = units(encoder, text, &input, &logits, aggregation);
         if request.explain {
             let tokens = units.iter().map(|unit| {
                 let top =
@@ -83,7 +83,7 @@ pub(super) fn tag(
 }
 
 /// Tokens of the text, or words where the aggregation goes by words.
-fn units(text: &str, input: &Encoded, logits: &Rows, aggregation: Aggregation) -> Vec<Unit> {
+fn units(encoder: &Encoder, text: &str, input: &Encoded, logits: &Rows, aggregation: Aggregation) -> Vec<Unit> {
     let mut units: Vec<Unit> = Vec::new();
     let mut counts: Vec<usize> = Vec::new();
     let by_words = !matches!(aggregation, Aggregation::None | Aggregation::Simple);
@@ -93,11 +93,8 @@ fn units(text: &str, input: &Encoded, logits: &Rows, aggregation: Aggregation) -
         if input.origins[place] == Origin::Layout || start >= end || end > text.len() {
             continue;
         }
-        // Byte-level tokens carry the blank before their word.
-        let blank = text[start..end].len() - text[start..end].trim_start().len();
-        let start = (start + blank).min(end);
         let scores = softmax(logits.at(place));
-        let joins = by_words && units.last().is_some_and(|unit| unit.end == start && blank == 0 && start > 0);
+        let joins = by_words && units.last().is_some() && continues_word(encoder, text, input.ids[place], start);
         match units.last_mut().filter(|_| joins) {
             None => {
                 units.push(Unit { start, end, scores });
@@ -129,12 +126,23 @@ fn units(text: &str, input: &Encoded, logits: &Rows, aggregation: Aggregation) -
     units
 }
 
+/// Whether a token that begins at `start` goes on with the word before it: WordPiece says so, for others there is no blank between. As
+/// transformers has it.
+fn continues_word(encoder: &Encoder, text: &str, id: u32, start: usize) -> bool {
+    if encoder.shared.config.word_pieces {
+        return encoder.shared.tokenizer.id_to_token(id).is_some_and(|token| token.starts_with("##"));
+    }
+    let before = text[..start].chars().next_back();
+    let first = text[start..].chars().next();
+    before.is_some_and(|c| c != ' ') && first != Some(' ')
+}
+
 fn entities(text: &str, units: &[Unit], labels: &[String], aggregation: Aggregation) -> Vec<Tagged> {
     let chars = |at: usize| text[..at].chars().count();
     let tagged = |label: &str, score: f32, start: usize, end: usize| Tagged {
         label: label.to_owned(),
         score,
-        word: text[start..end].to_owned(),
+        word: text[start..end].trim().to_owned(),
         start: chars(start),
         end: chars(end),
     };

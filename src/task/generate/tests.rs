@@ -105,6 +105,11 @@ fn every_family_writes_the_ids_of_the_reference() {
                 run["cases"].as_array().into_iter().flatten().filter(|case| case["forced_bos_token_id"].is_null())
             {
                 let wanted = ids(&case["ids"]);
+                // The reference writes on beyond the model's positions; Linnet ends there, and says so.
+                let context = pipeline.0.config.context.filter(|_| key == "prompt").unwrap_or(usize::MAX);
+                if ids(&case[key]).len() + wanted.len() > context {
+                    continue;
+                }
                 // A configuration may ask for beams, which are judged elsewhere.
                 let options = DecodeOptions { num_beams: Some(1), ..by_ids(wanted.len()) };
                 let written = generate(&mut *executor, tokens(&ids(&case[key])), options);
@@ -179,7 +184,7 @@ fn a_text_is_answered_as_the_reference_answers_it() {
     let mut executor = pipeline.executor().expect("a worker");
     for case in golden("marian")["runs"][0]["cases"].as_array().into_iter().flatten() {
         let (Some(text), Some(answer)) = (case["text"].as_str(), case["answer"].as_str()) else { continue };
-        let options = DecodeOptions { max_tokens: Some(32), ..DecodeOptions::default() };
+        let options = DecodeOptions { max_tokens: Some(32), num_beams: Some(1), ..DecodeOptions::default() };
         let written = generate(&mut *executor, GenerateInput::Text(text.to_owned()), options).expect("it writes");
         assert_eq!(written.choices[0].text.trim(), answer.trim());
         assert_eq!(written.choices[0].finish_reason, FinishReason::Stop);
@@ -219,7 +224,7 @@ fn what_stands_around_sentences_stays_where_it_is() {
 
 #[test]
 fn what_cannot_be_written_is_refused_by_its_name() {
-    let pipeline = load("llama");
+    let pipeline = load("gemma");
     let mut executor = pipeline.executor().expect("a worker");
     let error = |result: Result<Generated, WireError>| {
         let error = result.expect_err("it must be refused");

@@ -55,7 +55,7 @@ impl Writer {
             Sessions::Seq2Seq { encoder, session, decoder } => {
                 check_heard(ids, &shared)?;
                 ctx.checkpoint()?;
-                decoder.listen(encode(&**encoder, &mut **session, ids)?);
+                decoder.listen(encode(&**encoder, &mut **session, ids, padding(&shared))?);
                 let start = shared.generation.decoder_start().or(shared.generation.pad_token_id).unwrap_or(0);
                 let mut prefix = vec![start];
                 prefix.extend(&asked.options.forced_prefix);
@@ -96,9 +96,21 @@ fn check_heard(ids: &[u32], shared: &Shared) -> Result<(), WireError> {
     Ok(())
 }
 
+/// The token that fills a batch, which transformers masks wherever it stands in an input, unless it ends texts as well.
+fn padding(shared: &Shared) -> Option<u32> {
+    shared.generation.pad_token_id.filter(|pad| !shared.generation.eos_token_id.contains(pad))
+}
+
 /// Runs the encoder.
-fn encode(model: &dyn Model, session: &mut dyn Session, ids: &[u32]) -> Result<Encoded, WireError> {
-    let (columns, mask) = (ids.len(), vec![1; ids.len()]);
+fn encode(
+    model: &dyn Model,
+    session: &mut dyn Session,
+    ids: &[u32],
+    padding: Option<u32>,
+) -> Result<Encoded, WireError> {
+    let columns = ids.len();
+    let mask: Vec<i64> = ids.iter().map(|id| i64::from(Some(*id) != padding)).collect();
+    let mask = if mask.contains(&1) { mask } else { vec![1; columns] };
     let mut inputs = Vec::new();
     for port in model.inputs() {
         let values: Vec<i64> = match port.name.as_str() {
