@@ -28,6 +28,25 @@ pub const MAX_TOKENIZER_FILE_BYTES: u64 = 128 << 20;
 /// that list thousands of added tokens have a million.
 pub const MAX_TOKENIZER_CONFIG_BYTES: u64 = 8 << 20;
 
+/// What a chat template may do with an empty conversation, in instructions; each pays for 64 bytes of data, too. The largest
+/// of the published ones take a few thousand.
+pub const CHAT_TEMPLATE_FUEL: u64 = 50_000;
+
+/// What it may do more for each value of the conversation (a message has three or more).
+pub const CHAT_TEMPLATE_FUEL_PER_VALUE: u64 = 200;
+
+/// What it may do at most: a second's work, and 64 megabytes of data.
+pub const MAX_CHAT_TEMPLATE_FUEL: u64 = 1_000_000;
+
+/// Largest chat template, bytes: published ones have up to 30,000.
+pub const MAX_CHAT_TEMPLATE_BYTES: usize = 64 << 10;
+
+/// Most branches by `elif` of a chat template: reading nests as deeply.
+pub const MAX_CHAT_TEMPLATE_BRANCHES: usize = 1000;
+
+/// Named chat templates of a package that are read.
+pub const MAX_CHAT_TEMPLATES: usize = 32;
+
 /// Longest path of the local socket, bytes. The kernel takes 107; the name beside it that is renamed into place needs the
 /// rest.
 pub const MAX_SOCKET_PATH_BYTES: usize = 100;

@@ -35,7 +35,7 @@ pub fn rfc3339(since_epoch: Duration) -> String {
 }
 
 /// Year, month and day of a day count since 1970-01-01, after Howard Hinnant's `civil_from_days`.
-fn civil_from_days(days: u64) -> (u64, u64, u64) {
+pub(crate) fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let of_era = shifted % 146_097;

@@ -4,6 +4,7 @@
 //! asks it once for an [`Execute`], which owns the sessions and buffers of that worker, and keeps it for the next jobs.
 
 pub mod catalog;
+pub mod chat;
 pub mod context;
 pub mod decode;
 pub mod detect;

@@ -28,13 +28,14 @@ mod slow;
 mod slow_decode;
 mod special;
 mod stream;
-mod trie;
+pub(in crate::task) mod trie;
 mod vocabulary;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use tokenizers::Model;
@@ -51,6 +52,7 @@ use slow::Slow;
 
 pub use encoded::{Encoded, Origin};
 pub use error::EncodeError;
+pub(in crate::task) use slow::is_python_space;
 pub use special::SpecialIds;
 pub use stream::StreamDecoder;
 
@@ -86,8 +88,12 @@ impl Default for Encode<'_> {
 pub struct TextTokenizer {
     backend: Backend,
     clean_up: bool,
+    /// `bos_token` and the like, as they are written.
+    named: BTreeMap<String, String>,
+    /// `additional_special_tokens`.
+    additional: Vec<String>,
     /// Whisper's times, which are no text.
-    times: std::collections::BTreeSet<u32>,
+    times: BTreeSet<u32>,
 }
 
 #[derive(Debug)]
@@ -116,7 +122,12 @@ impl TextTokenizer {
         // BERT's Python class cleans up unless told otherwise; its Rust one has that in its decoder.
         let by_default = !is_json && has_words && !has_merges;
         let clean_up = package.flag("clean_up_tokenization_spaces").unwrap_or(by_default);
-        let mut tokenizer = Self { backend, clean_up, times: std::collections::BTreeSet::new() };
+        let special = package.special_tokens();
+        let named = package::ROLES.iter().zip(&special.roles);
+        let named =
+            named.filter_map(|(role, token)| Some(((*role).to_owned(), token.as_ref()?.content.clone()))).collect();
+        let additional = special.additional.iter().map(|token| token.content.clone()).collect();
+        let mut tokenizer = Self { backend, clean_up, named, additional, times: BTreeSet::new() };
         if package.class == Class::Whisper {
             let is_time = |content: &str| {
                 let inner = content.strip_prefix("<|").and_then(|c| c.strip_suffix("|>"));
@@ -296,6 +307,11 @@ impl TextTokenizer {
             Backend::Fast(fast) => fast.special,
             Backend::Slow(slow) => slow.special,
         }
+    }
+
+    /// The special tokens as they are written, by `bos_token` and the like, and the additional ones.
+    pub fn special_texts(&self) -> (&BTreeMap<String, String>, &[String]) {
+        (&self.named, &self.additional)
     }
 
     /// The languages that the model is told by a token, as it calls them.

@@ -12,7 +12,8 @@ use super::class::Class;
 use crate::limits::{MAX_TOKENIZER_CONFIG_BYTES, MAX_TOKENIZER_FILE_BYTES};
 
 /// The keys of the special tokens that have a role, in the order in which `transformers` adds them.
-const ROLES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+pub(super) const ROLES: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /// An opened package.
 #[derive(Debug)]

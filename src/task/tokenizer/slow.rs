@@ -204,7 +204,7 @@ impl Prepared {
 }
 
 /// What `str.strip` of Python takes away.
-pub(super) fn is_python_space(character: char) -> bool {
+pub(in crate::task) fn is_python_space(character: char) -> bool {
     character.is_whitespace() || ('\x1c'..='\x1f').contains(&character)
 }
 

@@ -16,13 +16,13 @@ struct Node {
 
 /// Keys with a number each. 12 bytes for each distinct prefix.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Trie {
+pub(in crate::task) struct Trie {
     nodes: Vec<Node>,
 }
 
 impl Trie {
     /// Of two equal keys the later value stays. Empty keys are passed over; values are below `u32::MAX`.
-    pub(super) fn new<'a>(keys: impl IntoIterator<Item = (&'a str, u32)>) -> Self {
+    pub(in crate::task) fn new<'a>(keys: impl IntoIterator<Item = (&'a str, u32)>) -> Self {
         let mut keys: Vec<(&[u8], u32)> =
             keys.into_iter().filter(|(key, _)| !key.is_empty()).map(|(key, value)| (key.as_bytes(), value)).collect();
         keys.sort_by_key(|(key, _)| *key);
@@ -47,7 +47,7 @@ impl Trie {
         Self { nodes }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::task) fn is_empty(&self) -> bool {
         self.nodes.len() < 2
     }
 
@@ -59,7 +59,7 @@ impl Trie {
     }
 
     /// Every key that `text` begins with, shortest first: its length in bytes and its value.
-    pub(super) fn prefixes<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, u32)> + 'a {
+    pub(in crate::task) fn prefixes<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, u32)> + 'a {
         let mut at = (!self.nodes.is_empty()).then_some(0);
         text.iter()
             .enumerate()
@@ -71,11 +71,19 @@ impl Trie {
     }
 
     /// The longest key that `text` begins with.
-    pub(super) fn longest_prefix(&self, text: &[u8]) -> Option<(usize, u32)> {
+    pub(in crate::task) fn longest_prefix(&self, text: &[u8]) -> Option<(usize, u32)> {
         self.prefixes(text).last()
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<u32> {
+    /// Whether a key begins with `text` and is longer.
+    pub(in crate::task) fn has_longer(&self, text: &[u8]) -> bool {
+        if self.nodes.is_empty() || text.is_empty() {
+            return false;
+        }
+        text.iter().try_fold(0, |at, &byte| self.child(at, byte)).is_some_and(|end| self.nodes[end].children > 0)
+    }
+
+    pub(in crate::task) fn get(&self, key: &str) -> Option<u32> {
         if self.nodes.is_empty() || key.is_empty() {
             return None;
         }
@@ -95,6 +103,8 @@ mod tests {
         assert_eq!(trie.longest_prefix("äa".as_bytes()), Some((2, 4)));
         assert_eq!(trie.longest_prefix(b"x"), None);
         assert_eq!(trie.longest_prefix(b""), None);
+        assert!(trie.has_longer(b"a") && trie.has_longer(b"ab") && trie.has_longer(b"abc"));
+        assert!(!trie.has_longer(b"abcd") && !trie.has_longer(b"b") && !trie.has_longer(b"x") && !trie.has_longer(b""));
         assert_eq!((trie.get("abc"), trie.get("ab"), trie.get("abcde"), trie.get("")), (Some(2), None, None, None));
     }
 
