@@ -69,7 +69,7 @@ impl GeneratePipeline {
         let generation = GenerationConfig::of_package(dir).map_err(|e| PackageError::invalid(dir, e.to_string()))?;
         let tokenizer = load_tokenizer(dir, config.vocabulary)?;
         let template = match &tokenizer {
-            Some(_) => chat::Template::load(dir).map_err(|e| PackageError::invalid(dir, e))?,
+            Some(tokenizer) => chat::Template::load(dir, tokenizer).map_err(|e| PackageError::invalid(dir, e))?,
             None => None,
         };
         let available = memory::memory().map(|memory| memory.available_mib << 20);
