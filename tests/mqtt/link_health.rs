@@ -40,8 +40,8 @@ fn a_panic_of_the_link_is_told_and_the_link_started_again() {
     fixture.bench.take().answer("again");
     assert_eq!(heard(&peer.answer_taken()), "again");
     assert_eq!(peer.ack(), 1);
-    let marks = std::fs::read_dir(state.path().join("mqtt/running")).expect("a directory");
-    assert_eq!(marks.count(), 0);
+    let marks = || std::fs::read_dir(state.path().join("mqtt/running")).expect("a directory").count();
+    eventually("no mark is left", || (marks() == 0).then_some(()));
     assert!(fixture.loops.standing_still().is_empty());
 }
 
@@ -108,7 +108,7 @@ fn without_a_state_directory_requests_are_answered_and_it_is_used_once_it_is_the
     let blocked = home.path().join("state");
     std::fs::write(&blocked, b"").expect("a file");
     let fixture = Fixture::with(settings(broker.port(), &blocked), 2);
-    let reason = fixture.link.storage().expect("it is told from the start");
+    let reason = eventually("it is told from the start", || fixture.link.storage());
     assert!(reason.contains("state/mqtt: "), "{reason}");
     let mut peer = broker.accept_up(false);
     peer.deliver(1, REQUEST, b"x", reply_to("site/a", "1"));

@@ -5,6 +5,7 @@ use linnet_proto::ErrorCode;
 
 use crate::bench::Bench;
 use crate::fixture::{Fixture, REQUEST, correlation, heard, refusal, reply_to, settings, topic};
+use crate::harness::eventually;
 use crate::scripted_broker::ScriptedBroker;
 
 #[test]
@@ -184,4 +185,35 @@ fn a_repeat_joins_its_running_request_although_requests_hold_all_memory() {
     }
     assert_eq!([peer.ack(), peer.ack(), peer.ack(), peer.ack()], [1, 2, 3, 4]);
     assert_eq!((fixture.bench.admitted(), fixture.link.counted(LinkCount::Repeated)), (2, 1));
+}
+
+#[test]
+fn large_requests_that_the_broker_delivers_again_at_once_all_join_although_memory_is_spent() {
+    let (broker, state) = (ScriptedBroker::start(), tempfile::tempdir().expect("a directory"));
+    let mut settings = settings(broker.port(), state.path());
+    settings.max_packet_bytes = 4 << 20;
+    let fixture = Fixture::with(settings, 100);
+    let mut peer = broker.accept_up(false);
+    // Half a MiB: larger than what is digested on the link's own task. Four take all 4 MiB, since each might be base64.
+    let payload = |id: u16| vec![id as u8; 512 * 1024];
+    let id = |id: u16| format!("{REQUEST}/{id}");
+    for n in 1..=4 {
+        peer.deliver(n, &id(n), &payload(n), Default::default());
+    }
+    let jobs: Vec<_> = (0..4).map(|_| fixture.bench.take()).collect();
+    drop(peer);
+    let mut peer = broker.accept_up(true);
+    for n in 1..=4 {
+        peer.deliver_again(n, &id(n), &payload(n), Default::default());
+    }
+    // The same id with another payload is looked at as closely, and is another request.
+    peer.deliver(5, &id(1), &payload(5), Default::default());
+    assert_eq!(refusal(&peer.answer_taken()), ErrorCode::Overloaded);
+    eventually("all four join", || (fixture.link.counted(LinkCount::Repeated) == 4).then_some(()));
+    for job in jobs {
+        job.answer("words");
+        assert_eq!(heard(&peer.answer_taken()), "words");
+    }
+    assert_eq!([(); 5].map(|()| peer.ack()), [1, 2, 3, 4, 5]);
+    assert_eq!(fixture.bench.admitted(), 4);
 }

@@ -5,6 +5,10 @@ use std::time::Duration;
 /// Payloads above this are decoded and digested off the link's task, so that keep-alive and answers go on, bytes.
 pub const INLINE_PAYLOAD_BYTES: usize = 64 * 1024;
 
+/// Payloads above [`INLINE_PAYLOAD_BYTES`] that come under overload and may be repeats, in memory at once, bytes: two of the largest
+/// packets by default. They are digested at the speed of memory; whatever more comes at once is answered `overloaded`.
+pub const MAX_DOUBTFUL_BYTES: usize = 32 * 1024 * 1024;
+
 /// All user properties of one message together, names and values, bytes. The longest prompt fits twice.
 pub const MAX_USER_PROPERTY_BYTES: usize = 32 * 1024;
 
@@ -65,7 +69,20 @@ pub const MAX_OUTBOX_BYTES: usize = 32 * 1024 * 1024;
 /// Entries of the outbox beyond the requests in flight before QoS 0 requests are dropped.
 pub const OUTBOX_SPARE: usize = 1024;
 
-/// Most kept answers that are read from disk at start: as many as an outbox can come to hold (Receive Maximum is 16 bits).
+/// Kept answers that are read from disk at once; the rest stays there until most of these are delivered.
+pub const MAX_LOT_ENTRIES: usize = 512;
+
+/// Files of kept answers that are read from disk at once, bytes: half of what makes the outbox full.
+pub const MAX_LOT_BYTES: u64 = MAX_OUTBOX_BYTES as u64 / 2;
+
+/// How long the link waits at its start, and after a panic, for what lies on disk. Then it goes on, and that comes later.
+pub const OPEN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the daemon's end waits until answers and marks are on disk as they should be. It is a part of the unit's
+/// `TimeoutStopSec`.
+pub const SAVE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Most kept answers that may lie on disk at start: as many as an outbox can come to hold (Receive Maximum is 16 bits).
 pub const MOST_KEPT: usize = u16::MAX as usize + OUTBOX_SPARE;
 
 /// Largest file of the outbox that is read at start, bytes.
@@ -73,6 +90,9 @@ pub const MAX_OUTBOX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Requests with a record of crashes at once.
 pub const MAX_LEDGER_RECORDS: usize = 1024;
+
+/// Largest file of a record, bytes; none takes a tenth of it.
+pub const MAX_MARK_BYTES: u64 = 1024;
 
 /// How long a record of crashes is kept.
 pub const LEDGER_KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);

@@ -1,5 +1,7 @@
 //! What is known of every request: received, being read, running, answered. It decides; the link carries.
 
+mod overload;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +16,7 @@ use tokio::task::AbortHandle;
 use super::answer::Body;
 use super::arrival::{self, Arrival, Message};
 use super::bounds::{BUDGET_UNIT_BYTES, INLINE_PAYLOAD_BYTES, MAX_CRASHES};
+use super::disk::Kept;
 use super::envelope::{self, Envelope, Target};
 use super::fingerprint::{Fingerprint, Key};
 use super::ledger::Ledger;
@@ -26,6 +29,7 @@ use crate::job::{Admit, OnStart, Origin, Request, TaskRequest, TranscribeRequest
 use crate::status::{BrokerLink, LinkCount};
 use crate::sys::clock;
 use crate::transport::places::Places;
+use overload::{Doubtful, Refused};
 
 /// What the desk's own tasks tell it.
 pub(super) enum Note {
@@ -33,6 +37,8 @@ pub(super) enum Note {
     Read(Box<Message>),
     /// A job ended.
     Finished { request: Fingerprint, body: Body },
+    /// A large message that is refused unless it is a repeat was digested; its payload had `bytes`.
+    Digested { request: Fingerprint, bytes: usize, refused: Box<Refused> },
 }
 
 /// Somebody who waits for a running job's answer.
@@ -77,6 +83,8 @@ pub(super) struct Desk {
     running: HashMap<Fingerprint, Running>,
     /// Large messages that are being read.
     reading: usize,
+    /// Large messages that may be repeats, and are digested under overload.
+    doubtful: Doubtful,
     /// No request is taken any more: the daemon ends.
     closed: bool,
     budget: Places,
@@ -105,6 +113,7 @@ impl Desk {
             release: ReleaseQueue::default(),
             running: HashMap::new(),
             reading: 0,
+            doubtful: Doubtful::default(),
             closed: false,
             budget: Places::new(budget_units(plan)),
             notes,
@@ -126,6 +135,7 @@ impl Desk {
     pub(super) fn renewed(&self, plan: &Plan, outbox: Outbox, notes: mpsc::Sender<Note>) -> Self {
         // The jobs of the old desk are cancelled when it is dropped; they are not what panicked.
         self.ledger.end_all_running();
+        self.tidy_marks();
         let (admit, link, ledger) = (Arc::clone(&self.admit), self.link.clone(), Arc::clone(&self.ledger));
         Self { closed: self.closed, ..Self::new(plan, admit, link, ledger, outbox, notes) }
     }
@@ -137,7 +147,7 @@ impl Desk {
 
     /// Whether no job runs and no message is being read.
     pub(super) fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.reading == 0
+        self.running.is_empty() && self.reading == 0 && self.doubtful.is_empty()
     }
 
     /// A new connection: the broker will deliver again what was not acknowledged.
@@ -160,7 +170,16 @@ impl Desk {
         let left = self.running.len();
         self.running.clear();
         self.ledger.close();
+        self.tidy_marks();
         left
+    }
+
+    /// Has the marks of what has ended removed, where nobody is at it already.
+    fn tidy_marks(&self) {
+        if self.ledger.has_to_tidy() {
+            let ledger = Arc::clone(&self.ledger);
+            tokio::task::spawn_blocking(move || ledger.tidy());
+        }
     }
 
     /// Takes a message from the broker.
@@ -196,19 +215,7 @@ impl Desk {
                 let arrival = Arrival { id, envelope, slot, received: now, expiry, redelivered: dup, held };
                 self.read(arrival, properties, payload, now);
             }
-            Err(error) => {
-                if error.code == ErrorCode::Overloaded && slot.is_some() && (dup || self.runs_for(&envelope.key)) {
-                    // It may be what runs already, and then costs nothing. Such messages come one by one, no more of them
-                    // than Receive Maximum, so that reading them here holds up nobody for long.
-                    let request = arrival::fingerprint(&envelope, &properties, &payload);
-                    if self.repeats(request, &envelope.target, dup, slot, now) {
-                        return;
-                    }
-                }
-                let id = self.next_id();
-                self.turned_away(&id, envelope.label, &error);
-                self.answer(None, envelope.target, Body::of_error(error), slot, now);
-            }
+            Err(error) => self.refuse(Refused { envelope, slot, redelivered: dup, error }, properties, payload, now),
         }
     }
 
@@ -274,6 +281,7 @@ impl Desk {
                 self.settle(*message, now);
             }
             Note::Finished { request, body } => self.finished(request, &body, now),
+            Note::Digested { request, bytes, refused } => self.digested(*refused, request, bytes, now),
         }
     }
 
@@ -374,6 +382,7 @@ impl Desk {
             Ok(reply) => reply,
             Err(error) => {
                 self.ledger.end(request);
+                self.tidy_marks();
                 return Err(error);
             }
         };
@@ -397,6 +406,7 @@ impl Desk {
     /// A job has ended: everybody who waits for it is answered.
     fn finished(&mut self, request: Fingerprint, body: &Body, now: Instant) {
         self.ledger.end(request);
+        self.tidy_marks();
         let Some(mut running) = self.running.remove(&request) else { return };
         let ms = now.saturating_duration_since(running.began).as_secs_f64() * 1000.0;
         let outcome = body.error.map_or("ok", ErrorCode::as_str);
@@ -421,12 +431,10 @@ impl Desk {
         }
     }
 
-    /// An answer that was on disk at the start may be asked for again, too.
-    pub(super) fn keep_from_disk(&mut self, entries: &[(u64, Entry)], now: Instant) {
-        for (_, entry) in entries {
-            if let Some(request) = entry.request {
-                self.keep(request, &entry.body, now);
-            }
+    /// An answer that was on disk may be asked for again, too.
+    pub(super) fn keep_from_disk(&mut self, kept: Kept, now: Instant) {
+        for (request, body) in kept {
+            self.keep(request, &body, now);
         }
     }
 

@@ -19,6 +19,7 @@ const PANICKED: &str = "the link panicked, the log says where; it is started aga
 pub(super) async fn keep(mut link: Link, status: BrokerLink, beat: Beat) {
     let mut backoff = Backoff::new(PANIC_PAUSE);
     let mut pause = None;
+    link.open().await;
     loop {
         let began = Instant::now();
         let run = async {

@@ -15,15 +15,18 @@ use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAckReason, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop};
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::announce::{self, Announcements};
 use super::backoff::Backoff;
-use super::bounds::{CLIENT_CHANNEL, FAREWELL, MALFORMED_BEFORE_CLEAN_START, STEADY, SUBSCRIBE_TIMEOUT};
+use super::bounds::{
+    CLIENT_CHANNEL, FAREWELL, MALFORMED_BEFORE_CLEAN_START, OPEN_PATIENCE, SAVE_PATIENCE, STEADY, SUBSCRIBE_TIMEOUT,
+};
 use super::connection::{Connection, Item, Phase};
 use super::desk::{Desk, Note};
-use super::disk::Disk;
+use super::disk::{Disk, Done};
 use super::failure::End;
-use super::outbox::Verdict;
+use super::outbox::{Outbox, Verdict};
 use super::plan::{OFFLINE, ONLINE, Plan};
 use super::spill::Spill;
 use crate::status::{BrokerLink, LinkCount, LinkState, StatusSource};
@@ -45,7 +48,7 @@ enum Step<E> {
     Note(Note),
     Command(Option<Command>),
     StateChanged,
-    Written(Vec<(u64, bool)>),
+    Disk(Done),
     Tick,
 }
 
@@ -63,6 +66,8 @@ pub(super) struct Link {
     notes: mpsc::Receiver<Note>,
     changed: Arc<Notify>,
     disk: Disk,
+    /// The reading of the ledger, which was begun at the start.
+    ledger: Option<JoinHandle<()>>,
     announcements: Announcements,
     backoff: Backoff,
     /// Connections in a row that ended with a packet that cannot be read.
@@ -86,12 +91,13 @@ pub(super) struct Parts {
     pub(super) notes: mpsc::Receiver<Note>,
     pub(super) changed: Arc<Notify>,
     pub(super) spill: Spill,
+    pub(super) ledger: JoinHandle<()>,
     pub(super) beat: Beat,
 }
 
 impl Link {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { plan, desk, status, link, commands, notes, changed, spill, beat } = parts;
+        let Parts { plan, desk, status, link, commands, notes, changed, spill, ledger, beat } = parts;
         link.set(LinkState::Connecting);
         Self {
             backoff: Backoff::new(plan.settings.backoff),
@@ -103,6 +109,7 @@ impl Link {
             notes,
             changed,
             disk: Disk::new(spill),
+            ledger: Some(ledger),
             announcements: Announcements::default(),
             malformed: 0,
             last_reason: String::new(),
@@ -136,20 +143,38 @@ impl Link {
         self.finish().await;
     }
 
+    /// Waits for what lies on disk before anything is connected: what the broker delivers may have been answered, or may have
+    /// been running at a crash. A disk that is slow is waited for no longer than [`OPEN_PATIENCE`].
+    pub(super) async fn open(&mut self) {
+        let until = tokio::time::Instant::now() + OPEN_PATIENCE;
+        let (disk, outbox, allowed) = (&mut self.disk, &mut self.desk.outbox, &self.plan.allowed);
+        let ledger = self.ledger.take();
+        let open = async {
+            if let Some(ledger) = ledger
+                && tokio::time::timeout_at(until, ledger).await.is_err()
+            {
+                log::error!(
+                    "mqtt: the marks of requests that ran at a crash have not been read within {OPEN_PATIENCE:?}: until they                      are, such a request is run again"
+                );
+            }
+            disk.open(outbox, allowed, until.saturating_duration_since(tokio::time::Instant::now())).await
+        };
+        let kept = self.beat.keep(open).await;
+        self.desk.keep_from_disk(kept, Instant::now());
+    }
+
     /// After a panic in [`Link::run`]: begins with a new desk, from what lies on disk. Everything that the broker has had no
     /// acknowledgement for comes again; a request that panics each time goes with the session, as one that cannot be read.
     pub(super) async fn recover(&mut self) {
-        // What is half written now would be taken for what a crash left behind.
-        self.beat.keep(self.disk.settle()).await;
-        let (outbox, kept) = super::outbox_of(&self.plan, self.disk.spill());
+        let outbox = Outbox::new(usize::from(self.plan.receive_maximum), self.desk.outbox.next_number());
         let (sender, notes) = mpsc::channel(super::note_places(&self.plan));
         self.desk = self.desk.renewed(&self.plan, outbox, sender);
-        self.desk.keep_from_disk(&kept, Instant::now());
         self.notes = notes;
-        self.disk = Disk::new(self.disk.spill().clone());
+        self.disk.begin_again();
         self.announcements = Announcements::default();
         self.malformed += 1;
         self.link.count(LinkCount::Lost);
+        self.open().await;
     }
 
     /// Waits for `pause` before the first connection after [`Link::recover`].
@@ -218,7 +243,7 @@ impl Link {
                 None => std::future::pending().await,
             }
         };
-        let written = self.disk.written();
+        let disk = self.disk.done();
         let tick = async {
             match wake {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -233,7 +258,7 @@ impl Link {
                 Some(note) = notes.recv() => Step::Note(note),
                 command = commands.recv(), if !abandoned => Step::Command(command),
                 () = changed.notified() => Step::StateChanged,
-                lot = written => Step::Written(lot),
+                done = disk => Step::Disk(done),
                 () = tick => Step::Tick,
             }
         };
@@ -246,7 +271,10 @@ impl Link {
             Step::Event(_) | Step::Tick => {}
             Step::Note(note) => self.desk.note(note, now),
             Step::StateChanged => self.announcements.state_changed(now),
-            Step::Written(lot) => self.disk.note(&lot, &mut self.desk.outbox, now),
+            Step::Disk(done) => {
+                let kept = self.disk.note(done, &mut self.desk.outbox, now);
+                self.desk.keep_from_disk(kept, now);
+            }
             Step::Command(Some(Command::Reload(plan))) => {
                 if plan.same_connection(&self.plan) {
                     self.install(*plan);
@@ -274,7 +302,7 @@ impl Link {
 
     /// Hands over whatever may go out now. Gives the end when there is nothing more to wait for.
     fn pump(&mut self, connection: &mut Connection, now: Instant) -> Option<End> {
-        self.disk.write_what_lies(&self.desk.outbox, now);
+        self.disk.begin(&self.desk.outbox, &self.plan.allowed, now);
         if self.abandoned {
             return Some(End::Closed);
         }
@@ -477,9 +505,9 @@ impl Link {
             if now >= until || self.next_plan.is_some() || self.is_over(now) {
                 break;
             }
-            self.disk.write_what_lies(&self.desk.outbox, now);
+            self.disk.begin(&self.desk.outbox, &self.plan.allowed, now);
             let drain = self.draining.as_ref().map(|d| d.until);
-            let wake = [Some(until), drain, self.disk.next_write(&self.desk.outbox)].into_iter().flatten().min();
+            let wake = [Some(until), drain, self.disk.next_work(&self.desk.outbox)].into_iter().flatten().min();
             let step = self.step(None::<Pin<&mut std::future::Pending<()>>>, wake).await;
             self.take(step, Instant::now());
         }
@@ -490,7 +518,7 @@ impl Link {
 
     /// The next moment at which something is due although nothing happens.
     fn next_wake(&self, connection: &Connection, now: Instant) -> Option<Instant> {
-        let mut due = vec![self.draining.as_ref().map(|d| d.until), self.disk.next_write(&self.desk.outbox)];
+        let mut due = vec![self.draining.as_ref().map(|d| d.until), self.disk.next_work(&self.desk.outbox)];
         match connection.phase {
             Phase::Connecting => {}
             Phase::Subscribing => due.push(Some(connection.since + SUBSCRIBE_TIMEOUT)),
@@ -519,7 +547,7 @@ impl Link {
     async fn finish(&mut self) {
         let Some(draining) = self.draining.take() else { return };
         let left = self.desk.close();
-        self.beat.keep(self.disk.write_everything(&mut self.desk.outbox)).await;
+        self.beat.keep(self.disk.save(&mut self.desk.outbox, SAVE_PATIENCE)).await;
         self.link.set(LinkState::Off);
         // Nobody may be waiting for the number.
         let _ = draining.done.send(left);

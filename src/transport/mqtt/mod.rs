@@ -34,7 +34,7 @@ mod tls;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use linnet_proto::topic::TopicError;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -46,11 +46,11 @@ use crate::status::{BrokerLink, StatusSource};
 use crate::sys::clock;
 use crate::sys::liveness::{Loops, Watch};
 
-use bounds::RECEIVE_SPARE;
+use bounds::{RECEIVE_SPARE, SAVE_PATIENCE};
 use desk::Desk;
 use ledger::Ledger;
 use link::{Command, Link, Parts};
-use outbox::{Entry, Outbox};
+use outbox::Outbox;
 use plan::Plan;
 use spill::Spill;
 use storage::Storage;
@@ -135,12 +135,13 @@ impl MqttTransport {
     ) -> Result<Self, MqttStartError> {
         let plan = Plan::load(mqtt, intake, at_once(&*status))?;
         let storage = Storage::new(plan.settings.state_dir.join("mqtt"), link.clone());
-        let ledger = Arc::new(Ledger::open(storage.clone(), clock::since_epoch()));
-        let spill = Spill::new(storage);
-        let (outbox, kept) = outbox_of(&plan, &spill);
+        let ledger = Arc::new(Ledger::new(storage.clone()));
+        // The link waits for it, and nobody else.
+        let of_ledger = Arc::clone(&ledger);
+        let ledger_read = tokio::task::spawn_blocking(move || of_ledger.load(clock::since_epoch()));
+        let outbox = Outbox::new(usize::from(plan.receive_maximum), 1);
         let (notes_sender, notes) = mpsc::channel(note_places(&plan));
-        let mut desk = Desk::new(&plan, admit, link.clone(), Arc::clone(&ledger), outbox, notes_sender);
-        desk.keep_from_disk(&kept, Instant::now());
+        let desk = Desk::new(&plan, admit, link.clone(), Arc::clone(&ledger), outbox, notes_sender);
         let (watch, of_link) = (loops.watch("the MQTT link"), link.clone());
         let beat = watch.beat();
         let (commands, received) = mpsc::channel(COMMANDS);
@@ -153,7 +154,8 @@ impl MqttTransport {
             commands: received,
             notes,
             changed: Arc::clone(&changed),
-            spill,
+            spill: Spill::new(storage),
+            ledger: ledger_read,
             beat: beat.clone(),
         };
         let task = tokio::spawn(keeper::keep(Link::new(parts), of_link, beat));
@@ -177,7 +179,7 @@ impl MqttTransport {
     /// the scheduler begins to turn jobs away, so that those too are left to the broker.
     pub async fn stop_intake(&self) {
         // Now, and not when the link comes to it: the end may be asked for a second time before.
-        self.ledger.close();
+        self.blame_nobody().await;
         // Fails only when the link has ended, and then nothing is taken either.
         let _ = self.commands.send(Command::StopIntake).await;
     }
@@ -185,12 +187,24 @@ impl MqttTransport {
     /// Takes no new request, lets what runs end for at most `grace`, delivers the answers, publishes `offline` and
     /// disconnects. Gives the number of jobs that were left: the broker delivers their requests again at the next start.
     pub async fn drain(&self, grace: Duration) -> usize {
-        self.ledger.close();
+        self.blame_nobody().await;
         let (done, ended) = oneshot::channel();
         if self.commands.send(Command::Drain { grace, done }).await.is_err() {
             return 0;
         }
         ended.await.unwrap_or(0)
+    }
+
+    /// Closes the ledger, and waits for its files as long as the end may wait for the disk.
+    async fn blame_nobody(&self) {
+        self.ledger.close();
+        let ledger = Arc::clone(&self.ledger);
+        let tidy = tokio::task::spawn_blocking(move || ledger.tidy());
+        if tokio::time::timeout(SAVE_PATIENCE, tidy).await.is_err() {
+            log::error!(
+                "mqtt: the marks of running requests have not been removed within {SAVE_PATIENCE:?}; what stays of them counts                  as a crash at the next start"
+            );
+        }
     }
 }
 
@@ -198,16 +212,6 @@ impl Drop for MqttTransport {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-/// What waits on disk, as an outbox and as it is.
-fn outbox_of(plan: &Plan, spill: &Spill) -> (Outbox, Vec<(u64, Entry)>) {
-    // Where nobody knows what lies there, no number may be given that it has.
-    let (kept, first) = match spill.load(&plan.allowed) {
-        Ok(kept) => (kept, 1),
-        Err(_) => (Vec::new(), u64::try_from(clock::since_epoch().as_micros()).unwrap_or(1)),
-    };
-    (Outbox::new(usize::from(plan.receive_maximum), first, kept.clone(), Instant::now()), kept)
 }
 
 /// Notes that may wait for the link.

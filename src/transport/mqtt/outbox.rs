@@ -9,10 +9,13 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::answer::Body;
-use super::bounds::{MAX_OUTBOX_BYTES, MAX_REFUSALS, OUTBOX_SPARE, REFUSED_PAUSE, SPILL_AFTER};
+use super::bounds::{
+    MAX_LOT_BYTES, MAX_LOT_ENTRIES, MAX_OUTBOX_BYTES, MAX_REFUSALS, OUTBOX_SPARE, REFUSED_PAUSE, SPILL_AFTER,
+};
 use super::envelope::Target;
 use super::fingerprint::Fingerprint;
 use super::release::Slot;
+use super::spill::Room;
 
 /// One answer to one requester.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,15 +77,34 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// An outbox beside at most `in_flight` requests. Its numbers go on behind `first` and behind those of `kept`, the entries
-    /// that [`super::spill`] found on disk.
-    pub fn new(in_flight: usize, first: u64, kept: Vec<(u64, Entry)>, now: Instant) -> Self {
-        let mut outbox = Self { next: first, waiting: BTreeMap::new(), bytes: 0, most: in_flight + OUTBOX_SPARE };
+    /// An empty outbox beside at most `in_flight` requests. Its numbers begin with `first`.
+    pub fn new(in_flight: usize, first: u64) -> Self {
+        Self { next: first, waiting: BTreeMap::new(), bytes: 0, most: in_flight + OUTBOX_SPARE }
+    }
+
+    /// The number that comes next.
+    pub fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// Gives only numbers behind `last` from now on: that one may be on disk.
+    pub fn go_on_behind(&mut self, last: u64) {
+        self.next = self.next.max(last.saturating_add(1));
+    }
+
+    /// Takes in what [`super::spill`] found on disk.
+    pub fn take_in(&mut self, kept: Vec<(u64, Entry)>, now: Instant) {
         for (number, entry) in kept {
-            outbox.next = outbox.next.max(number + 1);
-            outbox.insert(number, entry, Vec::new(), true, now);
+            self.go_on_behind(number);
+            self.insert(number, entry, Vec::new(), true, now);
         }
-        outbox
+    }
+
+    /// How much more may be read from disk; `None` while much waits already.
+    pub fn room(&self) -> Option<Room> {
+        let entries = MAX_LOT_ENTRIES.saturating_sub(self.waiting.len());
+        let bytes = MAX_LOT_BYTES.saturating_sub(self.bytes as u64);
+        (entries >= MAX_LOT_ENTRIES / 2 && bytes >= MAX_LOT_BYTES / 2).then_some(Room { entries, bytes })
     }
 
     /// Puts an answer in and gives its number. `slots` are acknowledged with it.
@@ -245,7 +267,7 @@ mod tests {
     }
 
     fn outbox() -> Outbox {
-        Outbox::new(4, 1, Vec::new(), Instant::now())
+        Outbox::new(4, 1)
     }
 
     #[test]
@@ -348,10 +370,27 @@ mod tests {
     #[test]
     fn numbers_go_on_behind_what_was_on_disk() {
         let now = Instant::now();
-        let mut outbox = Outbox::new(4, 1, vec![(7, entry("a"))], now);
+        let mut outbox = outbox();
+        outbox.take_in(vec![(7, entry("a"))], now);
         assert_eq!(outbox.push(entry("b"), None, now), 8);
         assert_eq!(outbox.next_to_send(now).map(|(n, _)| n), Some(7));
         assert_eq!(outbox.to_spill(false, now + Duration::from_secs(60)).len(), 1, "the first is on disk already");
+    }
+
+    #[test]
+    fn more_is_read_from_disk_once_half_of_it_has_left() {
+        let now = Instant::now();
+        let mut outbox = outbox();
+        let all = Room { entries: MAX_LOT_ENTRIES, bytes: MAX_LOT_BYTES };
+        assert_eq!(outbox.room(), Some(all));
+        let half = MAX_LOT_ENTRIES as u64 / 2;
+        outbox.take_in((1..=half + 1).map(|number| (number, entry("a"))).collect(), now);
+        assert_eq!(outbox.room(), None);
+        outbox.settle(1, Verdict::Taken, now);
+        assert_eq!(outbox.room().map(|room| room.entries), Some(MAX_LOT_ENTRIES / 2));
+        let large = Body { payload: vec![b'x'; MAX_LOT_BYTES as usize].into(), ..entry("a").body };
+        outbox.replace(2, large);
+        assert_eq!(outbox.room(), None, "bytes count, too");
     }
 
     #[test]
@@ -363,7 +402,7 @@ mod tests {
             outbox.push(entry(&n.to_string()), None, now);
         }
         assert!(outbox.is_full());
-        let mut outbox = Outbox::new(4, 1, Vec::new(), now);
+        let mut outbox = Outbox::new(4, 1);
         let number = outbox.push(entry("a"), None, now);
         let large = Body { payload: vec![b'x'; MAX_OUTBOX_BYTES].into(), ..entry("a").body };
         outbox.replace(number, large);
