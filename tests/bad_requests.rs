@@ -116,11 +116,12 @@ fn an_upload_of_two_gigabytes_is_refused_before_it_fills_memory_or_disk() {
 fn uploads_that_fill_their_memory_are_told_as_such_in_answer_and_log() {
     let daemon = Daemon::builder().config("[limits]\nmax_upload_mib = 1\nmax_upload_total_mib = 1\n").start();
     let holder = eventually("the memory is held", || {
-        // A declared length holds its memory, unless the request behind it was faster.
+        // What has come holds its memory, unless the request behind it was faster.
         let mut holder = http::connect(&daemon.socket()).expect("connects");
         holder
             .write_all(&http::head("POST", TRANSCRIPTIONS, &[("content-type", "audio/wav")], 1 << 20))
             .expect("a head");
+        holder.write_all(&vec![0; (1 << 20) - 1]).expect("all but a byte");
         std::thread::sleep(Duration::from_millis(50));
         let answer = daemon.post(TRANSCRIPTIONS, "audio/wav", &sample());
         (answer.status == 429 && answer.text().contains("limits.max_upload_total_mib")).then_some(holder)
@@ -132,6 +133,45 @@ fn uploads_that_fill_their_memory_are_told_as_such_in_answer_and_log() {
     let log = daemon.stop().log;
     let told = log.lines().find(|l| l.contains("requests refused since")).expect("a line about overload");
     assert!(told.contains("limits.max_upload_total_mib") && !told.contains("queue"), "{told}");
+}
+
+#[test]
+fn a_length_that_is_only_announced_takes_nobody_elses_memory() {
+    let daemon = Daemon::builder().config("[limits]\nmax_upload_mib = 1\nmax_upload_total_mib = 1\n").start();
+    let announced: Vec<_> = (0..4)
+        .map(|_| {
+            let mut stream = http::connect(&daemon.socket()).expect("connects");
+            stream
+                .write_all(&http::head("POST", TRANSCRIPTIONS, &[("content-type", "audio/wav")], 1 << 20))
+                .expect("a head");
+            stream.write_all(b"RIFF").expect("a beginning");
+            stream
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(50));
+    assert_serves(&daemon);
+    drop(announced);
+}
+
+#[test]
+fn uploads_for_which_the_machine_has_no_memory_are_refused_and_the_daemon_lives() {
+    let daemon = Daemon::start();
+    daemon.limit_memory(200);
+    let upload = vec![0; 60 << 20];
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let send = || {
+            let answer = daemon.post(TRANSCRIPTIONS, "audio/wav", &upload);
+            if answer.status == 429 {
+                assert!(answer.text().contains("no memory left"), "{}", answer.text());
+            }
+            answer.status
+        };
+        let clients: Vec<_> = (0..6).map(|_| scope.spawn(send)).collect();
+        clients.into_iter().map(|client| client.join().expect("an answer")).collect()
+    });
+    assert!(statuses.contains(&429), "{statuses:?}");
+    assert!(statuses.iter().all(|status| [415, 429].contains(status)), "{statuses:?}");
+    assert_serves(&daemon);
 }
 
 #[test]

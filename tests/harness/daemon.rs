@@ -266,6 +266,16 @@ impl Daemon {
         prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).expect("its parent may");
     }
 
+    /// Lets it map at most `more` MiB beside what it has mapped.
+    pub fn limit_memory(&self, more: u64) {
+        use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("its status");
+        let mapped = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.trim().strip_suffix(" kB"));
+        let mapped: u64 = mapped.and_then(|kib| kib.parse().ok()).expect("what it has mapped");
+        let limit = Rlimit { current: Some((mapped << 10) + (more << 20)), maximum: getrlimit(Resource::As).maximum };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::As, limit).expect("its parent may");
+    }
+
     /// Writes another configuration file; `SIGHUP` makes the daemon read it.
     pub fn write_config(&self, text: &str) {
         std::fs::write(self.home().join("linnet.toml"), text).expect("the configuration is written");

@@ -37,8 +37,11 @@ pub const MAX_TOKEN_BYTES: u64 = 4096;
 /// Memory of uploads is counted in pieces of this size, bytes.
 pub const BUDGET_UNIT_BYTES: u64 = 1024;
 
-/// An upload of unknown length reserves memory in steps of this size, bytes.
+/// An upload reserves memory in steps of this size, as it comes, bytes.
 pub const BUDGET_STEP_BYTES: u64 = 64 * 1024;
+
+/// An upload grows only where so much more memory can be had beside it, bytes: what answers and refuses needs some, too.
+pub const MEMORY_LEFT_BYTES: usize = 16 * 1024 * 1024;
 
 /// `Retry-After` of a refusal that names no time, milliseconds.
 pub const DEFAULT_RETRY_AFTER_MS: u64 = 1000;

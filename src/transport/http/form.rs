@@ -75,7 +75,7 @@ pub(super) async fn read(content_type: &HeaderValue, upload: Upload, mut fields:
             let media = media_of_file(field.content_type(), field.file_name())?;
             while let Some(piece) = field.chunk().await.map_err(cause)? {
                 if !piece.is_empty() {
-                    pieces.push(&piece);
+                    pieces.push(&piece)?;
                 }
             }
             file = Some((pieces.join(), media));

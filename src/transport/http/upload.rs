@@ -12,7 +12,7 @@ use linnet_proto::{ErrorCode, WireError};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
-use super::bounds::{BUDGET_STEP_BYTES, BUDGET_UNIT_BYTES, MIN_BODY_BYTES_PER_SEC};
+use super::bounds::{BUDGET_STEP_BYTES, BUDGET_UNIT_BYTES, MEMORY_LEFT_BYTES, MIN_BODY_BYTES_PER_SEC};
 use crate::transport::places::Places;
 
 /// Capacity taken ahead for a body that declares its length, bytes; a longer one grows as it comes.
@@ -42,6 +42,16 @@ impl Budget {
     pub fn free_bytes(&self) -> u64 {
         self.0.free() as u64 * BUDGET_UNIT_BYTES
     }
+
+    /// The refusal of what does not fit; `more` follows on how much is held.
+    fn spent(&self, more: &str) -> WireError {
+        let (total, free) = (self.total_bytes(), self.free_bytes());
+        let held = total.saturating_sub(free);
+        let message = format!(
+            "uploads hold {held} of their {total} bytes of memory (limits.max_upload_total_mib){more}; send it again later"
+        );
+        WireError::new(ErrorCode::Overloaded, message)
+    }
 }
 
 fn units(bytes: u64) -> u32 {
@@ -58,13 +68,7 @@ struct Reservation {
 
 impl Reservation {
     fn grow(&self, bytes: u64) -> Result<(), WireError> {
-        let Some(more) = self.budget.0.take(units(bytes)) else {
-            let message = format!(
-                "uploads hold all of their {} bytes of memory (limits.max_upload_total_mib); send it again later",
-                self.budget.total_bytes()
-            );
-            return Err(WireError::new(ErrorCode::Overloaded, message));
-        };
+        let more = self.budget.0.take(units(bytes)).ok_or_else(|| self.budget.spent(""))?;
         match &mut *self.held.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(held) => held.merge(more),
             none => *none = Some(more),
@@ -93,6 +97,7 @@ impl<T: AsRef<[u8]>> AsRef<[u8]> for Held<T> {
 pub struct Upload {
     body: Body,
     max_bytes: u64,
+    declared: Option<u64>,
     idle: Duration,
     began: Instant,
     received: u64,
@@ -101,24 +106,27 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Checks what the head says before a byte of the body is asked for: a declared length above `max_bytes` is refused,
-    /// and a permitted one is reserved whole.
+    /// Checks what the head says before a byte of the body is asked for: a declared length above `max_bytes` is refused, and so
+    /// is one for which there is no memory now. Memory is held for what has come and one step more, not for what is only
+    /// announced: a client that drips takes nobody else's place.
     pub fn open(body: Body, max_bytes: u64, idle: Duration, budget: &Budget) -> Result<Self, WireError> {
         let max_bytes = max_bytes.min(budget.total_bytes());
         let declared = body.size_hint().exact();
         if let Some(length) = declared.filter(|l| *l > max_bytes) {
             return Err(too_large(&format!("the body is {length} bytes long"), max_bytes));
         }
+        if let Some(length) = declared.filter(|l| *l > budget.free_bytes()) {
+            return Err(budget.spent(&format!(", and the body is {length} bytes long")));
+        }
         let reservation = Reservation { budget: budget.clone(), held: Mutex::default() };
-        let reserved = declared.unwrap_or(0);
-        reservation.grow(reserved)?;
         Ok(Self {
             body,
             max_bytes,
+            declared,
             idle,
             began: Instant::now(),
             received: 0,
-            reserved,
+            reserved: 0,
             reservation: Arc::new(reservation),
         })
     }
@@ -145,7 +153,9 @@ impl Upload {
                 return Err(too_large("the body goes on", self.max_bytes));
             }
             if self.received > self.reserved {
-                let step = (self.received - self.reserved).next_multiple_of(BUDGET_STEP_BYTES);
+                let wanted = self.received.next_multiple_of(BUDGET_STEP_BYTES);
+                let wanted = self.declared.map_or(wanted, |length| wanted.min(length.max(self.received)));
+                let step = wanted - self.reserved;
                 self.reservation.grow(step)?;
                 self.reserved += step;
             }
@@ -178,7 +188,7 @@ impl Upload {
     pub async fn collect(mut self) -> Result<Bytes, WireError> {
         let mut pieces = self.pieces();
         while let Some(piece) = self.next().await? {
-            pieces.push(&piece);
+            pieces.push(&piece)?;
         }
         Ok(pieces.join())
     }
@@ -190,7 +200,7 @@ impl Upload {
 
     /// Where pieces of this upload come together.
     pub(super) fn pieces(&self) -> Pieces {
-        let ahead = usize::try_from(self.reserved).unwrap_or(usize::MAX).min(MAX_CAPACITY_AHEAD_BYTES);
+        let ahead = usize::try_from(self.declared.unwrap_or(0)).unwrap_or(usize::MAX).min(MAX_CAPACITY_AHEAD_BYTES);
         Pieces { first: None, joined: Vec::new(), ahead, reservation: Arc::clone(&self.reservation) }
     }
 }
@@ -204,20 +214,38 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    pub(super) fn push(&mut self, piece: &Bytes) {
+    /// Refused where the machine has no memory for it, whatever the settings promise (a limit of the service or the shell).
+    pub(super) fn push(&mut self, piece: &Bytes) -> Result<(), WireError> {
         if self.joined.is_empty() {
             match self.first.take() {
                 None => {
                     self.first = Some(piece.clone());
-                    return;
+                    return Ok(());
                 }
                 Some(first) => {
-                    self.joined.reserve(self.ahead.max(first.len() + piece.len()));
+                    self.reserve(self.ahead.max(first.len() + piece.len()))?;
                     self.joined.extend_from_slice(&first);
                 }
             }
         }
+        self.reserve(piece.len())?;
         self.joined.extend_from_slice(piece);
+        Ok(())
+    }
+
+    fn reserve(&mut self, bytes: usize) -> Result<(), WireError> {
+        if self.joined.capacity() - self.joined.len() >= bytes {
+            return Ok(());
+        }
+        // Whatever else asks for memory cannot be refused it: without any left the process would end.
+        let left = Vec::<u8>::new().try_reserve_exact(MEMORY_LEFT_BYTES);
+        self.joined.try_reserve(bytes).and(left).map_err(|_| {
+            let message = format!(
+                "this machine has no memory left for the body ({} bytes have come); send it again later, or compress it",
+                self.joined.len()
+            );
+            WireError::new(ErrorCode::Overloaded, message)
+        })
     }
 
     pub(super) fn join(self) -> Bytes {
@@ -238,10 +266,38 @@ fn too_large(what: &str, max_bytes: u64) -> WireError {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
 
-    use futures_util::stream;
+    use futures_util::{Stream, StreamExt, stream};
+    use hyper::body::SizeHint;
 
     use super::*;
+
+    /// A body that says how long it will be, whatever comes.
+    struct Declared<S>(u64, S);
+
+    impl<S: Stream<Item = Result<Bytes, Infallible>> + Send + Unpin + 'static> Declared<S> {
+        fn new(length: u64, pieces: S) -> Body {
+            Body::new(Self(length, pieces))
+        }
+    }
+
+    impl<S: Stream<Item = Result<Bytes, Infallible>> + Unpin> HttpBody for Declared<S> {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            self.1.poll_next_unpin(cx).map_ok(Frame::data)
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.0)
+        }
+    }
 
     const IDLE: Duration = Duration::from_secs(5);
     const SHORT: Duration = Duration::from_millis(40);
@@ -281,21 +337,83 @@ mod tests {
         assert_eq!(budget.free_bytes(), 1 << 20);
     }
 
+    /// An upload of `bytes` that has come, and is held.
+    async fn held(bytes: usize, budget: &Budget) -> Bytes {
+        let upload = Upload::open(Body::from(vec![0; bytes]), 1 << 20, IDLE, budget).expect("fits");
+        upload.collect().await.expect("a body")
+    }
+
     #[tokio::test]
-    async fn uploads_that_do_not_fit_together_are_refused_at_once() {
+    async fn an_upload_that_does_not_fit_beside_others_is_refused_unread() {
         let budget = Budget::new(4096);
-        let first = Upload::open(Body::from(vec![0; 3000]), 4096, IDLE, &budget).expect("fits");
+        let first = held(3000, &budget).await;
         let e = Upload::open(Body::from(vec![0; 3000]), 4096, IDLE, &budget).err().expect("does not fit");
         assert_eq!(e.code, ErrorCode::Overloaded);
+        assert!(e.message.contains("3072 of their 4096 bytes") && e.message.contains("3000 bytes long"), "{e}");
         drop(first);
         assert!(Upload::open(Body::from(vec![0; 3000]), 4096, IDLE, &budget).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_declared_length_that_does_not_come_takes_nobody_elses_memory() {
+        let budget = Budget::new(1 << 20);
+        // Each has sent a byte of a MiB.
+        let mut slow: Vec<_> = (0..4)
+            .map(|_| {
+                let rest = stream::pending::<Result<Bytes, Infallible>>();
+                let body = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"x"))]).chain(rest);
+                Upload::open(Declared::new(1 << 20, body), 1 << 20, IDLE, &budget).expect("opens")
+            })
+            .collect();
+        for upload in &mut slow {
+            assert_eq!(upload.next().await.expect("a byte").as_deref(), Some(&b"x"[..]));
+        }
+        assert_eq!(budget.free_bytes(), (1 << 20) - 4 * BUDGET_STEP_BYTES);
+        drop(held(512 * 1024, &budget).await);
+        slow.clear();
+        assert_eq!(budget.free_bytes(), 1 << 20);
+    }
+
+    #[tokio::test]
+    async fn two_that_fit_one_by_one_but_not_together_are_told_apart_as_they_come() {
+        let budget = Budget::new(256 * 1024);
+        let open = || {
+            let pieces = (0..20).map(|_| Ok::<_, Infallible>(Bytes::from(vec![0; 10 * 1024])));
+            Upload::open(Declared::new(200 * 1024, stream::iter(pieces)), 1 << 20, IDLE, &budget).expect("fits alone")
+        };
+        let mut uploads = vec![open(), open()];
+        let mut turn = 0;
+        let refused = loop {
+            match uploads[turn % 2].next().await {
+                Ok(piece) => assert!(piece.is_some(), "both are whole"),
+                Err(e) => break e,
+            }
+            turn += 1;
+        };
+        assert_eq!(refused.code, ErrorCode::Overloaded);
+        drop(uploads.remove(turn % 2));
+        let mut left = uploads.remove(0);
+        assert!(left.received < 200 * 1024, "it was not whole either");
+        while left.next().await.expect("there is room again").is_some() {}
+        assert_eq!(left.received, 200 * 1024);
+    }
+
+    #[test]
+    fn a_body_for_which_the_machine_has_no_memory_is_refused() {
+        let reservation = Reservation { budget: Budget::new(1 << 20), held: Mutex::default() };
+        let mut pieces =
+            Pieces { first: None, joined: Vec::new(), ahead: isize::MAX as usize, reservation: Arc::new(reservation) };
+        pieces.push(&Bytes::from_static(b"a")).expect("one piece is passed on as it is");
+        let e = pieces.push(&Bytes::from_static(b"b")).expect_err("no machine has that much");
+        assert_eq!(e.code, ErrorCode::Overloaded);
+        assert!(e.message.contains("no memory left"), "{e}");
     }
 
     #[tokio::test]
     async fn a_smaller_or_larger_budget_counts_what_is_held_already() {
         let budget = Budget::new(4096);
         let fits = |bytes: usize| Upload::open(Body::from(vec![0; bytes]), 1 << 20, IDLE, &budget).is_ok();
-        let held = Upload::open(Body::from(vec![0; 3000]), 4096, IDLE, &budget).expect("fits");
+        let held = held(3000, &budget).await;
         for _ in 0..3 {
             budget.resize(8192);
         }
