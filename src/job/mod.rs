@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use linnet_features::audio::Media;
+pub use linnet_proto::Priority;
 use linnet_proto::generate::{Delta, GenerateInput, GenerateRequest, Generated};
 use linnet_proto::text::{
     AnswerRequest, ClassifyRequest, EmbedRequest, Embedded, FillCandidate, FillRequest, Intent, IntentRequest, Label,
@@ -44,37 +45,6 @@ impl Origin {
             Self::Wyoming => "wyoming",
             Self::Internal => "internal",
         }
-    }
-}
-
-/// Who goes first. Speech that somebody waits for goes before everything else.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Priority {
-    /// Batch work.
-    Low,
-    /// The default.
-    #[default]
-    Normal,
-    /// Somebody is waiting in front of the device.
-    High,
-}
-
-impl Priority {
-    /// Every priority, the first to go first.
-    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
-
-    /// As it stands on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::High => "high",
-            Self::Normal => "normal",
-            Self::Low => "low",
-        }
-    }
-
-    /// Reads what stands on the wire.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|priority| priority.as_str() == text)
     }
 }
 

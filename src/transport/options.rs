@@ -39,6 +39,35 @@ pub const KNOWN: &[&str] = &[
 /// silences, always gives confidences, and knows no users. An answer names those that its request held.
 pub const WITHOUT_EFFECT: &[&str] = &["temperature", "chunking_strategy", "include[]", "user"];
 
+/// The options as MQTT names them, for messages: those of a form that have a meaning there. HTTP's own names are understood, too.
+pub const KNOWN_OVER_MQTT: &[&str] = &[
+    "model",
+    "language",
+    "prompt",
+    "format",
+    "timestamp_granularities",
+    "temperature",
+    "hot_word_boost",
+    "beam_width",
+    "lm_weight",
+    "punctuate",
+    "timeout_ms",
+    "priority",
+];
+
+/// MQTT's short name of `response_format`.
+const FORMAT: &str = "format";
+
+/// Whose names a request uses, so that a refusal names what the caller can write.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// OpenAI's form and query.
+    #[default]
+    Http,
+    /// User properties and keys of an object.
+    Mqtt,
+}
+
 /// Options that may stand more than once.
 const REPEATABLE: &[&str] = &["timestamp_granularities[]", "include[]"];
 
@@ -62,6 +91,7 @@ pub struct Asked {
 /// Collects options one by one, in any order.
 #[derive(Debug, Default)]
 pub struct Fields {
+    names: Names,
     options: TranscribeOptions,
     format: Option<ResponseFormat>,
     granularities: Option<Granularities>,
@@ -77,6 +107,11 @@ pub fn max_value_bytes(name: &str) -> usize {
 }
 
 impl Fields {
+    /// No option yet; they come by these `names`.
+    pub fn named(names: Names) -> Self {
+        Self { names, ..Self::default() }
+    }
+
     /// The options of a query string, without its `?`.
     pub fn of_query(query: &str) -> Result<Self, WireError> {
         let uri = format!("/?{query}").parse().map_err(|_| broken("the query string is not valid"))?;
@@ -91,9 +126,12 @@ impl Fields {
 
     /// Takes one option. An empty value counts as absent.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), WireError> {
+        let by_mqtt = self.names == Names::Mqtt && name == FORMAT;
+        let wire_name = if by_mqtt { "response_format" } else { name };
         // `timestamp_granularities` without brackets is what some clients send.
-        let known = KNOWN.iter().find(|k| **k == name || k.strip_suffix("[]") == Some(name));
-        let Some(name) = known.copied() else { return Err(unknown(name)) };
+        let known = KNOWN.iter().find(|k| **k == wire_name || k.strip_suffix("[]") == Some(wire_name));
+        let Some(name) = known.copied() else { return Err(unknown(name, self.names)) };
+        let called = if by_mqtt { FORMAT } else { name };
         if value.len() > max_value_bytes(name) {
             let message = format!("{name} is {} bytes long; at most {} are taken", value.len(), max_value_bytes(name));
             return Err(WireError::new(ErrorCode::TooLarge, message).with_param(name));
@@ -131,7 +169,7 @@ impl Fields {
                 self.priority = Some(priority.ok_or_else(wrong)?);
             }
             "response_format" => {
-                self.format = Some(value.parse().map_err(|e: linnet_proto::format::UnknownFormat| refused(name, e))?);
+                self.format = Some(value.parse().map_err(|e: linnet_proto::format::UnknownFormat| refused(called, e))?);
             }
             "timestamp_granularities[]" => {
                 let asked = self.granularities.get_or_insert(Granularities { segment: false, word: false });
@@ -192,11 +230,15 @@ fn shown(text: &str) -> String {
     text.chars().take(40).collect()
 }
 
-fn unknown(name: &str) -> WireError {
-    let near = KNOWN.iter().map(|k| (strsim::jaro_winkler(k, name), k)).filter(|(score, _)| *score > 0.8);
+fn unknown(name: &str, names: Names) -> WireError {
+    let known = match names {
+        Names::Http => KNOWN,
+        Names::Mqtt => KNOWN_OVER_MQTT,
+    };
+    let near = known.iter().map(|k| (strsim::jaro_winkler(k, name), k)).filter(|(score, _)| *score > 0.8);
     let hint = near
         .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map_or_else(|| format!("the options are {}", KNOWN.join(", ")), |(_, known)| format!("did you mean {known}?"));
+        .map_or_else(|| format!("the options are {}", known.join(", ")), |(_, known)| format!("did you mean {known}?"));
     refused(&shown(name), format!("there is no option {:?}; {hint}", shown(name)))
 }
 

@@ -1,6 +1,7 @@
 //! Why a request got no answer, and the exit code that says so.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use linnet_proto::{ErrorBody, ErrorCode, WireError};
 
@@ -60,8 +61,8 @@ pub enum ClientError {
     #[error("{0}")]
     Pull(String),
     /// Nothing came in time.
-    #[error("no answer within {0} s; ask for less, or allow more with --timeout")]
-    TimedOut(u64),
+    #[error("no answer within {} s; ask for less, or allow more with --timeout", .0.as_secs_f64())]
+    TimedOut(Duration),
     /// `linnetd` refused or failed, and said why.
     #[error("{0}")]
     Refused(WireError),

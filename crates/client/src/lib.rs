@@ -2,12 +2,12 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), linnet_client::ClientError> {
-//! use linnet_client::{Audio, Local, socket};
+//! use linnet_client::{Audio, Local, Terms, socket};
 //! use linnet_proto::TranscribeOptions;
 //!
 //! let daemon = Local::new(socket::default_path());
 //! let audio = Audio::open("recording.wav".as_ref()).await?;
-//! let heard = daemon.transcribe(audio, &TranscribeOptions::default(), None, |_segment| {}).await?;
+//! let heard = daemon.transcribe(audio, &TranscribeOptions::default(), Terms::default(), |_segment| {}).await?;
 //! println!("{}", heard.text);
 //! # Ok(())
 //! # }
@@ -21,7 +21,9 @@ mod local;
 pub mod mqtt;
 mod query;
 pub mod socket;
+mod terms;
 
 pub use audio::Audio;
 pub use error::ClientError;
 pub use local::Local;
+pub use terms::Terms;

@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
 use crate::events::{EventParser, ServerEvent};
-use crate::{Audio, ClientError, query};
+use crate::{Audio, ClientError, Terms, query};
 
 /// Longest wait for the daemon to take the connection, and for an answer that needs no model.
 const PROMPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,20 +68,23 @@ impl Local {
         within(RELOAD_TIMEOUT, exchange).await
     }
 
-    /// Sends `audio` and waits for its transcript; `each` sees every segment as soon as it is ready. Without `timeout` the
+    /// Sends `audio` and waits for its transcript; `each` sees every segment as soon as it is ready. Without a timeout the
     /// daemon is asked for the longest deadline that it allows.
     pub async fn transcribe(
         &self,
         audio: Audio,
         options: &TranscribeOptions,
-        timeout: Option<Duration>,
+        terms: Terms,
         mut each: impl FnMut(&Segment),
     ) -> Result<Transcript, ClientError> {
-        let timeout = match timeout {
+        let timeout = match terms.timeout {
             Some(timeout) => timeout,
             None => Duration::from_millis(self.status().await?.limits.max_deadline_ms.max(1)),
         };
-        let path = format!("/v1/audio/transcriptions?{}", query::of_options(options, Some(timeout)));
+        let path = format!(
+            "/v1/audio/transcriptions?{}",
+            query::of_options(options, Terms { timeout: Some(timeout), ..terms })
+        );
         let request = Request::post(path)
             .header("host", "localhost")
             .header("content-type", "application/octet-stream")
@@ -101,7 +104,7 @@ impl Local {
                 }
             }
             let frame = tokio::time::timeout(SILENCE_TIMEOUT, body.frame()).await;
-            let frame = frame.map_err(|_| ClientError::TimedOut(SILENCE_TIMEOUT.as_secs()))?;
+            let frame = frame.map_err(|_| ClientError::TimedOut(SILENCE_TIMEOUT))?;
             let Some(frame) = frame else {
                 return Err(ClientError::Broken("the stream ended before the last event".into()));
             };
@@ -162,7 +165,7 @@ fn get(path: &str) -> Result<Request<Empty<Bytes>>, ClientError> {
 }
 
 async fn within<T>(limit: Duration, future: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
-    tokio::time::timeout(limit, future).await.map_err(|_| ClientError::TimedOut(limit.as_secs()))?
+    tokio::time::timeout(limit, future).await.map_err(|_| ClientError::TimedOut(limit))?
 }
 
 async fn read_body(response: Response<Incoming>) -> Result<Bytes, ClientError> {

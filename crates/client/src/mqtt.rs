@@ -14,7 +14,7 @@ use rumqttc::{TlsConfiguration, Transport};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use crate::{Audio, ClientError, query};
+use crate::{Audio, ClientError, Terms, query};
 
 /// Largest recording that is sent in one message, bytes. The broker or the daemon may take less.
 pub const MAX_PAYLOAD_BYTES: u64 = 64 << 20;
@@ -154,7 +154,7 @@ impl Remote {
         &self,
         audio: Audio,
         options: &TranscribeOptions,
-        timeout: Option<Duration>,
+        terms: Terms,
     ) -> Result<Transcript, ClientError> {
         let too_large = || {
             let message = format!("the recording is larger than {} MiB", MAX_PAYLOAD_BYTES >> 20);
@@ -164,12 +164,12 @@ impl Remote {
         let audio = audio.read_within(MAX_PAYLOAD_BYTES - 64 * 1024).await?.ok_or_else(too_large)?;
         let id = format!("{:016x}", rand::random::<u64>());
         let (client, mut events) = AsyncClient::new(self.broker.options(&format!("linnet-{id}"))?, 8);
-        let limit = timeout.unwrap_or(DEFAULT_TIMEOUT);
+        let limit = terms.timeout.unwrap_or(DEFAULT_TIMEOUT);
         let wait = limit + CONNECT_TIMEOUT + STATUS_TIMEOUT;
-        let exchange = self.exchange(&client, &mut events, &id, audio, options, timeout);
+        let exchange = self.exchange(&client, &mut events, &id, audio, options, terms);
         let answer = match tokio::time::timeout(wait, exchange).await {
             Ok(answer) => answer,
-            Err(_) => Err(ClientError::TimedOut(limit.as_secs())),
+            Err(_) => Err(ClientError::TimedOut(limit)),
         };
         // Says goodbye, so that the broker forgets the session at once. Failing to changes nothing.
         if client.try_disconnect().is_ok() {
@@ -186,7 +186,7 @@ impl Remote {
         id: &str,
         audio: Bytes,
         options: &TranscribeOptions,
-        timeout: Option<Duration>,
+        terms: Terms,
     ) -> Result<Transcript, ClientError> {
         let id_level = RequestId::new(id).map_err(|e| self.broker.failed(e))?;
         let response = Topic::Response { device: self.device.clone(), id: id_level }.to_string();
@@ -201,8 +201,11 @@ impl Remote {
             response_topic: Some(response.clone()),
             correlation_data: Some(Bytes::copy_from_slice(id.as_bytes())),
             content_type: Some("application/octet-stream".into()),
-            message_expiry_interval: timeout.map(|t| u32::try_from(t.as_secs().max(1)).unwrap_or(u32::MAX)),
-            user_properties: user_properties(options, timeout),
+            // In whole seconds, none of which is cut off: `timeout_ms` says it to the millisecond.
+            message_expiry_interval: terms
+                .timeout
+                .map(|t| u32::try_from(t.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)),
+            user_properties: user_properties(options, terms),
             ..PublishProperties::default()
         };
         client
@@ -294,8 +297,8 @@ fn correlates(answer: &Publish, id: &str) -> bool {
     answer.properties.as_ref().and_then(|p| p.correlation_data.as_deref()) == Some(id.as_bytes())
 }
 
-fn user_properties(options: &TranscribeOptions, timeout: Option<Duration>) -> Vec<(String, String)> {
-    query::pairs(options, timeout).into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+fn user_properties(options: &TranscribeOptions, terms: Terms) -> Vec<(String, String)> {
+    query::pairs(options, terms).into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn read_answer(payload: &[u8]) -> Result<Transcript, ClientError> {

@@ -1,11 +1,11 @@
 //! Options of a transcription as names and values, and as an HTTP query.
 
-use std::time::Duration;
+use linnet_proto::{Priority, TranscribeOptions};
 
-use linnet_proto::TranscribeOptions;
+use crate::Terms;
 
 /// The options that are asked for, by their names on the wire: an HTTP query's fields and MQTT's user properties.
-pub(crate) fn pairs(options: &TranscribeOptions, timeout: Option<Duration>) -> Vec<(&'static str, String)> {
+pub(crate) fn pairs(options: &TranscribeOptions, terms: Terms) -> Vec<(&'static str, String)> {
     let all = [
         ("model", options.model.clone()),
         ("language", options.language.clone()),
@@ -15,15 +15,16 @@ pub(crate) fn pairs(options: &TranscribeOptions, timeout: Option<Duration>) -> V
         ("lm_weight", options.lm_weight.map(|v| v.to_string())),
         ("temperature", options.temperature.map(|v| v.to_string())),
         ("punctuate", options.punctuate.map(|v| v.to_string())),
-        ("timeout_ms", timeout.map(|t| t.as_millis().max(1).to_string())),
+        ("timeout_ms", terms.timeout.map(|t| t.as_millis().max(1).to_string())),
+        ("priority", terms.priority.map(|p| Priority::as_str(p).to_owned())),
     ];
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 /// The query of a streamed transcription with Linnet's own JSON at its end.
-pub(crate) fn of_options(options: &TranscribeOptions, timeout: Option<Duration>) -> String {
+pub(crate) fn of_options(options: &TranscribeOptions, terms: Terms) -> String {
     let mut query = String::from("response_format=linnet_json&stream=true");
-    for (name, value) in pairs(options, timeout) {
+    for (name, value) in pairs(options, terms) {
         query.push('&');
         query.push_str(name);
         query.push('=');
@@ -48,6 +49,8 @@ fn percent_encode(text: &str, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -57,9 +60,12 @@ mod tests {
             beam_width: Some(8),
             ..TranscribeOptions::default()
         };
+        let terms = Terms { timeout: Some(Duration::from_millis(500)), priority: Some(Priority::High) };
         assert_eq!(
-            of_options(&options, Some(Duration::from_secs(2))),
-            "response_format=linnet_json&stream=true&prompt=Zo%C3%AB%20%26%20co%3B%2050%20%25&beam_width=8&timeout_ms=2000"
+            of_options(&options, terms),
+            "response_format=linnet_json&stream=true&prompt=Zo%C3%AB%20%26%20co%3B%2050%20%25&beam_width=8&timeout_ms=500\
+             &priority=high"
         );
+        assert_eq!(pairs(&TranscribeOptions::default(), Terms::default()), []);
     }
 }

@@ -17,6 +17,7 @@ pub mod model_config;
 pub mod ollama;
 pub mod openai;
 pub mod own;
+pub mod priority;
 pub mod status;
 pub mod stream;
 pub mod text;
@@ -25,4 +26,5 @@ pub mod transcribe;
 pub mod translate;
 
 pub use error::{ErrorBody, ErrorCode, WireError};
+pub use priority::Priority;
 pub use transcribe::{Segment, TranscribeOptions, Transcript, Word};

@@ -20,7 +20,7 @@ use serde::{Deserialize, de};
 
 use super::bounds::MAX_USER_PROPERTY_BYTES;
 use crate::transport::media::media_of_content_type;
-use crate::transport::options::{Asked, Fields, MAX_FIELDS};
+use crate::transport::options::{Asked, Fields, MAX_FIELDS, Names};
 
 /// The standard alphabet, with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -63,7 +63,7 @@ pub fn parse(
     let (audio, media) = if is_json(content_type, &payload) {
         let object = Object::read(&payload)?;
         for (name, value) in &object.options {
-            fields.set(wire_name(name), value)?;
+            fields.set(name, value)?;
         }
         let media = object.content_type.as_deref().map_or(Ok(Media::Detect), media_of_content_type)?;
         (decode(&object.audio, limits.max_audio_bytes)?, media)
@@ -89,23 +89,18 @@ fn is_json(content_type: Option<&str>, payload: &[u8]) -> bool {
     }
 }
 
-/// `format` is the short name of `response_format`.
-fn wire_name(name: &str) -> &str {
-    if name == "format" { "response_format" } else { name }
-}
-
 fn of_user_properties(properties: &[(String, String)]) -> Result<Fields, WireError> {
     let bytes: usize = properties.iter().map(|(name, value)| name.len() + value.len()).sum();
     if bytes > MAX_USER_PROPERTY_BYTES {
         let message = format!("the user properties have {bytes} bytes; at most {MAX_USER_PROPERTY_BYTES} are taken");
         return Err(WireError::new(ErrorCode::TooLarge, message).with_param("user_properties"));
     }
-    let mut fields = Fields::default();
+    let mut fields = Fields::named(Names::Mqtt);
     for (name, value) in properties {
         // Bridges, rules of brokers and tracing add their own.
         let foreign = name.starts_with("x-") || name.starts_with('$') || PASSED_OVER.contains(&name.as_str());
         if !foreign {
-            fields.set(wire_name(name), value)?;
+            fields.set(name, value)?;
         }
     }
     Ok(fields)
@@ -247,6 +242,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::transport::options::KNOWN_OVER_MQTT;
 
     const LIMITS: ParseLimits = ParseLimits { max_audio_bytes: 1000, max_timeout: Duration::from_secs(60) };
 
@@ -312,7 +308,9 @@ mod tests {
             (Some("text/plain"), &[], "x", UnsupportedMedia, None),
             (None, &[("langauge", "en")], "x", InvalidOption, Some("langauge")),
             (None, &[("beam_width", "99")], "x", InvalidOption, Some("beam_width")),
-            (None, &[("format", "docx")], "x", InvalidOption, Some("response_format")),
+            (None, &[("format", "docx")], "x", InvalidOption, Some("format")),
+            (None, &[("response_format", "docx")], "x", InvalidOption, Some("response_format")),
+            (None, &[("format", "text"), ("response_format", "srt")], "x", InvalidRequest, Some("response_format")),
             (None, &[("stream", "true")], "x", InvalidOption, Some("stream")),
             (None, &[("timeout_ms", "60001")], "x", InvalidOption, Some("timeout_ms")),
             (None, &[("model", "a"), ("model", "b")], "x", InvalidRequest, Some("model")),
@@ -331,6 +329,22 @@ mod tests {
             let e = read(content_type, pairs, payload).expect_err(payload);
             assert_eq!((e.code, e.param.as_deref()), (code, param), "{payload}: {e}");
         }
+    }
+
+    #[test]
+    fn a_refusal_names_options_as_mqtt_does_and_as_the_page_for_integrators_lists_them() {
+        let page = include_str!("../../../docs/mqtt.md");
+        let colour = read(None, &[("colour", "red")], "x").expect_err("no option").message;
+        for name in KNOWN_OVER_MQTT {
+            assert!(colour.contains(name) && page.contains(&format!("`{name}`")), "{name}: {colour}");
+            let taken = read(None, &[(name, "")], "x");
+            assert!(taken.is_ok(), "{name}: {taken:?}");
+        }
+        for of_http in ["response_format", "stream", "[]"] {
+            assert!(!colour.contains(of_http), "{colour}");
+        }
+        let typo = read(None, &[], r#"{"audio": "UklG", "formta": "srt"}"#).expect_err("a typo").message;
+        assert!(typo.contains("did you mean format?"), "{typo}");
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! The arguments of `linnet`, with their help.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use linnet_proto::TranscribeOptions;
 use linnet_proto::topic::DeviceName;
+use linnet_proto::{Priority, TranscribeOptions};
+
+use crate::Terms;
 
 /// Speech to text by the linnetd on this machine, or on another one over MQTT.
 #[derive(Debug, Parser)]
@@ -120,8 +123,11 @@ pub struct TranscribeArgs {
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     pub punctuate: Option<bool>,
     /// Give up after this many seconds [default: as long as the daemon allows; 45 over MQTT]
-    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub timeout: Option<u64>,
+    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
+    /// Who goes first when requests wait for a worker [default: normal]
+    #[arg(long, value_enum, value_name = "WHO")]
+    pub priority: Option<Rank>,
     /// Show no progress
     #[arg(long, short)]
     pub quiet: bool,
@@ -154,6 +160,34 @@ impl TranscribeArgs {
             ..TranscribeOptions::default()
         }
     }
+
+    /// How the request is to be treated.
+    pub fn terms(&self) -> Terms {
+        let priority = self.priority.map(|rank| match rank {
+            Rank::High => Priority::High,
+            Rank::Normal => Priority::Normal,
+            Rank::Low => Priority::Low,
+        });
+        Terms { timeout: self.timeout, priority }
+    }
+}
+
+/// Values of `--priority`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Rank {
+    /// Somebody is waiting for it
+    High,
+    /// As any other
+    Normal,
+    /// After all others
+    Low,
+}
+
+/// A time in seconds, of a millisecond at least and a day at most.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|s| (0.001..=86_400.0).contains(s));
+    let rule = || "it must be a number of seconds from 0.001 to 86400, such as 0.5 or 30".to_owned();
+    seconds.map(Duration::from_secs_f64).ok_or_else(rule)
 }
 
 /// Shapes of a transcript.
@@ -293,6 +327,31 @@ mod tests {
                 .contains("may still finish")
         );
         assert_eq!(after(&["linnet", "status"]), "");
+    }
+
+    #[test]
+    fn a_timeout_may_be_a_part_of_a_second_and_a_wrong_one_is_told_the_rule() {
+        let parse = |value: &str| Cli::try_parse_from(["linnet", "transcribe", "a.wav", "--timeout", value]);
+        for (value, ms) in [("0.5", 500), ("30", 30_000), ("86400", 86_400_000), ("1e-3", 1)] {
+            let Command::Transcribe(args) = parse(value).expect(value).command else { panic!("another command") };
+            assert_eq!(args.terms().timeout, Some(Duration::from_millis(ms)), "{value}");
+        }
+        for value in ["0", "-1", "soon", "NaN", "inf", "86401", "1 s"] {
+            let e = parse(value).expect_err(value).to_string();
+            assert!(e.contains("from 0.001 to 86400") || value == "-1", "{e}");
+        }
+    }
+
+    #[test]
+    fn a_priority_is_one_of_three_and_left_to_the_daemon_otherwise() {
+        let parse = |more: &[&str]| Cli::try_parse_from([&["linnet", "transcribe", "a.wav"], more].concat());
+        for (name, priority) in [("high", Priority::High), ("normal", Priority::Normal), ("low", Priority::Low)] {
+            let Command::Transcribe(args) = parse(&["--priority", name]).expect(name).command else { panic!("{name}") };
+            assert_eq!(args.terms().priority, Some(priority));
+        }
+        let Command::Transcribe(args) = parse(&[]).expect("no priority").command else { panic!("another command") };
+        assert_eq!(args.terms(), Terms::default());
+        assert!(parse(&["--priority", "urgent"]).is_err());
     }
 
     #[test]

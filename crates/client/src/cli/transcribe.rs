@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use linnet_proto::Transcript;
 use linnet_proto::format::{Granularities, ResponseFormat, render};
@@ -18,18 +17,18 @@ pub(super) async fn run(local: &Local, args: TranscribeArgs) -> Result<ExitCode,
     let options = args.options();
     // The same rules as the daemon's, before anything is read or sent.
     options.check().map_err(ClientError::Refused)?;
-    let timeout = args.timeout.map(Duration::from_secs);
+    let terms = args.terms();
     let transcript = match (&args.mqtt, &args.device) {
         (Some(url), Some(device)) => {
             let broker = Broker::parse(url, args.mqtt_password.clone(), args.ca_file.clone())?;
             let audio = Audio::open(&args.file).await?;
             let _progress = Progress::wait(args.quiet, device);
-            Remote::new(broker, device.clone()).transcribe(audio, &options, timeout).await?
+            Remote::new(broker, device.clone()).transcribe(audio, &options, terms).await?
         }
         _ => {
             let audio = Audio::open(&args.file).await?;
             let progress = Progress::begin(args.quiet, length_of(&args.file, &audio).await);
-            local.transcribe(audio, &options, timeout, |segment| progress.heard(segment)).await?
+            local.transcribe(audio, &options, terms, |segment| progress.heard(segment)).await?
         }
     };
     print(&transcript, if args.json { Format::Json } else { args.format })?;
