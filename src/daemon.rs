@@ -32,6 +32,7 @@ use crate::transport::mqtt::{MqttStartError, MqttTransport};
 pub use error::DaemonError;
 use idle_unload::IdleUnload;
 use own_thread::on_own_thread;
+use state_dir::HeldState;
 use watchdog::Watchdog;
 
 /// Serves until it is asked to end.
@@ -57,7 +58,7 @@ pub fn serve(sources: Sources) -> Result<(), DaemonError> {
     ended
 }
 
-/// The running daemon. Fields are dropped in this order: transports, then the scheduler, then the socket's path.
+/// The running daemon. Fields are dropped in this order: transports, then the scheduler, then the state directory and the socket's path.
 struct Daemon {
     http: HttpServer,
     mqtt: Option<MqttTransport>,
@@ -71,6 +72,8 @@ struct Daemon {
     loops: Loops,
     idle: IdleUnload,
     reloads: Reloads,
+    /// Held while MQTT is on.
+    state: Option<HeldState>,
     _socket: OwnedSocket,
 }
 
@@ -89,6 +92,7 @@ impl Daemon {
         let group = config.http.socket_group.as_deref();
         let (socket, unix) = OwnedSocket::claim(&config.http.socket, config.http.socket_mode, group)?;
         state_dir::prepare(&config);
+        let state = state_dir::claim(&config)?;
         descriptors::make_room_for(config.http.max_connections);
 
         let events = Events::default();
@@ -130,6 +134,7 @@ impl Daemon {
             loops,
             idle,
             reloads,
+            state,
             _socket: socket,
         };
         // It connects when it can: READY does not wait for the broker.

@@ -72,6 +72,15 @@ pub const BLOCKING_THREAD_IDLE: Duration = Duration::from_secs(5);
 /// Shortest pause between two marks of life to systemd, however short its watchdog is.
 pub const MIN_WATCHDOG_PAUSE: Duration = Duration::from_millis(10);
 
+/// How often systemd is told that models are still being loaded.
+pub const LOADING_TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// By how much each time extends what is left of the start.
+pub const LOADING_EXTENDED_BY: Duration = Duration::from_secs(30);
+
+/// After so long it is no longer believed that models are being loaded, and the unit's own limit counts.
+pub const MAX_LOADING: Duration = Duration::from_secs(15 * 60);
+
 /// How often a loop that must never stand still gives a sign of life. It wakes the processor, so it is no more often than
 /// [`STANDSTILL`] needs.
 pub const BEAT_EVERY: Duration = Duration::from_secs(10);

@@ -160,6 +160,8 @@ fn systemd_is_told_when_it_is_ready_reloads_and_ends_and_is_fed() {
     let systemd = NotifySocket::new();
     let daemon =
         Daemon::builder().variable("NOTIFY_SOCKET", systemd.path()).variable("WATCHDOG_USEC", "100000").start();
+    // Models that load for longer than TimeoutStartSec cost no start.
+    assert!(systemd.wait_for("EXTEND_TIMEOUT_USEC=30000000").contains("STATUS=loading models"));
     assert!(systemd.wait_for("READY=1").contains("STATUS=serving with "));
     for _ in 0..3 {
         systemd.wait_for("WATCHDOG=1");
@@ -366,6 +368,31 @@ fn a_state_directory_that_cannot_be_written_stops_nobody() {
     eventually("it is used once it is there", || (daemon.get("/v1/status").json()["health"] == "ready").then_some(()));
     assert!(state.join("mqtt/running").is_dir());
     assert_eq!(daemon.stop().status.code(), Some(0));
+}
+
+#[test]
+fn two_daemons_do_not_share_a_state_directory() {
+    let (home, mqtt) = (tempfile::tempdir().expect("a directory"), "[mqtt]\nurl = \"mqtt://127.0.0.1:1\"\n");
+    let state = home.path().join("state");
+    let first = Daemon::builder().state(&state).config(mqtt).start();
+    let second = || Daemon::builder().state(&state).config(mqtt);
+    let ended = second().spawn().wait();
+    assert_eq!(ended.status.code(), Some(69), "{}", ended.log);
+    let why = format!("another linnetd (process {}) keeps its state here", first.pid());
+    assert!(ended.log.contains(&why) && ended.log.contains("--state DIR"), "{}", ended.log);
+    // One that keeps nothing there disturbs nobody, and a reload that would change that is refused.
+    let third = Daemon::builder().state(&state).start();
+    third.write_config(mqtt);
+    third.signal("HUP");
+    third.wait_for_log("mqtt cannot take the new configuration, the old one stays");
+    assert!(third.log().contains(&why), "{}", third.log());
+    assert_eq!(third.get("/v1/status").json()["mqtt"], "off");
+    // The lock goes with its process, however that ends.
+    first.kill();
+    third.signal("HUP");
+    eventually("the directory is free", || (third.get("/v1/status").json()["mqtt"] != "off").then_some(()));
+    let ended = second().spawn().wait();
+    assert!(ended.log.contains(&format!("process {}", third.pid())), "{}", ended.log);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::state_dir::StateTaken;
 use crate::config::ConfigError;
 use crate::exit::Exit;
 use crate::sys::socket::SocketError;
@@ -18,6 +19,9 @@ pub enum DaemonError {
     /// The local socket cannot be had.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// Another daemon uses the state directory.
+    #[error(transparent)]
+    State(#[from] StateTaken),
     /// No directory of models is set and none lies beside the program.
     #[error("there are no models beside linnetd; name their directory with --models DIR")]
     NoModels,
@@ -45,7 +49,9 @@ impl DaemonError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Config(_) | Self::Socket(SocketError::Group(_) | SocketError::NotOurs { .. }) => Exit::Config,
-            Self::Socket(SocketError::Taken { .. }) | Self::Http(HttpStartError::Bind { .. }) => Exit::Unavailable,
+            Self::Socket(SocketError::Taken { .. }) | Self::State(_) | Self::Http(HttpStartError::Bind { .. }) => {
+                Exit::Unavailable
+            }
             Self::Socket(_) => Exit::CannotCreate,
             Self::NoModels | Self::Models { .. } => Exit::NoInput,
             Self::Http(_) | Self::Mqtt(_) => Exit::Config,

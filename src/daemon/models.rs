@@ -8,6 +8,8 @@ use crate::config::{Config, ConfigError};
 use crate::engine::tract::TractEngine;
 use crate::status::Events;
 use crate::task::catalog::{Budget, Catalog, Choices, Families, Loader, Loading};
+use crate::sys::notify;
+use crate::task::catalog::{Budget, Catalog, Families, Loader, Loading};
 
 /// The loader of this daemon.
 pub fn loader(events: Events) -> Loader {
@@ -20,14 +22,14 @@ pub fn loader(events: Events) -> Loader {
 }
 
 /// Loads, warms and proves every package of the configured directories, on a thread of its own. What `before` serves
-/// unchanged is taken over.
+/// unchanged is taken over. systemd is told as long as it takes.
 pub async fn load(loader: &Loader, config: &Config, before: Option<Arc<Catalog>>) -> Result<Catalog, DaemonError> {
     let directories = readable(&config.models)?;
     check_default(config, &Catalog::listed(&directories))?;
     let (loader, loading) = (loader.clone(), loading(config));
     loader.budget.set_limit(config.memory.limit_bytes);
     let load = move || loader.load(&directories, &loading, before.as_deref());
-    on_own_thread("models", load).await.map_err(DaemonError::Thread)
+    notify::while_loading(on_own_thread("models", load)).await.map_err(DaemonError::Thread)
 }
 
 /// Which models are loaded, and when.

@@ -102,12 +102,15 @@ impl Daemon {
             }
             (Some(_), None) => {
                 state_dir::prepare(to);
+                let state = state_dir::claim(to).map_err(|e| e.to_string())?;
                 self.mqtt = self.start_mqtt(to).map_err(|e| e.to_string())?;
+                self.state = state;
                 Ok(())
             }
             (None, Some(mqtt)) => {
                 mqtt.drain(self.config.scheduler.drain).await;
                 self.mqtt = None;
+                self.state = None;
                 self.link.set(LinkState::Off);
                 self.link.set_storage(None);
                 Ok(())
