@@ -85,6 +85,7 @@ fn write_manifests(args: &SplitArgs, reader: &Manifest, unseen: &[Utterance]) ->
             Part::Train
         }
     };
+    let mut manifests = Vec::new();
     for (wanted, name) in [(Part::Train, "train"), (Part::Valid, "valid"), (Part::Test, "test")] {
         let rows: Vec<&Utterance> = reader.utterances.iter().filter(|u| part(u) == wanted).collect();
         if rows.is_empty() && wanted != Part::Train {
@@ -93,15 +94,21 @@ fn write_manifests(args: &SplitArgs, reader: &Manifest, unseen: &[Utterance]) ->
                 args.reader.display()
             )));
         }
-        write_manifest(&args.out.join(name).with_extension("jsonl"), &rows)?;
+        manifests.push((args.out.join(name).with_extension("jsonl"), manifest_of(&rows)?));
     }
     if !unseen.is_empty() {
-        write_manifest(&args.out.join("unseen.jsonl"), &unseen.iter().collect::<Vec<_>>())?;
+        manifests.push((args.out.join("unseen.jsonl"), manifest_of(&unseen.iter().collect::<Vec<_>>())?));
+    }
+    // Only now: a part that is refused must leave no other part behind, which would be trained on.
+    for (path, (lines, what)) in manifests {
+        output::write_whole(&path, lines.as_bytes())?;
+        println!("{}: {what}", path.display());
     }
     Ok(())
 }
 
-fn write_manifest(path: &Path, utterances: &[&Utterance]) -> Result<()> {
+/// A manifest's lines, and what it holds in words.
+fn manifest_of(utterances: &[&Utterance]) -> Result<(String, String)> {
     let mut lines = String::new();
     for u in utterances {
         let audio = std::path::absolute(&u.audio).map_err(|e| Failure::read(&u.audio, e))?;
@@ -114,17 +121,10 @@ fn write_manifest(path: &Path, utterances: &[&Utterance]) -> Result<()> {
         lines.push_str(&serde_json::to_string(&row).map_err(|e| Failure::software(e.to_string()))?);
         lines.push('\n');
     }
-    output::write_whole(path, lines.as_bytes())?;
     let seconds: f64 = utterances.iter().map(|u| u.seconds).sum();
     let sentences: BTreeSet<&str> = utterances.iter().map(|u| u.text.as_str()).collect();
-    println!(
-        "{}: {} recordings of {} sentences, {:.2} h",
-        path.display(),
-        utterances.len(),
-        sentences.len(),
-        seconds / 3600.0
-    );
-    Ok(())
+    let what = format!("{} recordings of {} sentences, {:.2} h", utterances.len(), sentences.len(), seconds / 3600.0);
+    Ok((lines, what))
 }
 
 fn write_lists(dir: &Path, args: &SplitArgs, reader: &Manifest, unseen: &[Utterance]) -> Result<()> {
@@ -176,6 +176,33 @@ fn draw(seed: &str, text: &str) -> Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_split_that_is_refused_writes_no_manifest() {
+        let home = tempfile::tempdir().expect("a directory");
+        let utterance = |text: &str| Utterance {
+            audio: home.path().join("a.wav"),
+            text: text.into(),
+            speaker: "reader".into(),
+            seconds: 1.0,
+            line: 1,
+        };
+        // Sentences of no list: all of them would be trained on.
+        let utterances = vec![utterance("nobody has put this sentence on a list"), utterance("nor this one")];
+        let reader = Manifest { path: home.path().join("reader.jsonl"), utterances, held_out: 0 };
+        let args = SplitArgs {
+            reader: reader.path.clone(),
+            unseen: Vec::new(),
+            out: home.path().join("out"),
+            write_lists: None,
+            own: Vec::new(),
+            seed: String::new(),
+            on_bad: OnBad::default(),
+        };
+        let error = write_manifests(&args, &reader, &[]).expect_err("no sentence of the lists");
+        assert!(error.to_string().contains("--write-lists"), "{error}");
+        assert!(!args.out.exists(), "nothing is left behind");
+    }
 
     #[test]
     fn a_draw_has_the_wanted_shares_and_depends_on_the_text_only() {

@@ -3,6 +3,8 @@
 //! A clip's text must be on the held-out lists: what a model was trained on it hears even when it is damaged. It must be heard
 //! right, by the search that requests are answered with, and by a margin that no other machine's rounding reaches.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use linnet::task::Pipeline;
@@ -36,8 +38,6 @@ pub struct Rules {
 pub struct Clip {
     /// Where it lies.
     pub path: PathBuf,
-    /// The file's bytes.
-    pub audio: Vec<u8>,
     /// What is said, normalised.
     pub text: String,
 }
@@ -51,8 +51,6 @@ pub struct Heard {
     pub logprob: f64,
     /// By how much the text wins.
     pub margin: f64,
-    /// What the graph says, `[frames, units]`.
-    pub log_probs: Vec<f32>,
 }
 
 /// Reads `--canary`, which is a WAV file with its text beside it or a manifest. Everything is checked before any work is done.
@@ -89,18 +87,31 @@ fn clip(path: PathBuf, text: String, place: &str, held_out: &HeldOut) -> Result<
             path.display()
         )));
     }
-    let audio = std::fs::read(&path).map_err(|e| Failure::read(&path, e))?;
-    if !audio.starts_with(b"RIFF") {
+    let mut head = Vec::new();
+    let read = File::open(&path).and_then(|file| file.take(4).read_to_end(&mut head));
+    read.map_err(|e| Failure::read(&path, e))?;
+    if head != b"RIFF" {
         return Err(Failure::data(format!("{}: the canary must be a WAV file", path.display())));
     }
-    Ok(Clip { path, audio, text })
+    Ok(Clip { path, text })
 }
 
-/// What the graph makes of each clip. Refused when nothing is heard in any, since damage that silences the model would pass.
+/// What the graph makes of each clip, `[frames, units]`: each is heard once, and what is decided later is read from this. Refused
+/// when one is longer than the daemon would hear in one piece, and when nothing is heard in any, since damage that silences the
+/// model would pass.
 pub fn listen(opened: &Opened, clips: &[Clip]) -> Result<Vec<Vec<f32>>> {
-    let heard = clips.iter().map(|clip| tune::log_probs_of_clip(opened, &clip.path)).collect::<Result<Vec<_>>>()?;
-    let units = opened.config.units;
-    let blank = opened.config.blank_id;
+    let config = &opened.config;
+    let (units, blank) = (config.units, config.blank_id);
+    let most = config.max_segment_secs * 1000.0 / (config.subsampling as f64 * config.frame_shift_ms);
+    let hear = |clip: &Clip| {
+        let log_probs = tune::log_probs_of_clip(opened, &clip.path)?;
+        if (log_probs.len() / units) as f64 > most {
+            let (path, most) = (clip.path.display(), config.max_segment_secs);
+            return Err(Failure::data(format!("{path}: the canary is heard in one piece, of at most {most} s")));
+        }
+        Ok(log_probs)
+    };
+    let heard = clips.iter().map(hear).collect::<Result<Vec<_>>>()?;
     let speaks = |data: &Vec<f32>| {
         let said = |frame: &[f32]| frame.iter().enumerate().any(|(unit, p)| unit != blank && *p > frame[blank]);
         data.chunks_exact(units).any(said)
@@ -115,20 +126,19 @@ pub fn listen(opened: &Opened, clips: &[Clip]) -> Result<Vec<Vec<f32>>> {
     )))
 }
 
-/// Has the package's own search read what the graph said of each clip.
-pub fn hear(opened: &Opened, clips: &[Clip], log_probs: Vec<Vec<f32>>) -> Result<Vec<Heard>> {
+/// Has the package's own search read what the graph said of each clip ([`listen`]).
+pub fn hear(opened: &Opened, log_probs: &[Vec<f32>]) -> Result<Vec<Heard>> {
     let config = &opened.config;
     let (units, lm) = opened.pipeline.vocabulary();
     let mut decoder = Decoder::new(units, lm);
     let params = SearchParams::from(&config.decoding);
-    let mut heard = Vec::with_capacity(clips.len());
-    for (clip, data) in clips.iter().zip(log_probs) {
-        let answer = opened.pipeline.hear_clip(&clip.path, CanarySearch::Package).map_err(Failure::data)?;
-        let frames = LogProbs::new(&data, config.units).map_err(|e| Failure::data(e.to_string()))?;
+    let heard = log_probs.iter().map(|data| {
+        let frames = LogProbs::new(data, config.units).map_err(|e| Failure::data(e.to_string()))?;
+        let text = decoder.decode(frames, &params, &HotWords::default()).text;
         let margin = decoder.margin(frames, &params, &HotWords::default());
-        heard.push(Heard { text: answer.decoded.text, logprob: answer.mean_best, margin, log_probs: data });
-    }
-    Ok(heard)
+        Ok(Heard { text, logprob: frames.mean_best(), margin })
+    });
+    heard.collect()
 }
 
 /// The place of the clip that is heard right by the largest margin.

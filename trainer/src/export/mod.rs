@@ -141,7 +141,7 @@ pub fn run(args: ExportArgs) -> Result<()> {
     let before = memory::resident_bytes();
     let mut opened = Opened::package(dir)?;
     // The clips are heard before the long work: silence in all of them is refused at once.
-    let log_probs = canary::listen(&opened, &clips)?;
+    let mut log_probs = canary::listen(&opened, &clips)?;
     contents.memory_mib = memory::needed_mib(&contents, memory::resident_bytes().saturating_sub(before));
     if args.tune {
         contents.decoding = tune::tune(&opened, &valid, hear.threads)?;
@@ -149,14 +149,14 @@ pub fn run(args: ExportArgs) -> Result<()> {
         opened = Opened::package(dir)?;
     }
     // Only now is the search known that the canary has to be heard by.
-    let heard = canary::hear(&opened, &clips, log_probs)?;
+    let heard = canary::hear(&opened, &log_probs)?;
     let place = canary::choose(&clips, &heard, rules)?;
-    let (clip, heard) = (&clips[place], &heard[place]);
+    let (clip, heard, log_probs) = (&clips[place], &heard[place], log_probs.swap_remove(place));
     eprintln!("canary: {}, heard by a margin of {:.2}", clip.path.display(), heard.margin);
-    contents.canary_audio.clone_from(&clip.audio);
+    contents.canary_audio = std::fs::read(&clip.path).map_err(|e| Failure::read(&clip.path, e))?;
     contents.canary = canary::entry(&contents, heard);
     if let Some(python) = &args.reference {
-        reference::agree(python, dir, &opened, clip, heard, &contents)?;
+        reference::agree(python, dir, &opened, clip, &log_probs, &contents)?;
         contents.canary.status = CanaryStatus::Verified;
     }
     let gate = gate::judge(&contents, &trained, &opened, &valid, &hear, args.allow_loss)?;

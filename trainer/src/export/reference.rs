@@ -6,7 +6,7 @@ use std::process::Command;
 use linnet::task::decode::LogProbs;
 use linnet_features::logmel::MEL_BINS;
 
-use super::canary::{Clip, Heard};
+use super::canary::Clip;
 use super::package::ONNX;
 use super::{Contents, Opened, tune};
 use crate::error::{Failure, Result};
@@ -15,20 +15,20 @@ const SCRIPT: &str = include_str!("reference.py");
 /// Largest difference of a probability (not of its logarithm) that rounding may make.
 const MOST_DIFFERENCE: f32 = 1e-3;
 
-/// Has `python` run the package's graph on the canary's features and refuses unless it gives the same: every probability,
+/// Has `python` run the package's graph on the canary's features and refuses unless it gives `log_probs`: every probability,
 /// the mean log-probability, and the likeliest unit of each frame wherever it is not a tie.
 pub fn agree(
     python: &Path,
     dir: &Path,
     opened: &Opened,
     clip: &Clip,
-    heard: &Heard,
+    log_probs: &[f32],
     contents: &Contents<'_>,
 ) -> Result<()> {
     let features = tune::features_of_clip(opened, &clip.path)?;
     let theirs = run(python, &dir.join(ONNX), &features)?;
     let units = opened.config.units;
-    compare(&heard.log_probs, &theirs, units, contents.canary.logprob_tolerance).map_err(|reason| {
+    compare(log_probs, &theirs, units, contents.canary.logprob_tolerance).map_err(|reason| {
         Failure::refused(format!(
             "ONNX Runtime does not agree on the canary: {reason}; the graph would mean two things"
         ))

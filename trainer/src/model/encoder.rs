@@ -7,7 +7,7 @@ use burn::tensor::module::linear;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::ops::attention::{Attention, Span};
-use super::ops::depthwise::depthwise;
+use super::ops::depthwise::Depthwise;
 use super::ops::gate::{glu, silu};
 use super::ops::layer_norm::layer_norm;
 use super::ops::residual::{Dropout, residual};
@@ -20,6 +20,13 @@ pub struct Encoder<'a> {
     weights: &'a Weights,
     leaves: Vec<Tensor<1>>,
     path: Path,
+}
+
+/// What all blocks need of one batch.
+struct Shared {
+    batch: usize,
+    attention: Attention,
+    depthwise: Depthwise,
 }
 
 /// Key of a step's dropout; places inside the encoder derive theirs from it.
@@ -78,9 +85,11 @@ impl<'a> Encoder<'a> {
             left: config.left_chunks,
         };
         let attention = Attention::new(span, config.d_model, &features.device(), self.path);
+        let depthwise = Depthwise::new(config.conv_kernel, &features.device(), self.path);
+        let shared = Shared { batch, attention, depthwise };
         let mut x = self.subsample(features);
         for b in 0..config.layers {
-            x = self.block(b, x, batch, &attention, noise);
+            x = self.block(b, x, &shared, noise);
         }
         let x = self.linear("head", x);
         log_softmax(x, 1).reshape([batch, frames, config.units])
@@ -107,7 +116,7 @@ impl<'a> Encoder<'a> {
         linear(x.reshape([batch * time, bins * channels]), project, Some(self.get("sub.out.bias")))
     }
 
-    fn block(&self, b: usize, x: Tensor<2>, batch: usize, attention: &Attention, noise: Option<Noise>) -> Tensor<2> {
+    fn block(&self, b: usize, x: Tensor<2>, shared: &Shared, noise: Option<Noise>) -> Tensor<2> {
         let name = format!("blocks.{b}");
         let join = |x: Tensor<2>, y: Tensor<2>, scale: f32, part: u64| {
             let share = self.config.dropout;
@@ -121,9 +130,9 @@ impl<'a> Encoder<'a> {
         let y = self.feed_forward(&format!("{name}.ff1"), x.clone());
         let x = join(x, y, 0.5, 0);
         let y = self.norm(&format!("{name}.attn.norm"), x.clone());
-        let y = attention.apply(self.linear(&format!("{name}.attn.qkv"), y));
+        let y = shared.attention.apply(self.linear(&format!("{name}.attn.qkv"), y));
         let x = join(x, self.linear(&format!("{name}.attn.out"), y), 1.0, 1);
-        let y = self.convolution(&format!("{name}.conv"), x.clone(), batch);
+        let y = self.convolution(&format!("{name}.conv"), x.clone(), shared);
         let x = join(x, y, 1.0, 2);
         let y = self.feed_forward(&format!("{name}.ff2"), x.clone());
         let x = join(x, y, 0.5, 3);
@@ -136,11 +145,11 @@ impl<'a> Encoder<'a> {
         self.linear(&format!("{name}.out"), x)
     }
 
-    fn convolution(&self, name: &str, x: Tensor<2>, batch: usize) -> Tensor<2> {
+    fn convolution(&self, name: &str, x: Tensor<2>, shared: &Shared) -> Tensor<2> {
         let x = self.norm(&format!("{name}.norm"), x);
         let x = glu(self.linear(&format!("{name}.pw1"), x), self.path);
         let (weight, bias) = (self.get(&format!("{name}.dw.weight")), self.get(&format!("{name}.dw.bias")));
-        let x = depthwise(x, weight, bias, batch, self.path);
+        let x = shared.depthwise.apply(x, weight, bias, shared.batch);
         let x = silu(self.norm(&format!("{name}.mid_norm"), x), self.path);
         self.linear(&format!("{name}.pw2"), x)
     }

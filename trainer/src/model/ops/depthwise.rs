@@ -4,30 +4,63 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::Path;
 
-/// `x` `[batch · frames, channels]`, `weight` `[channels, 1, taps]`, `bias` `[channels]` → the shape of `x`. Each of the `batch`
-/// sequences begins with zeros on its left.
-pub fn depthwise(x: Tensor<2>, weight: Tensor<3>, bias: Tensor<1>, batch: usize, path: Path) -> Tensor<2> {
-    let [rows, channels] = x.dims();
-    let taps = weight.dims()[2];
-    match path {
-        Path::Composed => composed(x, weight, bias, batch),
-        #[cfg(feature = "flex")]
-        Path::Fused => {
-            let kernel = fused::Depthwise { frames: rows / batch, channels, taps };
-            super::fused::apply(kernel, [x.into(), weight.into(), bias.into()], [rows, channels])
+/// The convolution for kernels of one length: what all blocks of an encoder share, brought to the device once a batch.
+pub struct Depthwise {
+    taps: usize,
+    form: Form,
+}
+
+enum Form {
+    /// What [`diagonals`] gives for blocks of [`block`] frames.
+    Composed(Tensor<2>),
+    #[cfg(feature = "flex")]
+    Fused,
+}
+
+impl Depthwise {
+    /// For kernels of `taps`, which are at least one.
+    pub fn new(taps: usize, device: &Device, path: Path) -> Self {
+        let form = match path {
+            Path::Composed => Form::Composed(diagonals(taps, block(taps), device)),
+            #[cfg(feature = "flex")]
+            Path::Fused => Form::Fused,
+        };
+        Self { taps, form }
+    }
+
+    /// `x` `[batch · frames, channels]`, `weight` `[channels, 1, taps]`, `bias` `[channels]` → the shape of `x`. Each of the
+    /// `batch` sequences begins with zeros on its left.
+    ///
+    /// # Panics
+    /// When `weight` has another number of taps.
+    pub fn apply(&self, x: Tensor<2>, weight: Tensor<3>, bias: Tensor<1>, batch: usize) -> Tensor<2> {
+        let [rows, channels] = x.dims();
+        let taps = weight.dims()[2];
+        assert_eq!(taps, self.taps, "a kernel of another length");
+        match &self.form {
+            Form::Composed(diagonals) => composed(x, weight, bias, batch, diagonals.clone()),
+            #[cfg(feature = "flex")]
+            Form::Fused => {
+                let kernel = fused::Depthwise { frames: rows / batch, channels, taps };
+                super::fused::apply(kernel, [x.into(), weight.into(), bias.into()], [rows, channels])
+            }
         }
     }
+}
+
+/// Frames of a block: as many as the look-back, so that two blocks hold all that a frame meets.
+fn block(taps: usize) -> usize {
+    (taps - 1).max(16)
 }
 
 /// As products with band matrices: time is cut into blocks, and each channel's block is the product of the block before it
 /// and itself with a matrix that holds the taps on its diagonals. Burn's grouped convolution would run its weights' gradient channel by
 /// channel, which on a GPU is a thousand small kernels in each step.
-fn composed(x: Tensor<2>, weight: Tensor<3>, bias: Tensor<1>, batch: usize) -> Tensor<2> {
+fn composed(x: Tensor<2>, weight: Tensor<3>, bias: Tensor<1>, batch: usize, diagonals: Tensor<2>) -> Tensor<2> {
     let [rows, channels] = x.dims();
     let taps = weight.dims()[2];
     let frames = rows / batch;
-    // As long as the look-back, so that two blocks hold all that a frame meets.
-    let block = (taps - 1).max(16);
+    let block = block(taps);
     let blocks = frames.div_ceil(block);
     let x = x.reshape([batch, frames, channels]);
     // A block of zeros before the first frame, and zeros behind the last one.
@@ -35,7 +68,7 @@ fn composed(x: Tensor<2>, weight: Tensor<3>, bias: Tensor<1>, batch: usize) -> T
     let x = x.reshape([batch, blocks + 1, block, channels]);
     let pairs = Tensor::cat(vec![x.clone().narrow(1, 0, blocks), x.narrow(1, 1, blocks)], 2);
     let pairs = pairs.permute([3, 0, 1, 2]).reshape([channels, batch * blocks, 2 * block]);
-    let bands = weight.reshape([channels, taps]).matmul(diagonals(taps, block, &bias.device()));
+    let bands = weight.reshape([channels, taps]).matmul(diagonals);
     let y = pairs.matmul(bands.reshape([channels, 2 * block, block]));
     let y = y.reshape([channels, batch, blocks * block]).permute([1, 2, 0]).narrow(1, 0, frames);
     y.reshape([rows, channels]) + bias.unsqueeze::<2>()

@@ -4,7 +4,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::attention::{Attention, Span};
-use super::depthwise::depthwise;
+use super::depthwise::Depthwise;
 use super::gate::{glu, silu};
 use super::layer_norm::layer_norm;
 use super::residual::{Dropout, residual};
@@ -106,7 +106,8 @@ fn depthwise_convolutions_agree_also_where_the_kernel_is_longer_than_the_sequenc
             |i| tensor([sizes[i]], i as u64),
             |x, path| {
                 let weight = x[1].clone().reshape([6, 1, taps]);
-                depthwise(x[0].clone().reshape([2 * frames, 6]), weight, x[2].clone(), 2, path)
+                let convolution = Depthwise::new(taps, &device(), path);
+                convolution.apply(x[0].clone().reshape([2 * frames, 6]), weight, x[2].clone(), 2)
             },
         );
     }
