@@ -5,6 +5,7 @@ pub mod offers;
 mod place;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -364,6 +365,26 @@ pub struct Job {
     pub parts: mpsc::Sender<Result<Part, WireError>>,
 }
 
+/// A place that a request counts on which is still being read. Dropping it lets others count on it.
+#[derive(Debug, Default)]
+pub struct Foreseen(Option<Arc<AtomicUsize>>);
+
+impl Foreseen {
+    /// One more of `counted`, until it is dropped.
+    pub fn of(counted: &Arc<AtomicUsize>) -> Self {
+        counted.fetch_add(1, Ordering::AcqRel);
+        Self(Some(Arc::clone(counted)))
+    }
+}
+
+impl Drop for Foreseen {
+    fn drop(&mut self) {
+        if let Some(counted) = &self.0 {
+            counted.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
 /// What transports see of the daemon: a permit or an immediate refusal. Implemented by the scheduler; a fake stands
 /// in for it in the transports' own tests.
 pub trait Admit: Send + Sync + 'static {
@@ -377,10 +398,11 @@ pub trait Admit: Send + Sync + 'static {
         self.admit(request)
     }
 
-    /// Refuses ahead of the body: a transport asks before it reads an upload that [`Admit::admit`] would only turn away.
-    /// `Ok` promises nothing, since the queue may fill meanwhile.
-    fn foresee(&self) -> Result<(), WireError> {
-        Ok(())
+    /// Refuses ahead of the body: a transport asks before it reads an upload that [`Admit::admit`] would only turn away. As
+    /// long as the answer is held, others are refused who would need the same place; it promises nothing all the same,
+    /// since [`Admit::admit`] does not look at it.
+    fn foresee(&self) -> Result<Foreseen, WireError> {
+        Ok(Foreseen::default())
     }
 
     /// Takes note of a request that the transport itself turned away before [`Admit::admit`], so that every request is

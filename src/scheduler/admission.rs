@@ -1,6 +1,7 @@
 //! A permit or an immediate refusal.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use linnet_proto::{ErrorCode, WireError};
@@ -9,6 +10,7 @@ use super::Scheduler;
 use super::bounds::MAX_TIMEOUT;
 use super::state::{Ending, Phase, State, Waiting};
 use crate::job::{Admit, Job, Offers, OnStart, Origin, Reply, Request};
+use crate::job::{Admit, Foreseen, Job, OnStart, Origin, Reply, Request};
 use crate::status::Subject;
 use crate::task::catalog::Served;
 use crate::task::context::deadline_exceeded;
@@ -22,8 +24,11 @@ impl Admit for Scheduler {
         self.enter(request, Some(on_start))
     }
 
-    fn foresee(&self) -> Result<(), WireError> {
-        self.shared.lock().has_place()
+    fn foresee(&self) -> Result<Foreseen, WireError> {
+        let state = self.shared.lock();
+        state.has_place_beside(state.foreseen.load(Ordering::Acquire))?;
+        // Counted under the lock, so that no two count on one place.
+        Ok(Foreseen::of(&state.foreseen))
     }
 
     fn offers(&self) -> Arc<Offers> {
@@ -109,6 +114,11 @@ impl Scheduler {
 impl State {
     /// Whether a job may enter. Idle workers are places, too: they take a job each before anything waits.
     fn has_place(&self) -> Result<(), WireError> {
+        self.has_place_beside(0)
+    }
+
+    /// As [`State::has_place`], beside `foreseen` others that are still being read.
+    fn has_place_beside(&self, foreseen: usize) -> Result<(), WireError> {
         match self.phase {
             Phase::Starting => return Err(unavailable("linnetd is starting; try again in a second", 1000)),
             Phase::Draining | Phase::Stopped => return Err(draining()),
@@ -119,10 +129,10 @@ impl State {
             return Err(workerless());
         }
         let idle = workers - self.running();
-        if self.queue.len() < self.settings.queue_length + idle {
+        let waiting = self.queue.len() + foreseen;
+        if waiting < self.settings.queue_length + idle {
             return Ok(());
         }
-        let waiting = self.queue.len();
         let wait_ms = self.pace.retry_after(waiting, workers).as_millis();
         let wait_ms = u64::try_from(wait_ms).unwrap_or(u64::MAX);
         let message =

@@ -1,5 +1,6 @@
 //! What the threads share, and the two ways in which a job leaves it.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -104,6 +105,8 @@ pub(super) struct State {
     pub(super) abandoned: usize,
     /// Jobs that were taken out of the queue to be answered without being run, and whose answers are on their way.
     pub(super) answering: usize,
+    /// Requests that are still being read and count on a place.
+    pub(super) foreseen: Arc<AtomicUsize>,
     /// Rises with every swap of the catalog.
     pub(super) catalog_changes: u64,
     /// The supervisor runs.
@@ -196,6 +199,7 @@ impl Shared {
                 stuck: 0,
                 abandoned: 0,
                 answering: 0,
+                foreseen: Arc::default(),
                 catalog_changes: 0,
                 supervised: false,
                 supervisor_wakes: None,

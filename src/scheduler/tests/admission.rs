@@ -9,9 +9,9 @@ fn nothing_is_taken_before_the_daemon_is_ready() {
     let error = scheduler.admit(request("early", Priority::Normal, PATIENCE)).expect_err("it is not open");
     assert_eq!(error.code, ErrorCode::Unavailable);
     assert!(error.retry_after_ms.is_some());
-    assert_eq!(scheduler.foresee().map_err(|e| e.code), Err(ErrorCode::Unavailable));
+    assert_eq!(scheduler.foresee().expect_err("it is not open").code, ErrorCode::Unavailable);
     scheduler.open();
-    assert_eq!(scheduler.foresee(), Ok(()));
+    assert!(scheduler.foresee().is_ok());
 }
 
 #[test]
@@ -21,12 +21,31 @@ fn a_full_queue_refuses_at_once_and_says_when_to_come_again() {
     let error = bench.ask("one-more").expect_err("two run and three wait");
     assert_eq!(error.code, ErrorCode::Overloaded);
     assert!(error.retry_after_ms.is_some_and(|ms| ms > 0));
-    assert_eq!(bench.scheduler.foresee().map_err(|e| e.code), Err(ErrorCode::Overloaded));
+    assert_eq!(bench.scheduler.foresee().expect_err("nobody would admit it").code, ErrorCode::Overloaded);
     bench.gate.open();
     for (i, reply) in admitted.into_iter().enumerate() {
         assert_eq!(end_of(reply), Ok(format!("held-{i}")));
     }
     assert_eq!((bench.counted(Ok(())), bench.counted(Err(ErrorCode::Overloaded))), (5, 1));
+}
+
+#[test]
+fn a_place_that_one_upload_counts_on_is_not_promised_to_another() {
+    let bench = Bench::new(settings(1, 2));
+    let running = bench.running("held-0");
+    let one = bench.scheduler.foresee().expect("two places");
+    let other = bench.scheduler.foresee().expect("one place");
+    let error = bench.scheduler.foresee().expect_err("both are counted on");
+    assert_eq!(error.code, ErrorCode::Overloaded);
+    assert!(error.retry_after_ms.is_some_and(|ms| ms > 0), "{error}");
+    // Who has its request whole waits for nobody who is still sending.
+    let whole = bench.must("whole");
+    drop(one);
+    assert!(bench.scheduler.foresee().is_err(), "one waits, and one is counted on");
+    drop(other);
+    assert!(bench.scheduler.foresee().is_ok());
+    bench.gate.open();
+    assert_eq!((end_of(running), end_of(whole)), (Ok("held-0".into()), Ok("whole".into())));
 }
 
 #[test]

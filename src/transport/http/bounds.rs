@@ -10,6 +10,10 @@ pub const MAX_CONNECTION_BUFFER_BYTES: usize = 16 * 1024;
 /// recorded while it is sent takes four times as much).
 pub const MIN_BODY_BYTES_PER_SEC: u64 = 500;
 
+/// How long an upload may count on the place in the queue that was free when it came. Whoever sends more slowly (a recording
+/// that is sent while it is made) is looked at again when it is whole.
+pub const FORESEEN_FOR: Duration = Duration::from_secs(1);
+
 /// How long a refused request's body is still read and thrown away, so that its sender gets to read the refusal.
 pub const LINGER: Duration = Duration::from_secs(2);
 

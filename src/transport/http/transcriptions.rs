@@ -1,6 +1,7 @@
 //! `POST /v1/audio/transcriptions` and `/v1/audio/translations`: OpenAI's form, or the audio itself as the body with the options in the query.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,17 +18,20 @@ use linnet_proto::format::render_as;
 use linnet_proto::stream::StreamEvent;
 use linnet_proto::{ErrorBody, ErrorCode, Transcript, WireError};
 use serde::Serialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answer::{Refusal, typed};
 use super::bounds::{EVENT_KEEP_ALIVE, REPLY_SLACK};
 use super::effects::{PRIORITY, naming};
+use super::answer::{Refusal, typed, unserializable};
+use super::bounds::{EVENT_KEEP_ALIVE, FORESEEN_FOR, REPLY_SLACK};
 use super::form::{self, Form};
 use super::front::Ticket;
 use super::state::{Live, Shared};
 use super::upload::{Budget, Upload};
 use crate::job::{self, Answer, Origin, Part, Reply, TaskRequest, TranscribeRequest};
 use crate::transport::ask::other_task;
+use crate::job::{self, Answer, Foreseen, Origin, Part, Reply, TaskRequest, TranscribeRequest};
 use crate::transport::media::media_of_content_type;
 use crate::transport::options::{Asked, Fields};
 use linnet_proto::format::ResponseFormat;
@@ -82,14 +86,26 @@ fn of_head(head: &request::Parts) -> Result<Fields, WireError> {
 
 /// Everything that is checked before the job is admitted.
 async fn read(shared: &Shared, head: &request::Parts, body: Body, live: &Live) -> Result<(Form, Asked), WireError> {
-    shared.admit.foresee()?;
-    let mut form = receive(head, body, live, &shared.budget).await?;
+    let foreseen = shared.admit.foresee()?;
+    let mut form = while_it_counts(foreseen, receive(head, body, live, &shared.budget)).await?;
     let asked = std::mem::take(&mut form.fields).finish(live.intake.max_timeout)?;
     if form.audio.is_empty() {
         let message = "the audio is empty: not one byte";
         return Err(WireError::new(ErrorCode::EmptyAudio, message).with_param("file"));
     }
     Ok((form, asked))
+}
+
+/// Awaits `upload`, which counts on a place for the first [`FORESEEN_FOR`]: without it everybody who comes while there is one
+/// place would be read, and all but one turned away afterwards.
+async fn while_it_counts<T>(foreseen: Foreseen, upload: impl Future<Output = T>) -> T {
+    let mut upload = pin!(upload);
+    let in_time = timeout(FORESEEN_FOR, upload.as_mut()).await;
+    drop(foreseen);
+    match in_time {
+        Ok(read) => read,
+        Err(_) => upload.await,
+    }
 }
 
 /// Reads the audio and the options by what the content type says that the body is.
