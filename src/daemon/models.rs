@@ -7,9 +7,8 @@ use super::{DaemonError, on_own_thread};
 use crate::config::{Config, ConfigError};
 use crate::engine::tract::TractEngine;
 use crate::status::Events;
-use crate::task::catalog::{Budget, Catalog, Choices, Families, Loader, Loading};
 use crate::sys::notify;
-use crate::task::catalog::{Budget, Catalog, Families, Loader, Loading};
+use crate::task::catalog::{Budget, Catalog, Choices, Families, Loader, Loading};
 
 /// The loader of this daemon.
 pub fn loader(events: Events) -> Loader {

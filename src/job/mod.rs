@@ -4,7 +4,6 @@ pub mod chain;
 pub mod offers;
 mod place;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use linnet_proto::{ErrorCode, WireError};
 
 use super::offers::Offers;
-use super::{Admit, Answer, OnStart, Origin, Part, Reply, Request};
+use super::{Admit, Answer, Foreseen, OnStart, Origin, Part, Reply, Request};
 use plan::Plan;
 use steps::Steps;
 
@@ -95,7 +95,7 @@ impl Admit for Chains {
         self.enter(request, Some(on_start))
     }
 
-    fn foresee(&self) -> Result<(), WireError> {
+    fn foresee(&self) -> Result<Foreseen, WireError> {
         self.inner.foresee()
     }
 
