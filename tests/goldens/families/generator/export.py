@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from . import names
+
 MAX_FILE_BYTES = 300_000
 
 
@@ -49,7 +51,10 @@ def lay_out_transformers_js(exported: Path, directory: Path):
             shutil.copyfile(path, directory / "onnx" / path.name)
 
 
-def check_sizes(directory: Path):
+def settle(directory: Path):
+    """Shortens inner names, except in Optimum's layout, which stays as it was written, and refuses what is too large."""
+    for path in (directory / "onnx").glob("*.onnx"):
+        names.shorten(path)
     for path in directory.rglob("*"):
         if path.is_file() and path.stat().st_size > MAX_FILE_BYTES:
             raise SystemExit(f"{path} holds {path.stat().st_size} bytes: at most {MAX_FILE_BYTES}. Make the model narrower.")
