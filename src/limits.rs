@@ -2,7 +2,7 @@
 //! keys of the configuration (`config/linnet.toml`), and their own ranges stand in [`crate::config::keys`]. A bound that only
 //! one room understands stands in that room and appears here under its name.
 
-pub use crate::engine::tract::{MAX_ONNX_BYTES, MAX_TENSOR_BYTES};
+pub use crate::engine::tract::{MAX_ONNX_BYTES, MAX_SPECIAL_PLANS, MAX_TENSOR_BYTES};
 pub use crate::scheduler::bounds as scheduler;
 pub use crate::store::{
     MAX_CONFIG_BYTES as MAX_MODEL_CONFIG_BYTES, MAX_FILES as MAX_PACKAGE_FILES, MAX_MANIFEST_BYTES,

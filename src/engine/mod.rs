@@ -168,6 +168,21 @@ pub struct LoadOptions {
     pub slots: Vec<Slot>,
     /// Outputs to compute; all when empty.
     pub outputs: Vec<String>,
+    /// Sizes of inputs that are known to be within bounds, or one: graphs that cut a table by a size need to know that it is long enough.
+    pub sizes: Vec<Size>,
+}
+
+/// Bounds of an input's size along an axis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Size {
+    /// The input.
+    pub input: String,
+    /// The axis.
+    pub axis: usize,
+    /// Smallest size that is ever handed in.
+    pub least: usize,
+    /// Largest size that is ever handed in.
+    pub most: usize,
 }
 
 /// Which graph of a file that holds several.

@@ -4,6 +4,7 @@
 //! operators, the operator set and the paths of external data are checked here first, and each refusal is one
 //! sentence. Format: <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path};
 
 use tract_onnx::pb::tensor_proto::DataLocation;
@@ -69,7 +70,43 @@ fn check_graph(graph: &GraphProto, cx: &Context<'_>, depth: usize) -> Result<(),
     for node in &graph.node {
         check_node(node, graph, cx, depth)?;
     }
-    Ok(())
+    check_order(graph)
+}
+
+/// Refuses a graph in which a node waits for itself: tract would wait with it.
+fn check_order(graph: &GraphProto) -> Result<(), String> {
+    let maker: HashMap<&str, usize> =
+        graph.node.iter().enumerate().flat_map(|(i, n)| n.output.iter().map(move |o| (o.as_str(), i))).collect();
+    // Nodes are taken away as soon as nothing that they read is left to compute; those that stay wait for each other.
+    let mut waits = vec![0usize; graph.node.len()];
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); graph.node.len()];
+    for (reader, node) in graph.node.iter().enumerate() {
+        let mut names: HashSet<&str> = node.input.iter().map(String::as_str).collect();
+        for sub in node.attribute.iter().flat_map(|a| a.g.iter().chain(&a.graphs)) {
+            names.extend(free_names(sub));
+        }
+        // An output that nobody wants and an input that is not given are called nothing.
+        for made in names.iter().filter(|name| !name.is_empty()).filter_map(|name| maker.get(name)) {
+            waits[reader] += 1;
+            readers[*made].push(reader);
+        }
+    }
+    let mut ready: Vec<usize> = (0..waits.len()).filter(|node| waits[*node] == 0).collect();
+    while let Some(node) = ready.pop() {
+        for reader in std::mem::take(&mut readers[node]) {
+            waits[reader] -= 1;
+            if waits[reader] == 0 {
+                ready.push(reader);
+            }
+        }
+    }
+    match waits.iter().position(|waits| *waits > 0) {
+        Some(node) => Err(format!(
+            "the node `{}` waits for its own result: the graph runs in a circle and cannot be computed; export it again",
+            graph.node[node].name
+        )),
+        None => Ok(()),
+    }
 }
 
 fn check_node(node: &NodeProto, graph: &GraphProto, cx: &Context<'_>, depth: usize) -> Result<(), String> {
@@ -99,6 +136,23 @@ fn check_node(node: &NodeProto, graph: &GraphProto, cx: &Context<'_>, depth: usi
         element_count(&format!("the output of `{}`", node.name), &int64s(shape), 4)?;
     }
     Ok(())
+}
+
+/// What a sub-graph reads of the graphs around it.
+fn free_names(graph: &GraphProto) -> HashSet<&str> {
+    let mut names: HashSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
+    for node in &graph.node {
+        names.extend(node.input.iter().map(String::as_str));
+        for sub in node.attribute.iter().flat_map(|a| a.g.iter().chain(&a.graphs)) {
+            names.extend(free_names(sub));
+        }
+    }
+    let own = graph.node.iter().flat_map(|node| &node.output).map(String::as_str);
+    let own = own.chain(graph.initializer.iter().map(|t| t.name.as_str()));
+    for name in own.chain(graph.input.iter().map(|input| input.name.as_str())) {
+        names.remove(name);
+    }
+    names
 }
 
 /// The elements of a small `int64` tensor, however they are stored.
@@ -146,7 +200,7 @@ fn element_count(what: &str, dims: &[i64], item_bytes: u64) -> Result<u64, Strin
 }
 
 /// Bytes of one element by `TensorProto.DataType`; strings have no fixed size.
-fn item_bytes(data_type: i32) -> Option<u64> {
+pub(super) fn item_bytes(data_type: i32) -> Option<u64> {
     Some(match data_type {
         1 | 6 | 12 => 4,  // float, int32, uint32
         2 | 3 | 9 => 1,   // uint8, int8, bool

@@ -7,11 +7,15 @@
 
 mod cache;
 mod cpu;
+#[cfg(test)]
+pub(crate) mod edit;
 mod graph;
+mod head;
 mod inspect;
 mod ops;
 mod ports;
 mod session;
+mod specialized;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,13 +23,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tract_onnx::pb::ModelProto;
-use tract_onnx::prelude::{Framework, InferenceModelExt, TractResult, TypedModel};
+use tract_onnx::prelude::{InferenceModelExt, TractResult, TypedModel};
 
-use super::{Engine, EngineError, LoadOptions, Model, Port, Slot};
+use super::{Engine, EngineError, LoadOptions, Model, Port, Size, Slot};
 pub use cache::TractCache;
 pub use cpu::{CpuReport, KernelChoice, cpu_report};
 pub use inspect::{MAX_OPSET, MAX_TENSOR_BYTES, MIN_OPSET};
 pub use session::{TractModel, TractSession};
+pub use specialized::{MAX_SPECIAL_PLANS, SpecializedModel};
 
 /// Largest ONNX file that is read, bytes: protobuf's own limit. Larger weights lie in external data.
 pub const MAX_ONNX_BYTES: u64 = 2 << 30;
@@ -40,22 +45,32 @@ pub struct TractEngine {
 
 impl Engine for TractEngine {
     fn load_with(&self, package: &Path, onnx: &Path, options: &LoadOptions) -> Result<Arc<dyn Model>, EngineError> {
-        self.load_model_with(package, onnx, options).map(|model| model as Arc<dyn Model>)
+        let (head, file) = self.read(package, onnx)?;
+        // What is chosen by sizes is planned by sizes, where it cannot be planned for all.
+        // Plans for sizes that came need no bounds of sizes.
+        let plain = LoadOptions { sizes: Vec::new(), ..options.clone() } == LoadOptions::default();
+        let choice = (specialized::chooses(&head) && plain).then(|| head.clone());
+        match (self.assemble_safely(head, &file.directory, options), choice) {
+            (Ok(model), _) => Ok(Arc::new(model)),
+            (Err(_), Some(head)) => Ok(Arc::new(SpecializedModel::new(*self, head, file.directory, file.name))),
+            (Err(reason), None) => Err(file.refuse(reason)),
+        }
     }
 
     fn ports(&self, package: &Path, onnx: &Path) -> Result<(Vec<Port>, Vec<Port>), EngineError> {
-        let file = File::open(package, onnx)?;
-        let proto = decode(&file.bytes).map_err(|reason| file.refuse(reason))?;
+        let mut file = File::open(package, onnx)?;
+        let proto = file.head().map_err(|reason| file.refuse(reason))?;
         let graph = proto.graph.ok_or_else(|| file.refuse("the file holds no graph".into()))?;
-        let initialized: std::collections::HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
-        let inputs = graph.input.iter().filter(|i| !initialized.contains(i.name.as_str())).map(ports::of_value);
-        Ok((inputs.collect(), graph.output.iter().map(ports::of_value).collect()))
+        Ok(ports::of_graph(&graph))
     }
 }
 
-/// An ONNX file that lies in its package, read whole.
+/// An ONNX file that lies in its package.
 struct File {
-    bytes: Vec<u8>,
+    /// Taken by [`File::head`].
+    open: Option<std::fs::File>,
+    /// Its name in its directory.
+    own_name: String,
     /// The canonical directory of the package.
     package: PathBuf,
     /// The directory of the file.
@@ -85,20 +100,21 @@ impl File {
                 MAX_ONNX_BYTES >> 20
             )));
         }
-        let bytes = std::fs::read(&real).map_err(read)?;
+        let open = Some(std::fs::File::open(&real).map_err(read)?);
+        let own_name =
+            real.file_name().and_then(|name| name.to_str()).ok_or_else(|| refuse("its name is not UTF-8".into()))?;
         let directory = real.parent().unwrap_or(&package).to_owned();
-        Ok(Self { bytes, package, directory, name })
+        Ok(Self { open, own_name: own_name.to_owned(), package, directory, name })
+    }
+
+    /// Everything but the large tensors, which become external data in the file itself.
+    fn head(&mut self) -> Result<ModelProto, String> {
+        head::read(self.open.take().ok_or("the file was read already")?, &self.own_name)
     }
 
     fn refuse(&self, reason: String) -> EngineError {
         EngineError::Load { path: self.name.clone(), reason }
     }
-}
-
-fn decode(bytes: &[u8]) -> Result<ModelProto, String> {
-    tract_onnx::onnx()
-        .proto_model_for_read(&mut &*bytes)
-        .map_err(|e| format!("not a whole ONNX file, perhaps truncated ({}); fetch it again", one_line(&e)))
 }
 
 impl TractEngine {
@@ -114,34 +130,66 @@ impl TractEngine {
         onnx: &Path,
         options: &LoadOptions,
     ) -> Result<Arc<TractModel>, EngineError> {
-        let mut file = File::open(package, onnx)?;
-        let bytes = std::mem::take(&mut file.bytes);
-        match catch_unwind(AssertUnwindSafe(|| self.build(bytes, &file, options))) {
-            Ok(Ok(model)) => Ok(Arc::new(model)),
-            Ok(Err(reason)) => Err(file.refuse(reason)),
-            Err(panic) => Err(file.refuse(format!("the engine cannot take this graph: {}", panic_text(&*panic)))),
-        }
+        let (head, file) = self.read(package, onnx)?;
+        self.assemble_safely(head, &file.directory, options).map(Arc::new).map_err(|reason| file.refuse(reason))
     }
 
-    fn build(self, bytes: Vec<u8>, file: &File, options: &LoadOptions) -> Result<TractModel, String> {
-        let onnx = ops::onnx();
-        let mut proto = decode(&bytes)?;
-        drop(bytes);
-        inspect::check(&proto, &|op| onnx.op_register.0.contains_key(op), &file.package, &file.directory)?;
+    /// The head of a file, checked.
+    fn read(self, package: &Path, onnx: &Path) -> Result<(ModelProto, File), EngineError> {
+        let mut file = File::open(package, onnx)?;
+        let head = file.head().map_err(|reason| file.refuse(reason))?;
+        let reader = ops::onnx();
+        inspect::check(&head, &|op| ops::is_known(&reader, op), &file.package, &file.directory)
+            .map_err(|reason| file.refuse(reason))?;
+        Ok((head, file))
+    }
+
+    /// [`TractEngine::assemble`], where a panic is a reason, too.
+    fn assemble_safely(self, head: ModelProto, directory: &Path, options: &LoadOptions) -> Result<TractModel, String> {
+        catch_unwind(AssertUnwindSafe(|| self.assemble(head, directory, options)))
+            .unwrap_or_else(|panic| Err(format!("the engine cannot take this graph: {}", panic_text(&*panic))))
+    }
+
+    /// Rewrites, reads and plans a graph whose weights lie beside `directory`.
+    fn assemble(self, mut proto: ModelProto, directory: &Path, options: &LoadOptions) -> Result<TractModel, String> {
         let opset =
             proto.opset_import.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx").map_or(0, |o| o.version);
         let graph = proto.graph.as_mut().ok_or("the file holds no graph")?;
         graph::take_part(graph, options.part)?;
-        graph::simplify(graph, opset);
         graph::prune(graph, &options.outputs)?;
-        graph::name_dimensions(graph, &options.slots);
-        let directory = file.directory.to_str().ok_or("the path of its directory is not UTF-8")?;
+        graph::simplify(graph, opset, &options.slots)?;
+        graph::prune(graph, &options.outputs)?;
+        let unnamed = proto.clone();
+        let error = match self.named(proto, directory, options, graph::Names::OfFile) {
+            Ok(model) => return Ok(model),
+            Err(error) => error,
+        };
+        self.named(unnamed, directory, options, graph::Names::Own).map_err(|_| error)
+    }
+
+    /// Reads and plans a rewritten graph.
+    fn named(
+        self,
+        mut proto: ModelProto,
+        directory: &Path,
+        options: &LoadOptions,
+        names: graph::Names,
+    ) -> Result<TractModel, String> {
+        let onnx = ops::onnx();
+        let graph = proto.graph.as_mut().ok_or("the file holds no graph")?;
+        graph::name_dimensions(graph, &options.slots, &options.sizes, names);
+        let directory = directory.to_str().ok_or("the path of its directory is not UTF-8")?;
         let parsed = onnx.parse(&proto, Some(directory)).map_err(|e| one_line(&e))?;
         if let Some(name) = parsed.unresolved_inputs.first() {
             return Err(format!("the graph uses `{name}`, which nothing in it computes"));
         }
+        for Size { input, axis, least, most } in options.sizes.iter().filter(|size| size.least < size.most) {
+            let symbol = graph::own_symbol(input, *axis);
+            for bound in [format!("{symbol} >= {least}"), format!("{symbol} <= {most}")] {
+                parsed.model.symbols.add_assertion(bound).map_err(|e| one_line(&e))?;
+            }
+        }
         let outputs = proto.graph.iter().flat_map(|g| &g.output).map(|o| o.name.clone()).collect();
-        // The parsed file is as large as the weights: free it before tract packs them.
         drop(proto);
         let typed = parsed.model.into_typed().map_err(|e| one_line(&e))?;
         self.plan(typed, outputs, &options.slots).map_err(|e| one_line(&e))

@@ -1,9 +1,16 @@
 //! What an ONNX file says of an input or output.
 
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dim;
-use tract_onnx::pb::{ValueInfoProto, type_proto};
+use tract_onnx::pb::{GraphProto, ValueInfoProto, type_proto};
 
 use crate::engine::{Datum, Port};
+
+/// The inputs of a graph that are no weights, and its outputs.
+pub(super) fn of_graph(graph: &GraphProto) -> (Vec<Port>, Vec<Port>) {
+    let weights: std::collections::HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+    let inputs = graph.input.iter().filter(|input| !weights.contains(input.name.as_str())).map(of_value);
+    (inputs.collect(), graph.output.iter().map(of_value).collect())
+}
 
 /// The port that a value of the graph's head describes. Types by `TensorProto.DataType`.
 pub(super) fn of_value(value: &ValueInfoProto) -> Port {
@@ -26,7 +33,8 @@ pub(super) fn of_value(value: &ValueInfoProto) -> Port {
 
 fn size(dim: &tract_onnx::pb::tensor_shape_proto::Dimension) -> Option<usize> {
     match dim.value {
-        Some(Dim::DimValue(size)) => usize::try_from(size).ok(),
+        // Some exporters write 0 for what is free.
+        Some(Dim::DimValue(size)) => usize::try_from(size).ok().filter(|size| *size > 0),
         _ => None,
     }
 }

@@ -10,6 +10,7 @@ use tract_onnx::tract_hir::internal::DimLike;
 use tract_onnx::tract_hir::tract_core::ops::konst::Const;
 
 use super::cache::TractCache;
+use super::graph::POSITIONS;
 use super::{one_line, panic_text};
 use crate::engine::{Cache, Datum, EngineError, Model, Port, Positions, Session, Slot, Tensor, TensorData};
 
@@ -23,7 +24,15 @@ pub struct TractModel {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     slots: Vec<Slot>,
+    length: Option<Length>,
     memory_bytes: u64,
+}
+
+/// The input, and its axis, that shows how many positions a step has.
+#[derive(Debug, Clone)]
+struct Length {
+    input: String,
+    axis: usize,
 }
 
 impl std::fmt::Debug for TractModel {
@@ -52,7 +61,7 @@ impl TractModel {
         };
         let mut inputs = Vec::new();
         for (i, name) in all_inputs.iter().enumerate() {
-            if !slots.iter().any(|slot| slot.input.as_ref() == Some(name)) {
+            if name != POSITIONS && !slots.iter().any(|slot| slot.input.as_ref() == Some(name)) {
                 inputs.push(port(name, model.input_fact(i)?));
             }
         }
@@ -62,8 +71,17 @@ impl TractModel {
                 own_outputs.push(port(name, model.output_fact(i)?));
             }
         }
+        let mut length = None;
+        for (i, name) in all_inputs.iter().enumerate().filter(|(_, name)| *name != POSITIONS) {
+            let shape = &model.input_fact(i)?.shape;
+            if let Some(axis) = shape.iter().position(|dim| dim.to_string() == "S") {
+                length = Some(Length { input: name.clone(), axis });
+                break;
+            }
+        }
         let plan = TypedSimplePlan::new(model)?;
-        Ok(Self { plan, all_inputs, all_outputs: outputs.into(), inputs, outputs: own_outputs, slots, memory_bytes })
+        let all_outputs = outputs.into();
+        Ok(Self { plan, all_inputs, all_outputs, inputs, outputs: own_outputs, slots, length, memory_bytes })
     }
 
     /// How many nodes of each operator the plan runs, most frequent first: shows what an optimisation made of a graph.
@@ -84,6 +102,7 @@ impl TractModel {
             state: Some(spawn(&self.plan)?),
             inputs: Arc::clone(&self.all_inputs),
             outputs: Arc::clone(&self.all_outputs),
+            length: self.length.clone(),
         })
     }
 
@@ -168,13 +187,24 @@ pub struct TractSession {
     state: Option<TypedSimpleState>,
     inputs: Arc<[String]>,
     outputs: Arc<[String]>,
+    length: Option<Length>,
 }
 
 impl TractSession {
-    /// The plan's inputs in its order: those that the caller hands in, and those that the cache holds.
-    fn gather(&self, inputs: &[(&str, Tensor)], cache: Option<&TractCache>) -> Result<TVec<TValue>, EngineError> {
+    /// The plan's inputs in its order: those that the caller hands in, those that the cache holds, and which positions get
+    /// logits.
+    fn gather(
+        &self,
+        inputs: &[(&str, Tensor)],
+        cache: Option<&TractCache>,
+        positions: Positions,
+    ) -> Result<TVec<TValue>, EngineError> {
         let mut values = TVec::new();
         for (slot, name) in self.inputs.iter().enumerate() {
+            if name == POSITIONS {
+                values.push(self.wanted(inputs, positions)?);
+                continue;
+            }
             if let Some(held) = cache.and_then(|cache| cache.input(name)) {
                 values.push(held?);
                 continue;
@@ -193,6 +223,22 @@ impl TractSession {
             return Err(EngineError::Run(format!("the graph has no input `{name}`; its inputs are `{known}`")));
         }
         Ok(values)
+    }
+
+    /// The numbers of the positions that get logits.
+    fn wanted(&self, inputs: &[(&str, Tensor)], positions: Positions) -> Result<TValue, EngineError> {
+        let length = self.length.as_ref().and_then(|length| {
+            let (_, tensor) = inputs.iter().find(|(name, _)| *name == length.input)?;
+            tensor.shape.get(length.axis)
+        });
+        let length =
+            *length.ok_or_else(|| EngineError::Run("no input shows how many positions the step has".into()))?;
+        let first = match positions {
+            Positions::All => 0,
+            Positions::Last => length.saturating_sub(1),
+        };
+        let numbers: Vec<i64> = (first..length).map(|position| position as i64).collect();
+        to_tract(&Tensor::i64([numbers.len()], numbers)).map(IntoTValue::into_tvalue).map_err(run_error)
     }
 
     fn eval(&mut self, values: TVec<TValue>) -> Result<TVec<TValue>, EngineError> {
@@ -217,7 +263,7 @@ impl TractSession {
 
 impl Session for TractSession {
     fn run(&mut self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>, EngineError> {
-        let values = self.gather(inputs, None)?;
+        let values = self.gather(inputs, None, Positions::All)?;
         let values = self.eval(values)?;
         self.outputs
             .iter()
@@ -236,7 +282,7 @@ impl Session for TractSession {
             .as_any_mut()
             .downcast_mut()
             .ok_or_else(|| EngineError::Run("the cache was made by another engine".into()))?;
-        let values = self.gather(inputs, Some(cache))?;
+        let values = self.gather(inputs, Some(cache), positions)?;
         let values = self.eval(values)?;
         let mut outputs = Vec::new();
         for (name, value) in self.outputs.iter().zip(values) {

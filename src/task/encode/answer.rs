@@ -146,11 +146,9 @@ fn read(
     let none = if allow_none { start[cls] * end[cls] } else { 0.0 };
     let mut best: Vec<(f32, usize, usize)> = Vec::new();
     for from in (0..input.len()).filter(|i| input.origins[*i] == Origin::Second) {
-        for to in from..input.len().min(from + longest) {
-            if input.origins[to] != Origin::Second {
-                break;
-            }
-            let score = start[from] * end[to];
+        let behind = input.origins.iter().zip(&end).enumerate().skip(from).take(longest);
+        for (to, (_, likely)) in behind.take_while(|(_, (origin, _))| **origin == Origin::Second) {
+            let score = start[from] * likely;
             if best.len() < top_k || score > best[best.len() - 1].0 {
                 best.push((score, from, to));
                 best.sort_by(|a, b| b.0.total_cmp(&a.0));

@@ -60,7 +60,7 @@ pub(super) fn prove(writer: &mut Writer, canary: &Canary) -> Result<(), String> 
     let shared = tokens.iter().zip(&canary.tokens).take_while(|(a, b)| a == b).count();
     // Two likeliest tokens that lie within the tolerance of each other may change places; what follows then differs.
     let off = (logprob - canary.logprob).abs();
-    if !(off <= canary.logprob_tolerance) {
+    if off.is_nan() || off > canary.logprob_tolerance {
         return Err(format!(
             "its canary was answered with a mean log-probability of {logprob:.5} instead of {:.5} (within {}); {damaged}",
             canary.logprob, canary.logprob_tolerance

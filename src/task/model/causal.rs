@@ -20,18 +20,21 @@ pub struct CausalGraph {
     vocabulary: usize,
 }
 
-/// The slots of a graph whose inputs and outputs are named as Optimum names them; empty when it keeps no cache.
+/// The slots of a graph whose inputs and outputs are named as Optimum names them (`past_key_values.0.key` and `present.0.key`), or
+/// alike (`past_k_0` and `present_k_0`); empty when it keeps no cache.
+///
+/// The axis that grows is the last one of free size behind the batch; what stands of an encoder grows along none.
 pub fn slots(inputs: &[Port], outputs: &[Port]) -> Vec<Slot> {
-    let outputs: Vec<&str> = outputs.iter().map(|port| port.name.as_str()).collect();
+    let given = |name: &String| outputs.iter().any(|port| port.name == *name);
     inputs
         .iter()
         .filter_map(|port| {
-            let layer = port.name.strip_prefix("past_key_values.")?;
-            let output = format!("present.{layer}");
-            let grows = (!layer.contains(".encoder.")).then_some(2);
+            let rest = port.name.strip_prefix("past")?;
+            let layer = rest.strip_prefix("_key_values").unwrap_or(rest);
             // Older exports call them `present_key_values.N.…`.
-            let output =
-                [output, format!("present_key_values.{layer}")].into_iter().find(|o| outputs.contains(&o.as_str()));
+            let output = ["present", "present_key_values"].into_iter().map(|name| format!("{name}{layer}")).find(given);
+            let free = port.shape.iter().rposition(Option::is_none).filter(|axis| *axis > 0);
+            let grows = free.filter(|_| !layer.contains(".encoder."));
             Some(Slot { input: Some(port.name.clone()), output, grows })
         })
         .collect()
@@ -60,7 +63,15 @@ impl CausalGraph {
         let mut wanted = vec!["logits".to_owned()];
         wanted.extend(slots.iter().filter_map(|slot| slot.output.clone()));
         let part = if merged { Part::WithPast } else { Part::Whole };
-        let model = engine.load_with(package, onnx, &LoadOptions { part, slots, outputs: wanted })?;
+        if slots.is_empty() {
+            let file = package.join(onnx).display().to_string();
+            log::warn!(
+                "{file}: the decoder keeps no cache, so that each step reads the whole text again; export it with past"
+            );
+        }
+        let model =
+            engine.load_with(package, onnx, &LoadOptions { part, slots, outputs: wanted, ..LoadOptions::default() })?;
+        fits_vocabulary(model.outputs(), vocabulary).map_err(refuse)?;
         Ok(Self { model, context, vocabulary })
     }
 
@@ -143,6 +154,8 @@ fn inputs_of(ports: &[Port], fed: &[Vec<u32>], past: usize) -> Result<Vec<(Strin
                     let row = past..past + columns;
                     (vec![rows, columns], (0..rows).flat_map(|_| row.clone()).map(|p| p as i64).collect())
                 }
+                // What is added to scores: nothing for what a position sees, which is all up to itself.
+                "attn_mask" => (vec![columns, past + columns], unseen(past, columns)),
                 "cache_position" => (vec![columns], (past..past + columns).map(|p| p as i64).collect()),
                 // How many of the last positions get logits.
                 "num_logits_to_keep" => (Vec::new(), vec![1]),
@@ -153,6 +166,13 @@ fn inputs_of(ports: &[Port], fed: &[Vec<u32>], past: usize) -> Result<Vec<(Strin
             Ok((port.name.clone(), integers(port, shape, values)?))
         })
         .collect()
+}
+
+/// For each of `columns` positions behind `past`, and each position up to the last: 0 where the one sees the other, and else what
+/// takes its score away.
+pub(super) fn unseen(past: usize, columns: usize) -> Vec<i64> {
+    let row = |own: usize| (0..past + columns).map(move |other| if other <= past + own { 0 } else { -1_000_000_000 });
+    (0..columns).flat_map(row).collect()
 }
 
 /// A tensor of the type that the graph wants.
@@ -167,6 +187,17 @@ pub(in crate::task) fn integers(port: &Port, shape: Vec<usize>, values: Vec<i64>
         _ => return Err(EngineError::Run(format!("the graph's `{}` is of a type that holds no ids", port.name))),
     };
     Ok(Tensor { shape, data })
+}
+
+/// Refuses a configuration of another export: the graph gives logits for another number of ids.
+pub(super) fn fits_vocabulary(outputs: &[Port], vocabulary: usize) -> Result<(), String> {
+    let logits = outputs.iter().find(|port| port.name == "logits");
+    match logits.and_then(|port| port.shape.last().copied().flatten()) {
+        Some(given) if given != vocabulary => Err(format!(
+            "the graph gives logits for {given} ids, but config.json says vocab_size {vocabulary}; both must come from one export"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Takes `logits` from a step's outputs, `[rows, positions, vocabulary]`.

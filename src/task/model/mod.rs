@@ -10,7 +10,7 @@ pub mod sequences;
 
 pub use sequences::{Logits, Sequences};
 
-use crate::engine::{EngineError, Positions};
+use crate::engine::{EngineError, Positions, Tensor};
 
 /// A model that continues sequences of token ids, run by one worker.
 pub trait LanguageModel: Send {
@@ -31,6 +31,12 @@ pub trait LanguageModel: Send {
         ids: &[Vec<u32>],
         positions: Positions,
     ) -> Result<Logits, EngineError>;
+
+    /// Cross-attention of the last step, by layer, `[rows, heads, positions, encoder positions]`; empty where there is none or the
+    /// graph does not give it.
+    fn attention(&self) -> &[Tensor] {
+        &[]
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::causal::{integers, logits_of, slots};
+use super::causal::{fits_vocabulary, integers, logits_of, slots, unseen};
 use super::{LanguageModel, Logits, Sequences};
 use crate::engine::{Engine, EngineError, LoadOptions, Model, Part, Port, Positions, Session, Tensor};
 
@@ -54,14 +54,15 @@ impl Seq2SeqGraph {
             DecoderFiles { first: Some(first), .. } => {
                 let options = LoadOptions { outputs: vec!["logits".into()], ..LoadOptions::default() };
                 let step = engine.load_with(package, first, &options)?;
+                fits_vocabulary(step.outputs(), vocabulary).map_err(|reason| refuse(first, reason))?;
+                let file = package.join(first).display().to_string();
+                log::warn!(
+                    "{file}: the decoder keeps no cache, so that each step reads the whole text again; export it with past"
+                );
                 return Ok(Self { step, cross: None, context, vocabulary, attentions: Vec::new() });
             }
-            DecoderFiles { with_past: Some(with_past), .. } => {
-                return Err(refuse(
-                    with_past,
-                    "decoder_model.onnx is missing beside it: it makes the first cache".into(),
-                ));
-            }
+            // Alone it will do where it computes keys and values of the encoder's positions itself.
+            DecoderFiles { with_past: Some(with_past), .. } => (with_past, Part::Whole, with_past, Part::Whole),
             _ => {
                 let reason = "the package has no decoder: decoder_model_merged.onnx, or decoder_model.onnx and \
                               decoder_with_past_model.onnx";
@@ -79,6 +80,9 @@ impl Seq2SeqGraph {
         if !outputs.iter().any(|port| port.name == "logits") {
             return Err(refuse(past, "the graph has no output `logits`".into()));
         }
+        if first == past && past_part == Part::Whole && slots.iter().any(|slot| slot.grows.is_none()) {
+            return Err(refuse(past, "decoder_model.onnx is missing beside it: it makes the first cache".into()));
+        }
         let mut wanted = vec!["logits".to_owned()];
         wanted.extend(slots.iter().filter(|slot| slot.grows.is_some()).filter_map(|slot| slot.output.clone()));
         let attentions: Vec<String> =
@@ -91,8 +95,12 @@ impl Seq2SeqGraph {
             slot.output = Some(name.clone());
             filled.push(name);
         }
-        let step =
-            engine.load_with(package, past, &LoadOptions { part: past_part, slots: slots.clone(), outputs: wanted })?;
+        let step = engine.load_with(
+            package,
+            past,
+            &LoadOptions { part: past_part, slots: slots.clone(), outputs: wanted, ..LoadOptions::default() },
+        )?;
+        fits_vocabulary(step.outputs(), vocabulary).map_err(|reason| refuse(past, reason))?;
         let cross = match filled.is_empty() {
             true => None,
             false => {
@@ -100,7 +108,12 @@ impl Seq2SeqGraph {
                     slot.input = None;
                     slot
                 });
-                let options = LoadOptions { part: first_part, slots: cross_slots.collect(), outputs: filled };
+                let options = LoadOptions {
+                    part: first_part,
+                    slots: cross_slots.collect(),
+                    outputs: filled,
+                    ..LoadOptions::default()
+                };
                 Some(engine.load_with(package, first, &options)?)
             }
         };
@@ -149,11 +162,6 @@ impl Seq2Seq {
         self.heard = Some(encoded);
     }
 
-    /// Cross-attention of the last step, by layer; empty where the graph does not give it.
-    pub fn attention(&self) -> &[Tensor] {
-        &self.attention
-    }
-
     fn heard(&self) -> Result<&Encoded, EngineError> {
         self.heard.as_ref().ok_or_else(|| EngineError::Run("the decoder was asked before its encoder".into()))
     }
@@ -175,6 +183,7 @@ impl Seq2Seq {
                     "attention_mask" | "decoder_attention_mask" => {
                         integers(port, vec![rows, past + columns], vec![1; rows * (past + columns)])?
                     }
+                    "attn_mask" => integers(port, vec![columns, past + columns], unseen(past, columns))?,
                     "encoder_hidden_states" | "encoder_outputs" => repeat_rows(&heard.states, rows, port)?,
                     "position_ids" | "cache_position" => {
                         let row = (past..past + columns).map(|p| p as i64);
@@ -219,6 +228,10 @@ impl LanguageModel for Seq2Seq {
 
     fn context(&self) -> Option<usize> {
         self.graph.context
+    }
+
+    fn attention(&self) -> &[Tensor] {
+        &self.attention
     }
 
     fn begin(&mut self) -> Result<Sequences, EngineError> {

@@ -119,7 +119,7 @@ pub(crate) fn prove_outputs(canary: &OutputsCanary, rms: &BTreeMap<String, f64>)
         let Some(found) = rms.get(name) else { return Err(format!("its canary's output `{name}` is gone")) };
         let off = (found - wanted).abs();
         // A difference that is no number is not within anything.
-        if !(off <= canary.tolerance * wanted.abs().max(1e-6)) {
+        if off.is_nan() || off > canary.tolerance * wanted.abs().max(1e-6) {
             return Err(format!(
                 "its canary's output `{name}` has the root mean square {found:.6} instead of {wanted:.6} (within {} of it); the weights are \
                  damaged, or this machine computes otherwise",
@@ -156,10 +156,13 @@ impl Pipeline for RawPipeline {
     }
 }
 
+/// A graph's name, what it is and what runs it.
+type Graph = (String, Arc<dyn Model>, Box<dyn Session>);
+
 /// One worker's sessions.
 struct Raw {
     name: String,
-    sessions: Vec<(String, Arc<dyn Model>, Box<dyn Session>)>,
+    sessions: Vec<Graph>,
 }
 
 impl Execute for Raw {

@@ -70,6 +70,40 @@ pub(super) fn unfold_lookups(graph: &mut GraphProto, unsqueeze_takes_input: bool
     }
 }
 
+/// Has a mask of the encoder's samples be one of its positions.
+///
+/// Exports of Moonshine take the mask of samples in the decoder, too, keep every 384th and of these as many as there are positions. A
+/// mask of positions needs neither, and has the length of the keys that it is added to.
+pub(super) fn mask_positions(graph: &mut GraphProto) {
+    const MASK: &str = "encoder_attention_mask";
+    let strided = |node: &&NodeProto| {
+        let first = node.input.first().is_some_and(|input| input == MASK);
+        first
+            && node.op_type == "Slice"
+            && node.input.get(4).and_then(|step| integer(graph, step)).is_some_and(|step| step > 1)
+    };
+    let Some(kept) = graph.node.iter().find(strided).and_then(|node| node.output.first()) else { return };
+    let cut = graph.node.iter().find(|node| node.op_type == "Slice" && node.input.first() == Some(kept));
+    let Some(cut) = cut.and_then(|node| node.output.first()).cloned() else { return };
+    for input in graph.node.iter_mut().flat_map(|node| &mut node.input).filter(|input| **input == cut) {
+        *input = MASK.to_owned();
+    }
+}
+
+/// The one integer that a constant holds.
+pub(super) fn integer(graph: &GraphProto, name: &str) -> Option<i64> {
+    let made = graph.node.iter().find(|node| node.op_type == "Constant" && node.output.iter().any(|o| o == name));
+    let tensor = match made {
+        Some(node) => node.attribute.iter().find_map(|attribute| attribute.t.as_ref())?,
+        None => graph.initializer.iter().find(|tensor| tensor.name == name)?,
+    };
+    match (&tensor.int64_data[..], tensor.raw_data.as_chunks::<8>().0) {
+        ([value], _) => Some(*value),
+        (_, [bytes]) => Some(i64::from_le_bytes(*bytes)),
+        _ => None,
+    }
+}
+
 /// The mask, when `node` flattens all of an attention mask: `[rows, keys]` to `[rows * keys, 1]` or `[1, rows * keys]` or flat.
 fn flattened_mask<'a>(node: &'a NodeProto, maker: &HashMap<&str, &'a NodeProto>) -> Option<&'a str> {
     let flattens = match node.op_type.as_str() {

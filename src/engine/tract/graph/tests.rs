@@ -48,6 +48,89 @@ fn a_side_of_a_merged_decoder_takes_the_place_of_its_if() {
 }
 
 #[test]
+fn a_mask_of_samples_becomes_one_of_positions() {
+    let step = tract_onnx::pb::TensorProto {
+        name: "stride".into(),
+        dims: vec![1],
+        data_type: 7,
+        int64_data: vec![384],
+        ..Default::default()
+    };
+    let mut graph = GraphProto {
+        node: vec![
+            node("Slice", &["encoder_attention_mask", "from", "to", "axis", "stride"], &["kept"]),
+            node("Slice", &["kept", "from", "positions", "axis", "one"], &["cut"]),
+            node("Unsqueeze", &["cut", "axes"], &["mask"]),
+        ],
+        initializer: vec![step],
+        output: vec![value("mask")],
+        ..GraphProto::default()
+    };
+    simplify(&mut graph, 14, &[]).expect("it can be written otherwise");
+    prune(&mut graph, &[]).expect("all outputs are there");
+    let left: Vec<_> = graph.node.iter().map(|n| (n.op_type.as_str(), n.input[0].as_str())).collect();
+    assert_eq!(left, [("Unsqueeze", "encoder_attention_mask")]);
+    // A slice of every position is somebody's own.
+    let mut other = GraphProto {
+        node: vec![node("Slice", &["encoder_attention_mask", "from", "to", "axis"], &["mask"])],
+        output: vec![value("mask")],
+        ..GraphProto::default()
+    };
+    simplify(&mut other, 14, &[]).expect("it can be written otherwise");
+    assert_eq!(other.node[0].op_type, "Slice");
+}
+
+/// A scalar constant.
+fn constant(name: &str, value: i64) -> tract_onnx::pb::TensorProto {
+    tract_onnx::pb::TensorProto { name: name.into(), data_type: 7, int64_data: vec![value], ..Default::default() }
+}
+
+#[test]
+fn a_range_that_counts_down_is_a_difference() {
+    let mut graph = GraphProto {
+        node: vec![node("Range", &["n", "limit", "step"], &["places"]), node("Range", &["zero", "n", "one"], &["up"])],
+        initializer: vec![constant("limit", -1), constant("step", -1), constant("zero", 0), constant("one", 1)],
+        output: vec![value("places"), value("up")],
+        ..GraphProto::default()
+    };
+    simplify(&mut graph, 14, &[]).expect("it is written in another way");
+    let ops: Vec<(&str, Vec<&str>)> =
+        graph.node.iter().map(|n| (n.op_type.as_str(), n.input.iter().map(String::as_str).collect())).collect();
+    assert_eq!(
+        ops,
+        [
+            ("Sub", vec!["n", "limit"]),
+            ("Range", vec!["places.zero", "places.span", "places.step"]),
+            ("Sub", vec!["n", "places.up"]),
+            ("Range", vec!["zero", "n", "one"]),
+        ]
+    );
+    assert!(graph.initializer.iter().any(|t| t.name == "places.step" && t.int64_data == [1]));
+}
+
+#[test]
+fn every_second_of_a_whole_axis_is_gathered() {
+    let slice = |data: &str, to: &str, step: &str, out: &str| node("Slice", &[data, "zero", to, "axis", step], &[out]);
+    let mut graph = GraphProto {
+        node: vec![slice("x", "end", "two", "y"), slice("x", "end", "one", "z"), slice("x", "five", "two", "w")],
+        initializer: vec![
+            constant("zero", 0),
+            constant("axis", 1),
+            constant("one", 1),
+            constant("two", 2),
+            constant("five", 5),
+            constant("end", i64::MAX),
+        ],
+        output: vec![value("y"), value("z"), value("w")],
+        ..GraphProto::default()
+    };
+    simplify(&mut graph, 14, &[]).expect("it is written in another way");
+    let ops: Vec<&str> = graph.node.iter().map(|n| n.op_type.as_str()).collect();
+    assert_eq!(ops, ["Shape", "Gather", "Range", "Gather", "Slice", "Slice"], "others are tract's own affair");
+    assert_eq!((graph.node[3].output[0].as_str(), graph.node[3].attribute[0].i), ("y", 1));
+}
+
+#[test]
 fn a_graph_that_is_not_merged_and_an_output_that_is_not_there_are_named() {
     let mut graph = GraphProto { node: vec![node("If", &["c"], &["y"])], ..GraphProto::default() };
     assert!(take_part(&mut graph, Part::First).expect_err("another condition").contains("not a merged decoder"));
@@ -81,28 +164,36 @@ fn names_of_dimensions_mean_the_same_in_every_input() {
             shaped("input_ids", &["batch", "seq"]),
             shaped("attention_mask", &["batch", "past_sequence_length + 1"]),
             shaped("past_key_values.0.key", &["batch", "2", "T", "8"]),
-            shaped("other", &["batch", "3"]),
+            shaped("other", &["batch", "3", "T", "frames", "frames + 1"]),
         ],
         ..GraphProto::default()
     };
     let slot =
         Slot { input: Some("past_key_values.0.key".into()), output: Some("present.0.key".into()), grows: Some(2) };
-    name_dimensions(&mut graph, &[slot]);
-    let dims: Vec<Vec<String>> = graph
-        .input
-        .iter_mut()
-        .map(|input| {
-            let shape = shape_mut(input).expect("it has a shape");
-            shape
-                .dim
-                .iter()
-                .map(|d| match &d.value {
-                    Some(Dim::DimParam(name)) => name.clone(),
-                    Some(Dim::DimValue(size)) => size.to_string(),
-                    None => String::new(),
-                })
-                .collect()
-        })
-        .collect();
-    assert_eq!(dims, [vec!["B", "S"], vec!["B", "P+S"], vec!["B", "2", "P", "8"], vec!["other_0", "3"]]);
+    let dims = |graph: &mut GraphProto| -> Vec<Vec<String>> {
+        let shapes = graph.input.iter_mut().map(|input| shape_mut(input).expect("it has a shape"));
+        let text = |d: &Dimension| match &d.value {
+            Some(Dim::DimParam(name)) => name.clone(),
+            Some(Dim::DimValue(size)) => size.to_string(),
+            None => String::new(),
+        };
+        shapes.map(|shape| shape.dim.iter().map(text).collect()).collect()
+    };
+    for (names, other) in [
+        (Names::OfFile, ["B", "3", "P", "of_frames", "other_4"]),
+        (Names::Own, ["other_0", "3", "other_2", "other_3", "other_4"]),
+    ] {
+        let mut graph = graph.clone();
+        name_dimensions(&mut graph, std::slice::from_ref(&slot), &[], names);
+        assert_eq!(dims(&mut graph), [vec!["B", "S"], vec!["B", "P+S"], vec!["B", "2", "P", "8"], other.to_vec()]);
+    }
+    // A size that the caller says is the only one.
+    let one = Size { input: "other".into(), axis: 0, least: 1, most: 1 };
+    let mut only = graph.clone();
+    name_dimensions(&mut only, std::slice::from_ref(&slot), &[one], Names::Own);
+    assert_eq!(dims(&mut only)[3][0], "1");
+    // A cache that the caller hands in as any other input.
+    graph.input.pop();
+    name_dimensions(&mut graph, &[], &[], Names::OfFile);
+    assert_eq!(dims(&mut graph), [vec!["B", "S"], vec!["B", "P+S"], vec!["B", "2", "P", "8"]]);
 }

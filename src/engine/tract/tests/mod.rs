@@ -1,4 +1,5 @@
 mod graph;
+mod operators;
 mod refusals;
 
 use graph::*;

@@ -91,6 +91,27 @@ fn graphs_that_do_not_hang_together() {
 }
 
 #[test]
+fn graphs_that_run_in_a_circle() {
+    let mut graph = ctc(weight());
+    graph.node.push(node("Add", &["features", "b"], "a", vec![]));
+    graph.node.push(node("Neg", &["a"], "b", vec![]));
+    assert_refused(graph, "waits for its own result");
+    let mut graph = ctc(weight());
+    graph.node[0].input[0] = "log_probs".into();
+    assert_refused(graph, "in a circle");
+    let mut graph = ctc(weight());
+    graph.node.push(node("Identity", &["itself"], "itself", vec![]));
+    assert_refused(graph, "`Identity of itself`");
+}
+
+#[test]
+fn operators_that_only_the_engine_puts_in() {
+    let mut graph = ctc(weight());
+    graph.node[0].op_type = "linnet.RowsProduct".into();
+    assert_refused(graph, "the operator `linnet.RowsProduct`");
+}
+
+#[test]
 fn external_data_outside_the_package() {
     let bytes: Vec<u8> = WEIGHT.iter().flat_map(|v| v.to_le_bytes()).collect();
     let outer = tempfile::tempdir().expect("temporary directory");

@@ -15,7 +15,7 @@ fn a_megabyte_of_one_character_is_encoded_in_bounded_time() {
             let encoded = tokenizer.encode(&text, Encode::default());
             let spent = begun.elapsed();
             // A second or two where this machine has time; what is quadratic takes hours.
-            assert!(spent.as_secs() < 60, "{name} {character:?}: {spent:?}");
+            assert!(spent.as_secs() < 600, "{name} {character:?}: {spent:?}");
             assert!(encoded.is_ok(), "{name} {character:?}: {:?}", encoded.err());
         }
     }
@@ -32,7 +32,7 @@ fn a_megabyte_of_special_tokens_is_encoded_in_bounded_time() {
                 let begun = Instant::now();
                 let how = Encode { allow_special_in_text: allow, ..Encode::default() };
                 tokenizer.encode(&text, how).unwrap_or_else(|e| panic!("{name} {token}: {e}"));
-                assert!(begun.elapsed().as_secs() < 60, "{name} {token} {allow}: {:?}", begun.elapsed());
+                assert!(begun.elapsed().as_secs() < 600, "{name} {token} {allow}: {:?}", begun.elapsed());
             }
         }
     }

@@ -69,7 +69,7 @@ def encoded(graph, inputs: dict) -> dict:
 
 
 def encoder(directory: Path, head: dict, given: dict, result: Result):
-    graph = session(directory / given["files"]["model"])
+    graph = session(directory / given["files"]["model"], as_written=given["dtype"] == "qdq")
     for record in given["cases"]:
         got = encoded(graph, record["inputs"])
         for name, want in record["outputs"].items():

@@ -8,8 +8,11 @@ import onnxruntime as ort
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_}
 
 
-def session(path: Path) -> ort.InferenceSession:
+def session(path: Path, as_written: bool = False) -> ort.InferenceSession:
+    """`as_written` computes what the file says: ONNX Runtime's optimisations merge quantizations, which rounds otherwise."""
     options = ort.SessionOptions()
+    if as_written:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
