@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::engine::tract::TractEngine;
 use crate::status::Events;
 use crate::store::layout::{self, Graphs};
+use crate::store::transducer::{self, TransducerFiles};
 use crate::store::write::{StagedDirectory, write_file};
 use crate::store::{self, MANIFEST, Package, PackageError, memory};
 use crate::task::Pipeline;
@@ -245,6 +246,11 @@ fn files_of_export(
     dtype: Option<&str>,
 ) -> Result<(Vec<PathBuf>, Option<String>), ImportError> {
     let mut files = side_files(dir)?;
+    if manifest.family == layout::TRANSDUCER_FAMILY {
+        let TransducerFiles { encoder, decoder, joiner } = transducer::choose(dir, dtype)?;
+        files.extend([encoder, decoder, joiner]);
+        return Ok((files, dtype.map(str::to_owned)));
+    }
     let variants = layout::variants(dir)?;
     if manifest.family == layout::RAW_FAMILY || variants.is_empty() {
         files.extend(layout::onnx_files(dir));

@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use linnet_proto::manifest::{MANIFEST_VERSION, Manifest};
 use serde_json::Value;
 
-use super::{CONFIG, MAX_CONFIG_BYTES, PackageError, read_text};
+use super::{CONFIG, MAX_CONFIG_BYTES, PackageError, read_text, transducer};
 
 /// Family of graphs that nothing else is known of.
 pub const RAW_FAMILY: &str = "raw";
+/// Family of transducers in three graphs, as sherpa-onnx lays them out.
+pub const TRANSDUCER_FAMILY: &str = "transducer";
 /// Family of word vectors.
 pub const WORDS_FAMILY: &str = "word-vectors";
 /// Types of weights by the suffix of their files, the most precise first.
@@ -27,8 +29,8 @@ pub const DTYPES: [(&str, &str); 7] = [
     ("q4f16", "_q4f16"),
 ];
 /// Parts of models by the names of their files.
-pub const PARTS: [&str; 7] =
-    ["model", "encoder_model", "decoder_model", "decoder_with_past_model", "decoder_model_merged", "decoder", "joiner"];
+pub const PARTS: [&str; 5] =
+    ["model", "encoder_model", "decoder_model", "decoder_with_past_model", "decoder_model_merged"];
 /// Deepest sub-directory that is looked into for graphs.
 const GRAPH_DIRS: [&str; 2] = ["onnx", ""];
 /// Share of the available memory that a variant chosen by itself may take.
@@ -131,11 +133,15 @@ pub fn choose(dir: &Path, dtype: Option<&str>, available_bytes: Option<u64>) -> 
 
 /// `config.json` of `dir` as JSON.
 pub fn read_config(dir: &Path) -> Result<Value, PackageError> {
-    let path = dir.join(CONFIG);
-    let text = read_text(&path, MAX_CONFIG_BYTES)?;
-    let value: Value = serde_json::from_str(&text).map_err(|e| PackageError::invalid(&path, e.to_string()))?;
+    read_json(&dir.join(CONFIG))
+}
+
+/// The JSON object in the file at `path`.
+pub fn read_json(path: &Path) -> Result<Value, PackageError> {
+    let text = read_text(path, MAX_CONFIG_BYTES)?;
+    let value: Value = serde_json::from_str(&text).map_err(|e| PackageError::invalid(path, e.to_string()))?;
     if !value.is_object() {
-        return Err(PackageError::invalid(&path, "it is not a JSON object"));
+        return Err(PackageError::invalid(path, "it is not a JSON object"));
     }
     Ok(value)
 }
@@ -176,9 +182,13 @@ pub fn describe(dir: &Path) -> Result<Manifest, PackageError> {
     let config = if dir.join(CONFIG).is_file() { Some(read_config(dir)?) } else { None };
     let (family, tasks) = match &config {
         Some(config) => family_and_tasks(dir, config)?,
+        None if transducer::is_there(dir) => (TRANSDUCER_FAMILY.to_owned(), vec!["transcribe"]),
         None => (RAW_FAMILY.to_owned(), vec!["raw"]),
     };
-    let bytes = variants(dir)?.iter().map(|graphs| graphs.bytes).min().unwrap_or(0);
+    let bytes = match variants(dir)?.iter().map(|graphs| graphs.bytes).min() {
+        Some(bytes) if family != TRANSDUCER_FAMILY => bytes,
+        _ => transducer::least_bytes(dir),
+    };
     let (languages, pairs) = config.as_ref().map(|c| languages(dir, &family, c)).unwrap_or_default();
     Ok(Manifest {
         manifest_version: MANIFEST_VERSION,
@@ -222,11 +232,15 @@ fn family_and_tasks(dir: &Path, config: &Value) -> Result<(String, Vec<&'static 
     let speaks = chat_template(dir);
     let tasks = match family.as_str() {
         "whisper" => {
-            let multilingual =
-                config["vocab_size"].as_u64().is_some_and(|size| size >= 51_865) || config["is_multilingual"] == true;
+            let generation = read_json(&dir.join("generation_config.json")).unwrap_or_default();
+            let by_size = config["vocab_size"].as_u64().is_some_and(|size| size >= 51_865);
+            let multilingual = generation["is_multilingual"].as_bool().unwrap_or(by_size);
             if multilingual { vec!["transcribe", "translate-speech"] } else { vec!["transcribe"] }
         }
-        "moonshine" | "moonshine_streaming" | "wav2vec2" | "hubert" | "wavlm" | "zipformer" | "transducer" => {
+        "moonshine" | "moonshine_streaming" => vec!["transcribe"],
+        "wav2vec2" | "wav2vec2-conformer" | "hubert" | "wavlm" | "data2vec-audio" | "unispeech" | "unispeech-sat"
+            if head.is_empty() || head.ends_with("ForCTC") =>
+        {
             vec!["transcribe"]
         }
         "marian" | "m2m_100" | "nllb" | "mbart" => vec!["translate", "generate"],
@@ -341,6 +355,7 @@ fn languages(dir: &Path, family: &str, config: &Value) -> (Vec<String>, Vec<Stri
             }
             _ => of_name(dir),
         },
+        "whisper" => whisper_languages(dir),
         _ => {
             let listed = config["languages"].as_array().into_iter().flatten().filter_map(tag);
             (listed.collect(), Vec::new())
@@ -348,12 +363,26 @@ fn languages(dir: &Path, family: &str, config: &Value) -> (Vec<String>, Vec<Stri
     }
 }
 
+/// Those that a multilingual Whisper has a token for; English alone for the others.
+fn whisper_languages(dir: &Path) -> (Vec<String>, Vec<String>) {
+    let generation = read_json(&dir.join("generation_config.json")).unwrap_or_default();
+    let tokens = generation["lang_to_id"].as_object().into_iter().flatten();
+    let tag = |token: &str| token.trim_start_matches("<|").trim_end_matches("|>").to_owned();
+    let spoken = |tag: &String| (2..=3).contains(&tag.len()) && tag.bytes().all(|b| b.is_ascii_lowercase());
+    let mut languages: Vec<String> = tokens.map(|(token, _)| tag(token)).filter(spoken).collect();
+    if languages.is_empty() || generation["is_multilingual"] == false {
+        languages = vec!["en".to_owned()];
+    }
+    languages.sort();
+    (languages, Vec::new())
+}
+
 /// `opus-mt-en-de` says its pair.
 fn of_name(dir: &Path) -> (Vec<String>, Vec<String>) {
     let name = name_of(dir);
     let words: Vec<&str> = name.split('-').collect();
     let is_tag = |word: &&str| (2..=3).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_lowercase());
-    match words.windows(2).rev().find(|pair| pair.iter().all(|w| is_tag(&w)) && pair[0] != "mt") {
+    match words.windows(2).rev().find(|pair| pair.iter().all(is_tag) && pair[0] != "mt") {
         Some(pair) => (vec![pair[0].to_owned(), pair[1].to_owned()], vec![format!("{}-{}", pair[0], pair[1])]),
         None => (Vec::new(), Vec::new()),
     }

@@ -11,6 +11,7 @@ pub mod layout;
 pub mod memory;
 mod paths;
 mod rules;
+pub mod transducer;
 pub mod write;
 
 #[cfg(test)]
@@ -97,6 +98,11 @@ impl Package {
 
     /// The path of one of its files.
     pub fn path(&self, file: &str) -> PathBuf {
+        self.dir.join(file)
+    }
+
+    /// As [`Package::path`], for a path relative to the package.
+    pub fn path_of(&self, file: &Path) -> PathBuf {
         self.dir.join(file)
     }
 
@@ -240,7 +246,7 @@ fn open_regular(path: &Path, named: &Path) -> Result<(File, u64), PackageError> 
 }
 
 /// Reads a text file of at most `most` bytes.
-fn read_text(path: &Path, most: u64) -> Result<String, PackageError> {
+pub(crate) fn read_text(path: &Path, most: u64) -> Result<String, PackageError> {
     let read = |e| PackageError::read(path, e);
     let (file, _) = open_regular(path, path)?;
     let mut text = String::new();

@@ -103,12 +103,7 @@ impl TaskContext {
     fn write(&self, delta: Delta) -> Result<(), WireError> {
         let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
         match backlog.iter_mut().find(|earlier| earlier.index == delta.index) {
-            Some(earlier) => {
-                earlier.text.push_str(&delta.text);
-                earlier.token_ids.extend(delta.token_ids);
-                earlier.logprobs.extend(delta.logprobs);
-                earlier.finish_reason = delta.finish_reason.or(earlier.finish_reason);
-            }
+            Some(earlier) => earlier.append(delta),
             None => backlog.push(delta),
         }
         while !backlog.is_empty() {

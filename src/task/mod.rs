@@ -53,6 +53,14 @@ pub trait Pipeline: Send + Sync + Debug {
     }
 }
 
+/// Options of a request that do nothing in a model of `family`, by their names on the wire.
+pub fn without_effect(family: &str, request: &TaskRequest) -> Vec<&'static str> {
+    match request {
+        TaskRequest::Transcribe(request) => transcribe::without_effect(family, &request.options),
+        _ => Vec::new(),
+    }
+}
+
 /// The refusal of a pipeline that is handed a request of a task that its model does not do: the catalog lets none through.
 pub(crate) fn wrong_task(request: &TaskRequest) -> WireError {
     WireError::new(ErrorCode::UnsupportedTask, format!("this model does not {}", request.name())).with_param("model")

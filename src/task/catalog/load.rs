@@ -18,7 +18,7 @@ use crate::task::detect::{self, DetectPipeline};
 use crate::task::encode::EncoderPipeline;
 use crate::task::generate::GeneratePipeline;
 use crate::task::raw::RawPipeline;
-use crate::task::transcribe::TranscribePipeline;
+use crate::task::transcribe::{self, MoonshinePipeline, TranscribePipeline, TransducerPipeline, WhisperPipeline};
 
 /// Makes a pipeline of a verified package; the error is one sentence.
 pub type LoadPipeline = Arc<dyn Fn(&Package, &dyn Engine, &Events) -> Result<Arc<dyn Pipeline>, String> + Send + Sync>;
@@ -33,6 +33,23 @@ impl Families {
         Self::default()
             .with(store::CTC_FAMILY, |package, engine, _| {
                 Ok(Arc::new(TranscribePipeline::load(package, engine).map_err(|e| e.to_string())?))
+            })
+            .with_each(transcribe::ctc::FOREIGN_FAMILIES, |package, engine, _| {
+                Ok(Arc::new(TranscribePipeline::load_foreign(package, engine).map_err(|e| e.to_string())?))
+            })
+            .with(transcribe::moonshine::FAMILY, |package, engine, _| {
+                Ok(Arc::new(MoonshinePipeline::load(package, engine).map_err(|e| e.to_string())?))
+            })
+            .with(transcribe::moonshine::STREAMING_FAMILY, |_, _, _| {
+                Err("it is a Moonshine of the second version, which hears while somebody speaks: no exporter writes its graphs in a form \
+                     that could be relied on; take one of the first version (model_type \"moonshine\")"
+                    .to_owned())
+            })
+            .with(layout::TRANSDUCER_FAMILY, |package, engine, _| {
+                Ok(Arc::new(TransducerPipeline::load(package, engine).map_err(|e| e.to_string())?))
+            })
+            .with(transcribe::whisper::FAMILY, |package, engine, _| {
+                Ok(Arc::new(WhisperPipeline::load(package, engine).map_err(|e| e.to_string())?))
             })
             .with(layout::RAW_FAMILY, |package, engine, _| {
                 Ok(Arc::new(RawPipeline::load(package, engine).map_err(|e| e.to_string())?))

@@ -395,7 +395,14 @@ mod tests {
         let loader = loader(|| Ok(Arc::new(pipeline()) as Arc<dyn Pipeline>));
         let budget = Budget::default();
         budget.set_limit(4 * MIB);
-        home("a", &loader, &budget, true).pipeline(&mut patient).expect("there is room");
+        let first = home("a", &loader, &budget, true);
+        first.pipeline(&mut patient).expect("there is room");
+        let owners = Arc::downgrade(&first);
+        drop(first);
+        // The thread that loaded it is an owner until it ends.
+        while owners.strong_count() > 0 {
+            std::thread::yield_now();
+        }
         let kept = home("p", &loader, &budget, true);
         let error = kept.pipeline(&mut patient);
         assert!(error.is_ok(), "the first one is gone with its last owner");

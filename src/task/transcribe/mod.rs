@@ -1,135 +1,127 @@
-//! Speech to text with a CTC model: audio → pieces between silences → log-mel → graph → search → words with times.
+//! Speech to text: audio → what a model takes at once → words with times, in bounded memory.
 //!
-//! - [`splitter`]: pieces that the model takes, in bounded memory; silence never reaches the model.
-//! - [`recognizer`]: one piece to words.
-//! - `execute`: one request on one worker.
-//! - `canary`: the package's canned request.
+//! - [`ctc`]: models that emit units frame by frame.
+//! - [`splitter`], `pieces`: families that hear one piece between silences after the other; silence never reaches the model.
+//! - [`moonshine`]: text that is written piece by piece.
+//! - [`transducer`]: models that decide frame by frame with the last tokens in mind.
+//! - [`whisper`]: text that is written window by window.
+//! - `growing`: the answer as far as it is known.
+//! - `canary`: the canned request of foreign packages.
 
 mod activity;
 mod canary;
-mod execute;
-mod options;
+pub mod ctc;
+mod growing;
+pub mod moonshine;
+mod pieces;
 mod punctuate;
-pub mod recognizer;
 pub mod splitter;
+pub mod transducer;
+pub mod whisper;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use linnet_proto::WireError;
-use linnet_proto::manifest::{Canary, CanarySearch};
-use linnet_proto::model_config::CtcConfig;
+use linnet_features::audio::{AudioError, SAMPLE_RATE};
+use linnet_proto::{ErrorCode, TranscribeOptions, WireError};
 
-use super::decode::{NgramLm, SearchParams, Units};
-use super::{Execute, Pipeline};
-use crate::engine::{Engine, EngineError, Model};
-use crate::store::{CtcParts, Package, PackageError, TOKENIZER};
+use crate::engine::EngineError;
+use crate::store::layout::Graphs;
+use crate::store::{self, layout};
+use crate::task::model::seq2seq::DecoderFiles;
 
-pub use recognizer::{Heard, Recognizer};
+pub use ctc::{Heard, Recognizer, TranscribePipeline};
+pub use moonshine::MoonshinePipeline;
 pub use splitter::{Piece, Splitter};
+pub use transducer::TransducerPipeline;
+pub use whisper::WhisperPipeline;
 
-/// A loaded `linnet-ctc` package.
-#[derive(Debug, Clone)]
-pub struct TranscribePipeline(Arc<Shared>);
+/// Appends the next samples; `false` at the end.
+type Source<'a> = &'a mut dyn FnMut(&mut Vec<f32>) -> Result<bool, AudioError>;
 
-/// What all workers share.
-struct Shared {
-    name: String,
-    languages: Vec<String>,
-    dir: PathBuf,
-    config: CtcConfig,
-    model: Arc<dyn Model>,
-    units: Arc<Units>,
-    lm: Option<Arc<NgramLm>>,
+/// The language of the answer: the one that is asked for, where the model `name` speaks it, else the model's main one.
+fn language(asked: Option<&str>, name: &str, languages: &[String]) -> Result<String, WireError> {
+    let asked = asked.map(str::trim).filter(|tag| !tag.is_empty());
+    let Some(asked) = asked else { return Ok(languages.first().cloned().unwrap_or_default()) };
+    // Regions and scripts (`en-GB`) are the model's own affair.
+    let primary = asked.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase();
+    // A package that does not tell what it speaks is believed to speak what is asked for.
+    if languages.is_empty() || languages.contains(&primary) {
+        return Ok(primary);
+    }
+    let message = format!(
+        "the model {name} does not speak {:?}; it speaks {}; ask for one of these, or for another model",
+        asked.chars().take(40).collect::<String>(),
+        languages.join(", ")
+    );
+    Err(WireError::new(ErrorCode::UnsupportedTask, message).with_param("language"))
 }
 
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("name", &self.name).field("dir", &self.dir).finish_non_exhaustive()
-    }
+/// Options that are asked for and do nothing in a model of `family`.
+pub fn without_effect(family: &str, options: &TranscribeOptions) -> Vec<&'static str> {
+    let asked = [
+        ("prompt", options.prompt.is_some()),
+        ("hot_word_boost", options.hot_word_boost.is_some()),
+        ("beam_width", options.beam_width.is_some()),
+        ("lm_weight", options.lm_weight.is_some()),
+        ("temperature", options.temperature.is_some()),
+        ("seed", options.seed.is_some()),
+        ("condition_on_previous_text", options.condition_on_previous_text.is_some()),
+        ("punctuate", options.punctuate.is_some()),
+    ];
+    let used: &[&str] = match family {
+        whisper::FAMILY => &["prompt", "beam_width", "temperature", "seed", "condition_on_previous_text"],
+        moonshine::FAMILY => &[],
+        layout::TRANSDUCER_FAMILY => &["beam_width"],
+        store::CTC_FAMILY => &["prompt", "hot_word_boost", "beam_width", "lm_weight", "punctuate"],
+        // Packages of other people come without a language model.
+        _ => &["prompt", "hot_word_boost", "beam_width", "punctuate"],
+    };
+    asked.into_iter().filter(|(name, asked)| *asked && !used.contains(name)).map(|(name, _)| name).collect()
 }
 
-impl TranscribePipeline {
-    /// Loads weights, units and language model of a verified package; each error names its file.
-    pub fn load(package: &Package, engine: &dyn Engine) -> Result<Self, PackageError> {
-        Self::of_parts(package, package.ctc()?, engine)
-    }
-
-    fn of_parts(package: &Package, parts: CtcParts, engine: &dyn Engine) -> Result<Self, PackageError> {
-        let CtcParts { config, units } = parts;
-        let units = Units::new(&units, config.blank_id, config.unit_kind)
-            .map_err(|e| PackageError::invalid(&package.path(TOKENIZER), e.to_string()))?;
-        let lm = config.language_model.as_ref().map(|file| load_lm(&package.path(file))).transpose()?;
-        let model = package.load_ctc(&config, engine)?;
-        Ok(Self(Arc::new(Shared {
-            name: package.manifest.name.clone(),
-            languages: package.manifest.languages.clone(),
-            dir: package.dir.clone(),
-            config,
-            model,
-            units: Arc::new(units),
-            lm: lm.map(Arc::new),
-        })))
-    }
-
-    /// A session with its own buffers, for code that has pieces of audio already (`linnet-train evaluate`).
-    pub fn recognizer(&self) -> Result<Recognizer, EngineError> {
-        Recognizer::new(Arc::clone(&self.0))
-    }
-
-    /// The package's units and its language model, shared with all that reads by them, for code that has log-probabilities already
-    /// (`linnet-train export`).
-    pub fn vocabulary(&self) -> (Arc<Units>, Option<Arc<NgramLm>>) {
-        (Arc::clone(&self.0.units), self.0.lm.clone())
-    }
-
-    /// Text and fingerprint of a clip, heard as [`Pipeline::prove`] hears the canary: for those who record one. The error names
-    /// the file.
-    pub fn hear_clip(&self, audio: &Path, search: CanarySearch) -> Result<Heard, String> {
-        let mut recognizer = self.recognizer().map_err(|e| e.to_string())?;
-        canary::hear_clip(audio, &mut recognizer, &self.search_of(search), self.0.config.max_segment_secs)
-    }
-
-    fn search_of(&self, search: CanarySearch) -> SearchParams {
-        match search {
-            CanarySearch::Greedy => SearchParams::default(),
-            CanarySearch::Package => SearchParams::from(&self.0.config.decoding),
-        }
+/// The graphs of an encoder-decoder's decoder.
+fn decoder_files(graphs: &Graphs) -> DecoderFiles {
+    let part = |name: &str| graphs.part(name).map(Path::to_path_buf);
+    DecoderFiles {
+        merged: part("decoder_model_merged"),
+        first: part("decoder_model"),
+        with_past: part("decoder_with_past_model"),
     }
 }
 
-impl Pipeline for TranscribePipeline {
-    fn memory_bytes(&self) -> u64 {
-        self.0.model.memory_bytes() + self.0.lm.as_ref().map_or(0, |lm| lm.memory_bytes() as u64)
-    }
-
-    fn executor(&self) -> Result<Box<dyn Execute>, WireError> {
-        Ok(Box::new(execute::Transcriber::new(Arc::clone(&self.0))?))
-    }
-
-    fn prove(&self, canary: &Canary) -> Result<(), String> {
-        let Canary::Speech(canary) = canary else {
-            return Err("its canary is not a clip of speech, which a model of its family needs".into());
-        };
-        let mut recognizer = self.recognizer().map_err(|e| e.to_string())?;
-        let search = self.search_of(canary.search);
-        canary::prove(&self.0.dir, canary, &mut recognizer, &search, self.0.config.max_segment_secs)
-    }
+/// Mean 0, variance 1, as `transformers`' `zero_mean_unit_var_norm`.
+fn standardize(samples: &mut [f32]) {
+    let count = samples.len() as f64;
+    let mean = samples.iter().map(|s| f64::from(*s)).sum::<f64>() / count;
+    let variance = samples.iter().map(|s| (f64::from(*s) - mean).powi(2)).sum::<f64>() / count;
+    let scale = 1.0 / (variance + 1e-7).sqrt();
+    samples.iter_mut().for_each(|s| *s = ((f64::from(*s) - mean) * scale) as f32);
 }
 
-fn load_lm(path: &Path) -> Result<NgramLm, PackageError> {
-    let read = |e| PackageError::read(path, e);
-    // The file was verified against the manifest; its size still comes from a stranger.
-    let bytes = std::fs::metadata(path).map_err(read)?.len();
-    if bytes > crate::task::decode::lm::MAX_FILE_BYTES as u64 {
-        let most = crate::task::decode::lm::MAX_FILE_BYTES >> 20;
-        return Err(PackageError::invalid(
-            path,
-            format!("the language model has {bytes} bytes; at most {most} MiB are taken"),
-        ));
+fn secs(samples: u64) -> f64 {
+    samples as f64 / f64::from(SAMPLE_RATE)
+}
+
+/// Whole milliseconds, so that an answer reads 1.4 and not 1.4000000000000001.
+fn whole_millis(secs: f64) -> f64 {
+    (secs * 1000.0).round() / 1000.0
+}
+
+/// Where each refusal of audio belongs on the wire.
+fn audio_error(error: AudioError) -> WireError {
+    let code = match error {
+        AudioError::Unsupported(_) => ErrorCode::UnsupportedMedia,
+        AudioError::Malformed(_) | AudioError::OutOfRange(_) => ErrorCode::InvalidAudio,
+        AudioError::Empty => ErrorCode::EmptyAudio,
+        AudioError::TooLarge(_) => ErrorCode::TooLarge,
+    };
+    WireError::new(code, error.to_string())
+}
+
+impl From<EngineError> for WireError {
+    fn from(error: EngineError) -> Self {
+        Self::new(ErrorCode::Internal, error.to_string())
     }
-    let bytes = std::fs::read(path).map_err(read)?;
-    NgramLm::read(&bytes).map_err(|e| PackageError::invalid(path, e.to_string()))
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ mod tests {
     fn punctuate(language: &str, segments: &[(&str, bool)]) -> Vec<String> {
         let mut punctuator = Punctuator::new(language);
         let mut segment = |(text, ends): &(&str, bool)| {
-            let word = |w: &str| Word { word: w.into(), start: 0.0, end: 0.0, confidence: 1.0 };
+            let word = |w: &str| Word { word: w.into(), ..Word::default() };
             let mut words: Vec<Word> = text.split_whitespace().map(word).collect();
             punctuator.segment(&mut words, *ends);
             words.into_iter().map(|w| w.word).collect::<Vec<_>>().join(" ")

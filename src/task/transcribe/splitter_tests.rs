@@ -25,7 +25,7 @@ fn split(samples: &[f32], max_secs: f64, chunk: usize) -> Vec<Piece> {
     for chunk in samples.chunks(chunk) {
         splitter.push(chunk);
         pieces.extend(std::iter::from_fn(|| splitter.next()));
-        let most = (max_secs * RATE as f64) as usize + (DELAY_BLOCKS + 1) * BLOCK_SAMPLES + chunk.len();
+        let most = (max_secs * RATE as f64) as usize + (DELAY_BLOCKS + 2) * BLOCK_SAMPLES + chunk.len();
         assert!(splitter.held() <= most, "{} samples are held", splitter.held());
     }
     splitter.finish();

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes kaldi.json, whisper.json: log-mel features of a synthesized signal by independent implementations.
+"""Writes kaldi.json, icefall.json, whisper.json: log-mel features of a synthesized signal by independent implementations.
 
-Kaldi's come from `kaldi-native-fbank` (a C++ port of Kaldi's own code), Whisper's from its formulas in numpy, in double
+Kaldi's come from `kaldi-native-fbank` (a C++ port of Kaldi's own code), icefall's too, with the options that sherpa-onnx gives it; Whisper's from its formulas in numpy, in double
 precision with a dense filter matrix. The signal is made of integers by a rule that the test repeats, so that only a
 few frames need to be kept. Run: pip install numpy kaldi-native-fbank && python3 tests/goldens/features/generate.py
 """
@@ -28,15 +28,15 @@ def signal():
     return np.array(out, dtype=np.int64)
 
 
-def kaldi(x):
+def kaldi(x, snip_edges=True, high_freq=0):
     options = knf.FbankOptions()
     options.frame_opts.samp_freq = RATE
     options.frame_opts.dither = 0.0
     options.frame_opts.window_type = "povey"
-    options.frame_opts.snip_edges = True
+    options.frame_opts.snip_edges = snip_edges
     options.mel_opts.num_bins = 80
     options.mel_opts.low_freq = 20
-    options.mel_opts.high_freq = 0
+    options.mel_opts.high_freq = high_freq
     options.energy_floor = 0.0
     fbank = knf.OnlineFbank(options)
     fbank.accept_waveform(RATE, x.astype(np.float32).tolist())
@@ -79,6 +79,8 @@ def main():
     x = signal()
     keep = [0, 1, 2, 40, 57, 58, 59, 60, 65, 72, 75, 76, 100, 147]
     write("kaldi.json", f"kaldi-native-fbank {knf.__version__ if hasattr(knf, '__version__') else ''}".strip(), kaldi(x), keep)
+    icefall = kaldi(x / 32768, snip_edges=False, high_freq=-400)
+    write("icefall.json", "kaldi-native-fbank with sherpa-onnx's options", icefall, [0, 1, 2, 40, 59, 65, 100, 147, 148, 149])
     write("whisper.json", "numpy, double precision", whisper(x), keep + [148, 149])
     print("sum of the signal:", int(x.sum()), "of its magnitudes:", int(np.abs(x).sum()))
 

@@ -46,6 +46,11 @@ impl MelBank {
         Self { filters: edges.windows(3).map(filter).collect() }
     }
 
+    /// How many filters there are.
+    pub(super) fn filters(&self) -> usize {
+        self.filters.len()
+    }
+
     /// The energy that each filter passes, in order.
     pub(super) fn energies<'a>(&'a self, power: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
         self.filters.iter().map(|filter| {

@@ -52,6 +52,15 @@ fn filter_banks_equal_kaldis() {
 }
 
 #[test]
+fn filter_banks_with_mirrored_edges_equal_kaldis() {
+    let mut features = Vec::new();
+    let mut fbanks = KaldiFbank::with(FbankOptions::icefall());
+    fbanks.push(&signal(), &mut features);
+    fbanks.finish(&mut features);
+    assert_golden("icefall.json", &features, 1e-3);
+}
+
+#[test]
 fn the_spectrogram_equals_whispers_formulas() {
     let signal = signal();
     assert_golden("whisper.json", &WhisperMel::new().log_mel(&signal, signal.len()), 1e-4);
@@ -89,6 +98,24 @@ proptest! {
         in_chunks(signal, &chunks, |chunk| frames += fbanks.push(chunk, &mut streamed));
         prop_assert_eq!(frames, frames_of(length));
         prop_assert_eq!(streamed, fbank(signal));
+    }
+
+    #[test]
+    fn any_chunking_gives_exactly_the_same_mirrored_filter_banks((length, chunks) in any_cut()) {
+        let signal = &signal()[..length];
+        let options = FbankOptions::icefall();
+        let (mut fbanks, mut streamed, mut whole) = (KaldiFbank::with(options), Vec::new(), Vec::new());
+        // What was heard before the end of another signal leaves no trace.
+        fbanks.push(&[0.5; 777], &mut whole);
+        fbanks.finish(&mut whole);
+        whole.clear();
+        let frames = fbanks.push(signal, &mut whole) + fbanks.finish(&mut whole);
+        prop_assert_eq!((frames, whole.len()), (options.frames_of(length), options.frames_of(length) * MEL_BINS));
+        in_chunks(signal, &chunks, |chunk| {
+            fbanks.push(chunk, &mut streamed);
+        });
+        fbanks.finish(&mut streamed);
+        prop_assert_eq!(streamed, whole);
     }
 
     #[test]

@@ -14,10 +14,10 @@ const FLOOR: f32 = 1e-10;
 /// Whisper clamps values this far below the loudest one (log10).
 const RANGE: f32 = 8.0;
 
-/// Whisper's 80-bin log-mel spectrogram: 16 kHz, periodic Hann window of 400 samples centred every 160, Slaney's filters
+/// Whisper's log-mel spectrogram, 80 bins unless said otherwise: 16 kHz, periodic Hann window of 400 samples centred every 160, Slaney's filters
 /// from 0 to 8 kHz, log10.
 ///
-/// [`Self::push`] and [`Self::finish`] append row-major `[frames, MEL_BINS]` (Whisper's graphs take the transpose) as
+/// [`Self::push`] and [`Self::finish`] append row-major `[frames, bins]` (Whisper's graphs take the transpose) as
 /// log10 energies; [`Self::scale`] then does what needs the whole signal's loudest value. A signal of n samples has
 /// n / 160 frames, rounded down. Whisper itself pads its signals with zeros to 30 s.
 #[derive(Debug, Clone)]
@@ -39,18 +39,28 @@ impl Default for WhisperMel {
 }
 
 impl WhisperMel {
-    /// Ready for a signal's beginning.
+    /// Ready for a signal's beginning, with 80 bins.
     pub fn new() -> Self {
+        Self::with_bins(MEL_BINS)
+    }
+
+    /// As [`Self::new`] with another number of bins: 128 from large-v3 on.
+    pub fn with_bins(bins: usize) -> Self {
         let hann = |i: usize| (0.5 - 0.5 * (std::f64::consts::TAU * i as f64 / FRAME_SAMPLES as f64).cos()) as f32;
         let bin_hz = f64::from(SAMPLE_RATE) / FRAME_SAMPLES as f64;
         Self {
             window: (0..FRAME_SAMPLES).map(hann).collect(),
-            mel: MelBank::slaney(MEL_BINS, FRAME_SAMPLES / 2 + 1, bin_hz, f64::from(SAMPLE_RATE) / 2.0),
+            mel: MelBank::slaney(bins, FRAME_SAMPLES / 2 + 1, bin_hz, f64::from(SAMPLE_RATE) / 2.0),
             spectrum: PowerSpectrum::new(FRAME_SAMPLES),
             pending: Vec::with_capacity(PIECE_SAMPLES + 2 * FRAME_SAMPLES),
             samples: 0,
             frames: 0,
         }
+    }
+
+    /// Bins of a frame.
+    pub fn bins(&self) -> usize {
+        self.mel.filters()
     }
 
     /// Takes the signal's next samples and appends every frame that they complete.
@@ -97,9 +107,9 @@ impl WhisperMel {
     }
 
     /// A whole signal as Whisper takes it: trimmed or padded with zeros to `length` samples (480,000 for a model's 30
-    /// s), row-major `[length / 160, MEL_BINS]`, scaled.
+    /// s), row-major `[length / 160, bins]`, scaled.
     pub fn log_mel(&mut self, samples: &[f32], length: usize) -> Vec<f32> {
-        let mut out = Vec::with_capacity(length / HOP_SAMPLES * MEL_BINS);
+        let mut out = Vec::with_capacity(length / HOP_SAMPLES * self.bins());
         self.push(&samples[..samples.len().min(length)], &mut out);
         let silence = [0.0; HOP_SAMPLES];
         let mut missing = length.saturating_sub(samples.len());

@@ -2,13 +2,9 @@
 
 use std::sync::Arc;
 
-use linnet_features::logmel::{KaldiFbank, MEL_BINS};
-use linnet_features::normalize::{RunningNorm, normalize_utterance};
-use linnet_proto::model_config::Normalization;
-
 use super::Shared;
-use crate::engine::{EngineError, Session, Tensor, TensorData};
-use crate::store::{FEATURES, LOG_PROBS};
+use super::acoustics::Ears;
+use crate::engine::{EngineError, Session, TensorData};
 use crate::task::decode::{Decoded, Decoder, HotWords, LogProbs, SearchParams};
 
 /// What was heard in one piece.
@@ -26,8 +22,7 @@ pub struct Heard {
 pub struct Recognizer {
     shared: Arc<Shared>,
     session: Box<dyn Session>,
-    fbank: KaldiFbank,
-    running: RunningNorm,
+    ears: Ears,
     features: Vec<f32>,
     decoder: Decoder,
 }
@@ -42,19 +37,16 @@ impl Recognizer {
     pub(super) fn new(shared: Arc<Shared>) -> Result<Self, EngineError> {
         let session = shared.model.session()?;
         let decoder = Decoder::new(Arc::clone(&shared.units), shared.lm.clone());
-        Ok(Self {
-            shared,
-            session,
-            fbank: KaldiFbank::new(),
-            running: RunningNorm::new(MEL_BINS),
-            features: Vec::new(),
-            decoder,
-        })
+        Ok(Self { shared, session, ears: Ears::default(), features: Vec::new(), decoder })
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Seconds of one output frame.
     pub fn frame_secs(&self) -> f64 {
-        self.shared.config.subsampling as f64 * self.shared.config.frame_shift_ms / 1000.0
+        self.shared.acoustics.frame_secs()
     }
 
     /// Hears a whole piece of at most `max_segment_secs`, 16 kHz mono. One that is shorter than a frame (25 ms) is silence.
@@ -76,60 +68,34 @@ impl Recognizer {
             let decoded = Decoded { text: String::new(), words: Vec::new(), avg_logprob: 0.0 };
             return Ok(Heard { decoded, frames: 0, mean_best: 0.0 });
         }
-        let log_probs = LogProbs::new(&data, self.shared.config.units).map_err(|e| EngineError::Run(e.to_string()))?;
+        let log_probs =
+            LogProbs::new(&data, self.shared.acoustics.units).map_err(|e| EngineError::Run(e.to_string()))?;
         let decoded = self.decoder.decode_while(log_probs, search, hot, checkpoint)?;
         Ok(Heard { decoded, frames: log_probs.frames(), mean_best: log_probs.mean_best() })
     }
 
-    /// Normalised log-mel of a whole piece, `[frames, MEL_BINS]`: what the graph is given.
+    /// What the graph is given of a whole piece: normalised log-mel, `[frames, 80]`, or normalised samples.
     pub fn features(&mut self, samples: &[f32]) -> &[f32] {
-        self.extract(samples);
+        self.ears.features(&self.shared.acoustics, samples, &mut self.features);
         &self.features
     }
 
     /// What the graph makes of a whole piece: log-probabilities, `[frames, units]`, empty for less than a frame. For code that
     /// searches them more than once.
     pub fn log_probs(&mut self, samples: &[f32]) -> Result<Vec<f32>, EngineError> {
-        self.extract(samples);
+        let acoustics = &self.shared.acoustics;
+        self.ears.features(acoustics, samples, &mut self.features);
         if self.features.is_empty() {
             return Ok(Vec::new());
         }
-        let frames = self.features.len() / MEL_BINS;
-        let features = Tensor::f32([1, frames, MEL_BINS], std::mem::take(&mut self.features));
-        let inputs = [(FEATURES, features)];
+        let frames = acoustics.frames(self.features.len());
+        let inputs = acoustics.inputs(std::mem::take(&mut self.features));
         let outputs = self.session.run(&inputs);
-        let [(_, features)] = inputs;
-        if let TensorData::F32(buffer) = features.data {
+        if let Some((_, features)) = inputs.into_iter().next()
+            && let TensorData::F32(buffer) = features.data
+        {
             self.features = buffer;
         }
-        let output = output(outputs?)?;
-        let wanted = [1, frames.div_ceil(self.shared.config.subsampling), self.shared.config.units];
-        if output.shape != wanted {
-            let reason = format!("for {frames} frames the graph gave {:?} instead of {wanted:?}", output.shape);
-            return Err(EngineError::Run(reason));
-        }
-        match output.data {
-            TensorData::F32(data) => Ok(data),
-            _ => Err(EngineError::Run(format!("`{LOG_PROBS}` does not hold floats"))),
-        }
+        acoustics.log_probs(outputs?, frames)
     }
-
-    fn extract(&mut self, samples: &[f32]) {
-        self.features.clear();
-        self.fbank.reset();
-        self.fbank.push(samples, &mut self.features);
-        match self.shared.config.normalization {
-            Normalization::None => {}
-            Normalization::Utterance => normalize_utterance(&mut self.features, MEL_BINS),
-            Normalization::Streaming => {
-                self.running.reset();
-                self.running.normalize(&mut self.features);
-            }
-        }
-    }
-}
-
-fn output(outputs: Vec<(String, Tensor)>) -> Result<Tensor, EngineError> {
-    let found = outputs.into_iter().find(|(name, _)| name == LOG_PROBS);
-    found.map(|(_, tensor)| tensor).ok_or_else(|| EngineError::Run(format!("the graph gave no `{LOG_PROBS}`")))
 }

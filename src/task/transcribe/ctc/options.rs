@@ -2,16 +2,17 @@
 
 use linnet_features::text::normalize_text;
 use linnet_proto::model_config::DecodingDefaults;
-use linnet_proto::{ErrorCode, TranscribeOptions, WireError};
+use linnet_proto::{TranscribeOptions, WireError};
 
 use crate::task::decode::{HotWords, SearchParams};
+use crate::task::transcribe::language;
 
 /// Beam that hot words get where the model's default is greedy, which could not use them.
 const LEAST_HOT_WORD_BEAM: usize = 8;
 
 /// What one transcription does.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(in crate::task::transcribe) struct Plan {
     pub(super) search: SearchParams,
     pub(super) hot_words: HotWords,
     pub(super) punctuate: bool,
@@ -60,25 +61,10 @@ fn hot_words(prompt: &str, language: &str) -> HotWords {
     }
 }
 
-/// The language of the answer: the one that is asked for, where the model speaks it, else the model's main one.
-fn language(asked: Option<&str>, name: &str, languages: &[String]) -> Result<String, WireError> {
-    let asked = asked.map(str::trim).filter(|tag| !tag.is_empty());
-    let Some(asked) = asked else { return Ok(languages.first().cloned().unwrap_or_default()) };
-    // Regions and scripts (`en-GB`) are the model's own affair.
-    let primary = asked.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase();
-    if languages.contains(&primary) {
-        return Ok(primary);
-    }
-    let message = format!(
-        "the model {name} does not speak {:?}; it speaks {}; ask for one of these, or for another model",
-        asked.chars().take(40).collect::<String>(),
-        languages.join(", ")
-    );
-    Err(WireError::new(ErrorCode::UnsupportedTask, message).with_param("language"))
-}
-
 #[cfg(test)]
 mod tests {
+    use linnet_proto::ErrorCode;
+
     use super::*;
 
     fn plan(options: &TranscribeOptions, beam_width: u32) -> Result<Plan, WireError> {
