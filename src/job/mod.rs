@@ -65,6 +65,7 @@ pub struct Request {
 
 /// What is asked, one variant per task.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each request, and it is moved a few times")]
 pub enum TaskRequest {
     /// Speech to text.
     Transcribe(TranscribeRequest),
@@ -270,6 +271,7 @@ pub struct Reply {
     cancel: CancelToken,
     ended: bool,
     model: String,
+    without_effect: Vec<&'static str>,
 }
 
 impl Reply {
@@ -277,7 +279,7 @@ impl Reply {
     pub fn channel(capacity: usize) -> (mpsc::Sender<Result<Part, WireError>>, CancelToken, Self) {
         let (sender, parts) = mpsc::channel(capacity);
         let cancel = CancelToken::default();
-        (sender, cancel.clone(), Self { parts, cancel, ended: false, model: String::new() })
+        (sender, cancel.clone(), Self { parts, cancel, ended: false, model: String::new(), without_effect: Vec::new() })
     }
 
     /// Says which model answers.
@@ -290,6 +292,18 @@ impl Reply {
     /// The model that answers, where the admission told it; else empty.
     pub fn model(&self) -> &str {
         &self.model
+    }
+
+    /// Takes note of the options of the request that do nothing in the model that will answer.
+    #[must_use]
+    pub fn naming(mut self, without_effect: Vec<&'static str>) -> Self {
+        self.without_effect = without_effect;
+        self
+    }
+
+    /// The options of the request that do nothing in the model that will answer, for transports that can say so.
+    pub fn without_effect(&self) -> &[&'static str] {
+        &self.without_effect
     }
 
     /// The next part; `None` after the last one, which is [`Part::Done`] or an error.

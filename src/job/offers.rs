@@ -116,7 +116,7 @@ impl Offers {
     fn translators(&self) -> Vec<&Offer> {
         let default = self.defaults.get("translate").and_then(|name| self.named(name));
         let mut models: Vec<_> = self.models.iter().filter(|m| m.does("translate")).collect();
-        models.sort_by_key(|m| (!default.is_some_and(|d| d.name == m.name), m.languages.len()));
+        models.sort_by_key(|m| (default.is_none_or(|d| d.name != m.name), m.languages.len()));
         models
     }
 
@@ -175,9 +175,12 @@ impl Offers {
 mod tests {
     use super::*;
 
-    fn offers(models: &[(&str, &[&str], &[(&str, &str)], &[&str])]) -> Offers {
+    /// Name, tasks, pairs and languages.
+    type Described<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
+
+    fn offers(models: &[Described<'_>]) -> Offers {
         let owned = |texts: &[&str]| texts.iter().map(|&t| t.to_owned()).collect();
-        let model = |(name, tasks, pairs, languages): &(&str, &[&str], &[(&str, &str)], &[&str])| Offer {
+        let model = |(name, tasks, pairs, languages): &Described<'_>| Offer {
             name: (*name).to_owned(),
             aliases: Vec::new(),
             tasks: owned(tasks),

@@ -76,7 +76,8 @@ impl Scheduler {
         let parts_per_reply = shared.lock().settings.parts_per_reply.max(1);
         // One place more than for intermediate parts, reserved now: a slow reader never holds up the final answer.
         let (parts, cancel, reply) = Reply::channel(parts_per_reply + 1);
-        let reply = reply.by(&served.name);
+        let without_effect = crate::task::without_effect(&served.manifest.family, &request.task);
+        let reply = reply.by(&served.name).naming(without_effect);
         let permit = parts
             .clone()
             .try_reserve_owned()

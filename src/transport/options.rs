@@ -31,13 +31,15 @@ pub const KNOWN: &[&str] = &[
     "beam_width",
     "lm_weight",
     "punctuate",
+    "seed",
+    "condition_on_previous_text",
     "timeout_ms",
     "priority",
 ];
 
-/// OpenAI's options that have nothing to act on here: nothing is sampled, so there is no temperature; Linnet always cuts at
-/// silences, always gives confidences, and knows no users. An answer names those that its request held.
-pub const WITHOUT_EFFECT: &[&str] = &["temperature", "chunking_strategy", "include[]", "user"];
+/// OpenAI's options that have nothing to act on here: Linnet always cuts at silences, always gives confidences, and knows no users. An
+/// answer names those that its request held, and those that do nothing in the model that answers ([`crate::job::Reply::without_effect`]).
+pub const WITHOUT_EFFECT: &[&str] = &["chunking_strategy", "include[]", "user"];
 
 /// The options as MQTT names them, for messages: those of a form that have a meaning there. HTTP's own names are understood, too.
 pub const KNOWN_OVER_MQTT: &[&str] = &[
@@ -51,6 +53,7 @@ pub const KNOWN_OVER_MQTT: &[&str] = &[
     "beam_width",
     "lm_weight",
     "punctuate",
+    "stream",
     "timeout_ms",
     "priority",
 ];
@@ -159,6 +162,8 @@ impl Fields {
             "hot_word_boost" => options.hot_word_boost = Some(number(name, value)?),
             "lm_weight" => options.lm_weight = Some(number(name, value)?),
             "beam_width" => options.beam_width = Some(number(name, value)?),
+            "seed" => options.seed = Some(number(name, value)?),
+            "condition_on_previous_text" => options.condition_on_previous_text = Some(switch(name, value)?),
             "punctuate" => options.punctuate = Some(switch(name, value)?),
             "stream" => options.stream = switch(name, value)?,
             "timeout_ms" => self.timeout_ms = Some(number(name, value)?),
@@ -280,7 +285,8 @@ mod tests {
     fn every_option_arrives_where_it_belongs() {
         let asked = asked(
             "model=whisper-1&language=en&prompt=Linnet%2C+Kathleen&response_format=linnet_json&temperature=0.5&stream=True\
-             &hot_word_boost=3&beam_width=8&lm_weight=0.7&punctuate=false&timeout_ms=1500&include[]=logprobs&user=x\
+             &hot_word_boost=3&beam_width=8&lm_weight=0.7&punctuate=false&seed=7&condition_on_previous_text=true&timeout_ms=1500\
+             &include[]=logprobs&user=x\
              &timestamp_granularities%5B%5D=word&timestamp_granularities[]=segment&chunking_strategy=auto&priority=high",
         )
         .expect("all are known");
@@ -295,6 +301,8 @@ mod tests {
                 lm_weight: Some(0.7),
                 temperature: Some(0.5),
                 punctuate: Some(false),
+                seed: Some(7),
+                condition_on_previous_text: Some(true),
                 stream: true,
             }
         );
@@ -302,7 +310,7 @@ mod tests {
         assert_eq!(asked.granularities, Granularities { segment: true, word: true });
         assert_eq!(asked.timeout, Some(Duration::from_millis(1500)));
         assert_eq!(asked.priority, Priority::High);
-        assert_eq!(asked.without_effect, ["temperature", "include[]", "user", "chunking_strategy"]);
+        assert_eq!(asked.without_effect, ["include[]", "user", "chunking_strategy"]);
     }
 
     #[test]
@@ -319,7 +327,7 @@ mod tests {
 
     #[test]
     fn an_empty_option_without_effect_is_not_named() {
-        assert!(asked("temperature=&user=+").expect("the defaults").without_effect.is_empty());
+        assert!(asked("include[]=&user=+").expect("the defaults").without_effect.is_empty());
         let twice = asked("include[]=a&include[]=b").expect("it may stand twice").without_effect;
         assert_eq!(twice, ["include[]"]);
     }

@@ -161,6 +161,17 @@ impl HeldJob {
         self.end(Ok(Part::Done(Answer::Transcript(transcript))));
     }
 
+    /// Sends a part of the answer.
+    pub fn emit(&self, part: Part) {
+        // The transport may have given the job up.
+        let _ = self.parts.blocking_send(Ok(part));
+    }
+
+    /// Ends the job with an answer of any task.
+    pub fn finish(self, answer: Answer) {
+        self.end(Ok(Part::Done(answer)));
+    }
+
     /// Ends the job with an error.
     pub fn fail(self, code: ErrorCode) {
         self.end(Err(WireError::new(code, "the bench says so")));

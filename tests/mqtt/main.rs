@@ -15,4 +15,5 @@ mod privacy;
 mod promises;
 mod repeats;
 mod scripted_broker;
+mod tasks;
 mod transports;

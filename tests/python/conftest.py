@@ -1,6 +1,7 @@
 """A real linnetd, and a real Mosquitto where there is one, for tests with real clients."""
 
 import http.client
+import json
 import os
 import shutil
 import socket
@@ -15,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 LINNETD = TARGET / "release" / "linnetd"
 READY_SECS = 60
+# Tiny models with random or toy weights, exported by Optimum: enough to see that real clients are understood.
+FAMILIES = ROOT / "tests" / "goldens" / "families"
 
 
 def skip(missing: str):
@@ -73,12 +76,16 @@ class Daemon:
         token_file.chmod(0o600)
         config = home / "linnet.toml"
         text = f'device = "bench"\n\n[http]\ntcp = "127.0.0.1:{self.port}"\ntoken_file = "{token_file}"\n'
+        if (FAMILIES / "llama").is_dir() and (FAMILIES / "minilm").is_dir():
+            text = 'aliases = { "gpt-4o-mini" = "llama", "text-embedding-3-small" = "minilm" }\n' + text
         if broker_port:
             text += f'\n[mqtt]\nurl = "mqtt://127.0.0.1:{broker_port}"\n'
         config.write_text(text, encoding="utf-8")
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LINNET_")}
         self.log = home / "linnetd.log"
         arguments = ["--config", config, "--socket", self.socket, "--state", home / "state", "--models", ROOT / "models"]
+        if FAMILIES.is_dir():
+            arguments += ["--models", FAMILIES]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen([LINNETD, *arguments], stderr=log, env=environment)
         eventually("linnetd is ready", self.is_ready)
@@ -94,6 +101,23 @@ class Daemon:
             return False
         finally:
             connection.close()
+
+    def models(self) -> dict:
+        """Every model that serves, by name."""
+        connection = UnixConnection(self.socket)
+        try:
+            connection.request("GET", "/v1/models")
+            listed = json.loads(connection.getresponse().read())["data"]
+        finally:
+            connection.close()
+        return {model["id"]: model for model in listed if model["ready"]}
+
+    def needs(self, name: str, task: str) -> str:
+        """The model called `name` where it is there and does `task`; else the test is skipped, loudly."""
+        model = self.models().get(name)
+        if model is None or task not in model["tasks"]:
+            skip(f"no model {name} that does {task} (tests/goldens/families/{name})")
+        return name
 
     def stop(self):
         self.process.terminate()

@@ -88,3 +88,29 @@ def test_the_state_is_retained(client):
     client.subscribe("linnet/bench/state")
     state = json.loads(client.next().payload)
     assert state["device"] == "bench" and state["limits"]["max_packet_bytes"] > 0
+
+
+def ask_task(client: Client, task: str, name: str, body: dict, last=lambda _message: True) -> list:
+    """Asks for a task with the id in the topic, which both versions have, and gives all messages of the answer."""
+    client.subscribe(f"linnet/bench/response/{name}")
+    client.paho.publish(f"linnet/bench/request/{task}/{name}", json.dumps(body), qos=1)
+    messages = []
+    while not messages or not last(messages[-1]):
+        messages.append(json.loads(client.next().payload))
+    return messages
+
+
+def test_a_text_task_takes_and_gives_the_json_of_http(daemon, client):
+    model = daemon.needs("distilbert", "classify")
+    (answer,) = ask_task(client, "classify", "classify", {"model": model, "input": "a b"})
+    assert answer["model"] == model and answer["results"][0]["label"]
+
+
+def test_a_streamed_generation_is_numbered_and_ends_with_all_of_it(daemon, client):
+    model = daemon.needs("llama", "generate")
+    body = {"model": model, "prompt": "hello", "max_tokens": 8, "temperature": 0, "stream": True}
+    messages = ask_task(client, "generate", "stream", body, last=lambda m: m.get("final") or "error" in m)
+    assert [m["seq"] for m in messages] == list(range(len(messages)))
+    pieces = "".join(m["choices"][0]["text"] for m in messages[:-1] if m["choices"])
+    assert messages[-1]["choices"][0]["text"].startswith(pieces)
+    assert messages[-1]["object"] == "text_completion"

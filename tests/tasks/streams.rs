@@ -63,7 +63,7 @@ fn a_streamed_completion_carries_ids_and_logprobs_of_every_token() {
         .filter_map(Value::as_u64)
         .collect();
     assert_eq!(offsets, [0, 6, 8]);
-    assert_eq!(of(0).last().expect("an end")["choices"][0]["prompt_token_ids"], json!([1, 2, 3]));
+    assert_eq!(of(0).next_back().expect("an end")["choices"][0]["prompt_token_ids"], json!([1, 2, 3]));
 }
 
 #[test]

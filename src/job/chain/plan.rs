@@ -30,6 +30,7 @@ pub(super) enum Plan {
 }
 
 /// What a chain does with the answer of its first job.
+#[expect(clippy::large_enum_variant, reason = "one stands in a box for each chain that runs")]
 pub(super) enum Then {
     /// Puts words in the place of speech, then chats.
     AudioChat(AudioChat),

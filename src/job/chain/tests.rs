@@ -23,8 +23,11 @@ struct Models {
     full: Mutex<usize>,
 }
 
+/// Name, tasks, languages and pairs.
+type Described<'a> = (&'a str, &'a [&'a str], &'a [&'a str], &'a [(&'a str, &'a str)]);
+
 impl Models {
-    fn of(models: &[(&str, &[&str], &[&str], &[(&str, &str)])]) -> Arc<Self> {
+    fn of(models: &[Described<'_>]) -> Arc<Self> {
         let owned = |texts: &[&str]| texts.iter().map(|&t| t.to_owned()).collect();
         let offers = models.iter().map(|(name, tasks, languages, pairs)| Offer {
             name: (*name).to_owned(),
@@ -71,6 +74,7 @@ impl Admit for Models {
                     text: text.to_owned(),
                     avg_logprob: -0.1,
                     words: Vec::new(),
+                    ..Segment::default()
                 };
                 Answer::Transcript(Transcript {
                     segments: (0..).zip(text.split('|')).map(segment).collect(),

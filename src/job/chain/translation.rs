@@ -92,6 +92,10 @@ fn route(request: &TranslateRequest, offers: &Offers) -> Result<Vec<Hop>, WireEr
         return offers.route(source, target).ok_or_else(|| offers.no_route(source, target));
     };
     let Some(model) = offers.named(name).filter(|m| m.does("translate")) else { return Ok(Vec::new()) };
+    if model.languages.is_empty() && model.pairs.is_empty() {
+        // Its package does not say what it speaks: it refuses what it does not itself.
+        return Ok(vec![Hop { model: model.name.clone(), source: source.clone(), target: target.clone() }]);
+    }
     let alone = Offers { models: vec![model.clone()], ..Offers::default() };
     match alone.route(source, target) {
         Some(route) if route.len() == 1 => Ok(route),

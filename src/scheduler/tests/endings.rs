@@ -67,7 +67,7 @@ fn a_failure_is_answered_with_its_own_code() {
 
 /// A segment of a fake transcription.
 fn segment(id: u32) -> Segment {
-    Segment { id, start: 0.0, end: 1.0, text: String::new(), avg_logprob: 0.0, words: Vec::new() }
+    Segment { id, end: 1.0, ..Segment::default() }
 }
 
 #[test]

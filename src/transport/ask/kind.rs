@@ -94,6 +94,11 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.task() == task)
     }
 
+    /// Whether it writes text, and its body says itself whether that is wanted as it is written.
+    pub fn generates(self) -> bool {
+        matches!(self, Self::Completion | Self::Chat | Self::OllamaGenerate | Self::OllamaChat)
+    }
+
     /// Whether refusals are a text under `error`, as LibreTranslate and Ollama have them.
     pub fn is_plain(self) -> bool {
         matches!(

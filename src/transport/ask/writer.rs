@@ -42,6 +42,13 @@ impl Writer {
         }
     }
 
+    /// The prompt of now is answered, and nobody wants to be told how.
+    pub fn skip(&mut self) {
+        if let Self::Events(events) = self {
+            events.skip();
+        }
+    }
+
     /// Nothing follows.
     pub fn end(&self) -> Result<Vec<String>, WireError> {
         match self {

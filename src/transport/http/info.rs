@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::http::Uri;
+use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use linnet_proto::error::unserializable;
 use linnet_proto::libretranslate::Language;
@@ -17,6 +16,7 @@ use super::answer::{Refusal, json, plain, typed};
 use super::bounds::RELOAD_PATIENCE;
 use super::front::{Peer, Ticket};
 use super::state::Shared;
+use super::tasks::little;
 
 type Answered = Result<Response, Refusal>;
 
@@ -88,15 +88,25 @@ pub(super) async fn model(State(shared): State<Arc<Shared>>, id: Result<Path<Str
 pub(super) async fn languages(
     State(shared): State<Arc<Shared>>,
     Extension(ticket): Extension<Arc<Ticket>>,
-    uri: Uri,
+    request: Request,
 ) -> Response {
-    if !ticket.admitted && !shared.live().knows_key_of_query(uri.query()) {
+    if !ticket.admitted && !brings_key(&shared, request).await {
         let message = "TCP needs the bearer token of http.token_file: send `Authorization: Bearer …`, or ?api_key=…";
         return plain(WireError::new(ErrorCode::Unauthorized, message).with_param("api_key"));
     }
     let translations = shared.admit.offers().translations();
     let list = translations.into_iter().map(|(code, targets)| Language::new(&code, targets.into_iter().collect()));
     as_json(&list.collect::<Vec<_>>()).unwrap_or_else(|refusal| plain(refusal.0))
+}
+
+/// Whether TCP's token stands in the query, or in the form that LibreTranslate's own client sends even here.
+async fn brings_key(shared: &Shared, request: Request) -> bool {
+    let live = shared.live();
+    if live.knows_key_of_query(request.uri().query()) {
+        return true;
+    }
+    let form = little(shared, request.into_body()).await.unwrap_or_default();
+    std::str::from_utf8(&form).is_ok_and(|form| live.knows_key_of_query(Some(form)))
 }
 
 pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Answered {

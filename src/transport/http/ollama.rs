@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::Response;
-use bytes::Bytes;
 use linnet_proto::error::unserializable;
 use linnet_proto::ollama::{Details, Tag, capabilities, model_name};
 use linnet_proto::status::{ModelState, ModelStatus};
@@ -14,6 +13,7 @@ use serde_json::{Value, json};
 use super::answer;
 use super::answer::plain;
 use super::state::Shared;
+use super::tasks::little;
 
 /// Packages carry no date.
 const NO_DATE: &str = "1970-01-01T00:00:00Z";
@@ -53,8 +53,8 @@ pub(super) async fn running(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 /// What one model is.
-pub(super) async fn show(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
-    let body = match json::object(&body) {
+pub(super) async fn show(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let body = match little(&shared, request.into_body()).await.and_then(|body| json::object(&body)) {
         Ok(body) => body,
         Err(error) => return plain(error),
     };

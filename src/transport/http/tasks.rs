@@ -24,7 +24,7 @@ use super::bounds::{EVENT_KEEP_ALIVE, MAX_JSON_BYTES, MAX_UNADMITTED_JSON_BYTES,
 use super::effects::{naming, priority_of};
 use super::front::Ticket;
 use super::state::{Live, Shared};
-use super::upload::{Share, Upload};
+use super::upload::{Share, Upload, while_it_counts};
 use crate::job::{self, Offers, Origin, Part, TaskRequest};
 use crate::sys::clock;
 use crate::transport::ask::{Asked, Kind, Shape, Step, Terms, Turns, Writer, other_task};
@@ -83,7 +83,7 @@ async fn read(
     body: Body,
     live: &Live,
 ) -> Result<(Asked, Share), WireError> {
-    shared.admit.foresee()?;
+    let foreseen = shared.admit.foresee()?;
     let terms = Terms { max_timeout: live.intake.max_timeout, priority: priority_of(&head.headers)? };
     let content_type = head.headers.get(CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
     if content_type.starts_with(b"multipart/") {
@@ -94,7 +94,7 @@ async fn read(
     let most = if admitted { MAX_JSON_BYTES } else { MAX_UNADMITTED_JSON_BYTES };
     let upload = Upload::open(body, live.intake.max_upload_bytes.min(most), live.http.idle_timeout, &shared.budget)?;
     let share = upload.share();
-    let bytes = upload.collect().await?;
+    let bytes = while_it_counts(foreseen, upload.collect()).await?;
     let is_form = kind.is_libretranslate() && content_type.starts_with(b"application/x-www-form-urlencoded");
     let body = if is_form && bytes.trim_ascii_start().first() != Some(&b'{') {
         libretranslate::of_form(form_urlencoded::parse(&bytes).into_owned().take(MAX_FIELDS).collect())?
@@ -106,6 +106,12 @@ async fn read(
         return Err(WireError::new(ErrorCode::Unauthorized, message).with_param("api_key"));
     }
     Ok((Asked::read(kind, body, terms)?, share))
+}
+
+/// The whole of a body that says little: of a request that runs nothing, or whose sender is not known yet.
+pub(super) async fn little(shared: &Shared, body: Body) -> Result<Bytes, WireError> {
+    let live = shared.live();
+    Upload::open(body, MAX_UNADMITTED_JSON_BYTES, live.http.idle_timeout, &shared.budget)?.collect().await
 }
 
 /// Ollama's prompt is a message, laid out by the model's template. A model without one continues the prompt instead.

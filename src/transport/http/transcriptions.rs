@@ -1,7 +1,6 @@
 //! `POST /v1/audio/transcriptions` and `/v1/audio/translations`: OpenAI's form, or the audio itself as the body with the options in the query.
 
 use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,16 +17,16 @@ use linnet_proto::format::render_as;
 use linnet_proto::stream::StreamEvent;
 use linnet_proto::{ErrorBody, ErrorCode, Transcript, WireError};
 use serde::Serialize;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Refusal, typed};
-use super::bounds::{EVENT_KEEP_ALIVE, FORESEEN_FOR, REPLY_SLACK};
+use super::bounds::{EVENT_KEEP_ALIVE, REPLY_SLACK};
 use super::effects::{PRIORITY, naming};
 use super::form::{self, Form};
 use super::front::Ticket;
 use super::state::{Live, Shared};
-use super::upload::{Budget, Upload};
-use crate::job::{self, Answer, Foreseen, Origin, Part, Reply, TaskRequest, TranscribeRequest};
+use super::upload::{Budget, Upload, while_it_counts};
+use crate::job::{self, Answer, Origin, Part, Reply, TaskRequest, TranscribeRequest};
 use crate::transport::ask::other_task;
 use crate::transport::media::media_of_content_type;
 use crate::transport::options::{Asked, Fields};
@@ -44,7 +43,7 @@ pub(super) async fn hear(
     let task = if translate { "translate-speech" } else { "transcribe" };
     let (head, body) = request.into_parts();
     let read = read(&shared, &head, body, &live).await;
-    let (Form { audio, media, .. }, Asked { options, format, granularities, timeout, priority, without_effect }) =
+    let (Form { audio, media, .. }, Asked { options, format, granularities, timeout, priority, mut without_effect }) =
         read.inspect_err(|e| shared.admit.turned_away(&ticket.id, Origin::Http, task, e))?;
     let timeout = timeout.unwrap_or(live.intake.default_timeout);
     let streams = options.stream;
@@ -55,6 +54,7 @@ pub(super) async fn hear(
         timeout,
         priority,
     })?;
+    without_effect.extend(reply.without_effect());
     let mut parts = Parts { reply, deadline: Instant::now() + timeout + REPLY_SLACK, timeout };
     if streams {
         let response = events(parts, ticket, format == ResponseFormat::LinnetJson).await?;
@@ -91,18 +91,6 @@ async fn read(shared: &Shared, head: &request::Parts, body: Body, live: &Live) -
         return Err(WireError::new(ErrorCode::EmptyAudio, message).with_param("file"));
     }
     Ok((form, asked))
-}
-
-/// Awaits `upload`, which counts on a place for the first [`FORESEEN_FOR`]: without it everybody who comes while there is one
-/// place would be read, and all but one turned away afterwards.
-async fn while_it_counts<T>(foreseen: Foreseen, upload: impl Future<Output = T>) -> T {
-    let mut upload = pin!(upload);
-    let in_time = timeout(FORESEEN_FOR, upload.as_mut()).await;
-    drop(foreseen);
-    match in_time {
-        Ok(read) => read,
-        Err(_) => upload.await,
-    }
 }
 
 /// Reads the audio and the options by what the content type says that the body is.

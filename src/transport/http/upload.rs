@@ -1,5 +1,6 @@
 //! Reading a request's body: bounded in bytes, in time, and in the memory of all uploads together.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use http_body_util::BodyExt;
 use hyper::body::Frame;
 use linnet_proto::{ErrorCode, WireError};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::bounds::{BUDGET_STEP_BYTES, BUDGET_UNIT_BYTES, MEMORY_LEFT_BYTES, MIN_BODY_BYTES_PER_SEC};
+use super::bounds::{BUDGET_STEP_BYTES, BUDGET_UNIT_BYTES, FORESEEN_FOR, MEMORY_LEFT_BYTES, MIN_BODY_BYTES_PER_SEC};
+use crate::job::Foreseen;
 use crate::transport::places::Places;
 
 /// Capacity taken ahead for a body that declares its length, bytes; a longer one grows as it comes.
@@ -90,6 +92,18 @@ struct Held<T> {
 impl<T: AsRef<[u8]>> AsRef<[u8]> for Held<T> {
     fn as_ref(&self) -> &[u8] {
         self.bytes.as_ref()
+    }
+}
+
+/// Awaits `upload`, which counts on a place for the first [`FORESEEN_FOR`]: without it everybody who comes while there is one
+/// place would be read, and all but one turned away afterwards.
+pub(super) async fn while_it_counts<T>(foreseen: Foreseen, upload: impl Future<Output = T>) -> T {
+    let mut upload = pin!(upload);
+    let in_time = timeout(FORESEEN_FOR, upload.as_mut()).await;
+    drop(foreseen);
+    match in_time {
+        Ok(read) => read,
+        Err(_) => upload.await,
     }
 }
 
@@ -278,7 +292,7 @@ mod tests {
     struct Declared<S>(u64, S);
 
     impl<S: Stream<Item = Result<Bytes, Infallible>> + Send + Unpin + 'static> Declared<S> {
-        fn new(length: u64, pieces: S) -> Body {
+        fn body(length: u64, pieces: S) -> Body {
             Body::new(Self(length, pieces))
         }
     }
@@ -362,7 +376,7 @@ mod tests {
             .map(|_| {
                 let rest = stream::pending::<Result<Bytes, Infallible>>();
                 let body = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"x"))]).chain(rest);
-                Upload::open(Declared::new(1 << 20, body), 1 << 20, IDLE, &budget).expect("opens")
+                Upload::open(Declared::body(1 << 20, body), 1 << 20, IDLE, &budget).expect("opens")
             })
             .collect();
         for upload in &mut slow {
@@ -379,7 +393,7 @@ mod tests {
         let budget = Budget::new(256 * 1024);
         let open = || {
             let pieces = (0..20).map(|_| Ok::<_, Infallible>(Bytes::from(vec![0; 10 * 1024])));
-            Upload::open(Declared::new(200 * 1024, stream::iter(pieces)), 1 << 20, IDLE, &budget).expect("fits alone")
+            Upload::open(Declared::body(200 * 1024, stream::iter(pieces)), 1 << 20, IDLE, &budget).expect("fits alone")
         };
         let mut uploads = vec![open(), open()];
         let mut turn = 0;

@@ -1,12 +1,9 @@
-//! An answer as bytes: a transcript in the format that was asked for, or an error as a JSON object.
+//! An answer as bytes: what a task gives, in the format that was asked for, or an error as a JSON object.
 
 use bytes::Bytes;
-use linnet_proto::format::render;
 use linnet_proto::{ErrorBody, ErrorCode, WireError};
 
 use super::bounds::DEFAULT_RETRY_AFTER_MS;
-use crate::job::Answer;
-use crate::transport::options::Asked;
 
 /// An answer's payload and what it is. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,23 +17,6 @@ pub struct Body {
 }
 
 impl Body {
-    /// A result in the format that was asked for.
-    pub fn of_answer(answer: &Answer, asked: &Asked) -> Self {
-        let Answer::Transcript(transcript) = answer else {
-            let message = "the model answered another task than the one that was asked";
-            return Self::of_error(WireError::new(ErrorCode::Internal, message));
-        };
-        match render(transcript, asked.format, asked.granularities) {
-            Ok(text) => {
-                Self { payload: Bytes::from(text), content_type: asked.format.content_type().to_owned(), error: None }
-            }
-            Err(e) => Self::of_error(WireError::new(
-                ErrorCode::Internal,
-                format!("the answer cannot be written as JSON: {e}"),
-            )),
-        }
-    }
-
     /// A refusal or failure: the error object that HTTP answers with, too.
     pub fn of_error(mut error: WireError) -> Self {
         if error.code == ErrorCode::Overloaded {

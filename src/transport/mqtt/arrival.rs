@@ -3,16 +3,15 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use linnet_proto::{ErrorCode, WireError};
+use linnet_proto::WireError;
 use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::bounds::REPLY_SLACK;
 use super::envelope::Envelope;
 use super::fingerprint::Fingerprint;
-use super::payload::{self, ParseLimits, Parsed};
+use super::payload::ParseLimits;
 use super::release::Slot;
-use crate::job::{Answer, Reply};
+use super::request::{self, Request};
 
 /// A message before its payload is read.
 pub(super) struct Arrival {
@@ -33,15 +32,18 @@ pub(super) struct Arrival {
 pub(super) struct Message {
     pub(super) arrival: Arrival,
     pub(super) request: Fingerprint,
-    pub(super) parsed: Result<Parsed, WireError>,
+    pub(super) asked: Result<Request, WireError>,
 }
 
 impl Arrival {
     /// Digests and parses the payload, which takes time in proportion to its length.
     pub(super) fn read(self, properties: &PublishProperties, payload: Bytes, limits: ParseLimits) -> Message {
         let request = fingerprint(&self.envelope, properties, &payload);
-        let parsed = payload::parse(properties.content_type.as_deref(), &properties.user_properties, payload, limits);
-        Message { arrival: self, request, parsed }
+        let asked = self.envelope.task.clone().and_then(|task| {
+            let (content_type, properties) = (properties.content_type.as_deref(), &properties.user_properties);
+            request::read(task.as_str(), content_type, properties, payload, limits)
+        });
+        Message { arrival: self, request, asked }
     }
 
     /// `timeout`, or what is left of the message's life where that is less.
@@ -58,12 +60,4 @@ pub(super) fn fingerprint(envelope: &Envelope, properties: &PublishProperties, p
     // An envelope without a task was answered before.
     let task = envelope.task.as_ref().map_or("", |t| t.as_str());
     Fingerprint::of(&envelope.key, task, properties.content_type.as_deref(), &properties.user_properties, payload)
-}
-
-/// The job's answer, awaited until just behind its own deadline.
-pub(super) async fn wait(reply: Reply, timeout: Duration) -> Result<Answer, WireError> {
-    tokio::time::timeout(timeout + REPLY_SLACK, reply.answer()).await.unwrap_or_else(|_| {
-        let message = format!("no answer within {} ms; ask for less, or name a longer timeout_ms", timeout.as_millis());
-        Err(WireError::new(ErrorCode::DeadlineExceeded, message))
-    })
 }

@@ -123,3 +123,6 @@ pub const RECEIVE_SPARE: usize = 16;
 
 /// Longest wait for the broker to take `offline` at the end or before a reconnect.
 pub const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Pieces of one answer that may wait to be published: what a model writes meanwhile is joined to the next one.
+pub const PIECES_PER_JOB: usize = 4;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use linnet_proto::openai::Head;
 use linnet_proto::topic::{DeviceName, ResponseTopics};
 use linnet_proto::{ErrorCode, WireError};
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
@@ -14,20 +15,23 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::AbortHandle;
 
 use super::answer::Body;
-use super::arrival::{self, Arrival, Message};
-use super::bounds::{BUDGET_UNIT_BYTES, INLINE_PAYLOAD_BYTES, MAX_CRASHES};
+use super::arrival::{Arrival, Message};
+use super::bounds::{BUDGET_UNIT_BYTES, INLINE_PAYLOAD_BYTES, MAX_CRASHES, REPLY_SLACK};
 use super::disk::Kept;
 use super::envelope::{self, Envelope, Target};
 use super::fingerprint::{Fingerprint, Key};
 use super::ledger::Ledger;
 use super::outbox::{Entry, Outbox, Settled, Verdict};
-use super::payload::{ParseLimits, Parsed};
+use super::payload::ParseLimits;
+use super::pieces::{self, Pieces, Place};
 use super::plan::Plan;
 use super::release::{ReleaseQueue, Slot};
 use super::repeats::KeptAnswers;
-use crate::job::{Admit, OnStart, Origin, Request, TaskRequest, TranscribeRequest};
+use super::request::Request as Asked;
+use crate::job::{Admit, OnStart, Origin, Request};
 use crate::status::{BrokerLink, LinkCount};
 use crate::sys::clock;
+use crate::transport::ask::{Turns, other_task};
 use crate::transport::places::Places;
 use overload::{Doubtful, Refused};
 
@@ -35,6 +39,8 @@ use overload::{Doubtful, Refused};
 pub(super) enum Note {
     /// A large message was read.
     Read(Box<Message>),
+    /// A piece of an answer is written.
+    Piece { request: Fingerprint, payload: Bytes, place: Place },
     /// A job ended.
     Finished { request: Fingerprint, body: Body },
     /// A large message that is refused unless it is a repeat was digested; its payload had `bytes`.
@@ -52,6 +58,7 @@ struct Running {
     waiters: Vec<Waiter>,
     began: Instant,
     id: String,
+    label: &'static str,
     task: AbortHandle,
 }
 
@@ -280,6 +287,7 @@ impl Desk {
                 self.reading -= 1;
                 self.settle(*message, now);
             }
+            Note::Piece { request, payload, place } => self.piece(request, &payload, &place, now),
             Note::Finished { request, body } => self.finished(request, &body, now),
             Note::Digested { request, bytes, refused } => self.digested(*refused, request, bytes, now),
         }
@@ -287,12 +295,12 @@ impl Desk {
 
     /// A message is read: it is a repeat, a refusal, or a job.
     fn settle(&mut self, message: Message, now: Instant) {
-        let Message { arrival, request, parsed } = message;
+        let Message { arrival, request, asked } = message;
         let (target, slot) = (arrival.envelope.target.clone(), arrival.slot);
         if self.repeats(request, &target, arrival.redelivered, slot, now) {
             return;
         }
-        if let Err(error) = self.begin(arrival, request, parsed, now) {
+        if let Err(error) = self.begin(arrival, request, asked, now) {
             let body = Body::of_error(error);
             self.keep(request, &body, now);
             self.answer(Some(request), target, body, slot, now);
@@ -330,21 +338,21 @@ impl Desk {
         &self,
         arrival: &Arrival,
         request: Fingerprint,
-        parsed: Result<Parsed, WireError>,
+        asked: Result<Asked, WireError>,
         now: Instant,
-    ) -> Result<(Parsed, Duration), WireError> {
+    ) -> Result<(Asked, Duration), WireError> {
         let crashes = self.ledger.crashes(request);
         if crashes >= MAX_CRASHES {
             let message = format!("linnetd died {crashes} times while it ran this request; it is not tried again");
             return Err(WireError::new(ErrorCode::Poisoned, message));
         }
-        let parsed = parsed?;
-        let timeout = arrival.deadline(parsed.asked.timeout.unwrap_or(self.limits.default_timeout), now);
+        let asked = asked?;
+        let timeout = arrival.deadline(asked.timeout.unwrap_or(self.limits.default_timeout), now);
         if timeout.is_zero() {
             let message = "the message had expired when it came; give it a longer message expiry interval";
             return Err(WireError::new(ErrorCode::DeadlineExceeded, message));
         }
-        Ok((parsed, timeout))
+        Ok((asked, timeout))
     }
 
     /// Has a refusal counted that the scheduler does not see.
@@ -357,29 +365,20 @@ impl Desk {
         &mut self,
         arrival: Arrival,
         request: Fingerprint,
-        parsed: Result<Parsed, WireError>,
+        asked: Result<Asked, WireError>,
         now: Instant,
     ) -> Result<(), WireError> {
-        let (Parsed { audio, media, asked }, timeout) = self
-            .check(&arrival, request, parsed, now)
+        let (Asked { jobs, form, priority, .. }, timeout) = self
+            .check(&arrival, request, asked, now)
             .inspect_err(|error| self.turned_away(&arrival.id, arrival.envelope.label, error))?;
         let id = arrival.id;
-        let job = Request {
-            id: id.clone(),
-            origin: Origin::Mqtt,
-            task: TaskRequest::Transcribe(TranscribeRequest {
-                audio,
-                media,
-                options: asked.options.clone(),
-                translate: false,
-            }),
-            timeout,
-            priority: asked.priority,
-        };
+        let mut jobs = jobs.into_iter();
+        let task = jobs.next().ok_or_else(other_task)?;
+        let job = Request { id: id.clone(), origin: Origin::Mqtt, task, timeout, priority };
         let ledger = Arc::clone(&self.ledger);
         let on_start = OnStart::new(move || ledger.begin(request, clock::since_epoch()));
-        let reply = match self.admit.admit_marked(job, on_start) {
-            Ok(reply) => reply,
+        let turns = match Turns::begin(Arc::clone(&self.admit), job, jobs, REPLY_SLACK, Some(on_start)) {
+            Ok(turns) => turns,
             Err(error) => {
                 self.ledger.end(request);
                 self.tidy_marks();
@@ -387,20 +386,33 @@ impl Desk {
             }
         };
         let (notes, held) = (self.notes.clone(), arrival.held);
+        let head = Head { id: id.clone(), created: clock::since_epoch().as_secs() };
+        let pieces = form.streams().then(|| Pieces::new(notes.clone(), request, &form, &head));
         let task = tokio::spawn(async move {
-            let body = match arrival::wait(reply, timeout).await {
-                Ok(answer) => Body::of_answer(&answer, &asked),
-                Err(error) => Body::of_error(error),
-            };
+            let body = pieces::collect(turns, &form, &head, pieces).await;
             drop(held);
             // Fails only when the transport has ended; the broker still has the message.
             let _ = notes.send(Note::Finished { request, body }).await;
         });
-        let Envelope { key, target, .. } = arrival.envelope;
+        let Envelope { key, target, label, .. } = arrival.envelope;
         let waiter = Waiter { target, slots: arrival.slot.into_iter().collect() };
-        let running = Running { key, waiters: vec![waiter], began: arrival.received, id, task: task.abort_handle() };
+        let running =
+            Running { key, waiters: vec![waiter], began: arrival.received, id, label, task: task.abort_handle() };
         self.running.insert(request, running);
         Ok(())
+    }
+
+    /// A piece of an answer is written: everybody who waits for the answer gets it, as far as there is room.
+    fn piece(&mut self, request: Fingerprint, payload: &Bytes, place: &Place, now: Instant) {
+        let Some(running) = self.running.get(&request) else { return };
+        for waiter in &running.waiters {
+            if self.outbox.is_full() {
+                return;
+            }
+            let body = Body { payload: payload.clone(), content_type: "application/json".to_owned(), error: None };
+            let entry = Entry { request: None, target: waiter.target.clone(), body };
+            self.outbox.push_piece(entry, Arc::clone(place), now);
+        }
     }
 
     /// A job has ended: everybody who waits for it is answered.
@@ -411,8 +423,8 @@ impl Desk {
         let ms = now.saturating_duration_since(running.began).as_secs_f64() * 1000.0;
         let outcome = body.error.map_or("ok", ErrorCode::as_str);
         log::debug!(
-            REQUEST_ID = running.id.as_str(), TASK = "transcribe", MS = ms, OUTCOME = outcome;
-            "mqtt transcribe {outcome} in {ms:.1} ms"
+            REQUEST_ID = running.id.as_str(), TASK = running.label, MS = ms, OUTCOME = outcome;
+            "mqtt {} {outcome} in {ms:.1} ms", running.label
         );
         self.keep(request, body, now);
         // A job that the ending daemon turned away is left to the broker, which has it still, and to the next start.
@@ -444,11 +456,14 @@ impl Desk {
 
     /// The broker's word on an answer. `true` when its file is to be removed.
     pub(super) fn delivered(&mut self, number: u64, verdict: Verdict, now: Instant) -> bool {
+        let piece = self.outbox.is_piece(number);
         match self.outbox.settle(number, verdict, now) {
             Settled::Stays => false,
             Settled::Gone { slots, on_disk } => {
                 let taken = verdict == Verdict::Taken;
-                self.link.count(if taken { LinkCount::Answered } else { LinkCount::AnswersRefused });
+                if !piece {
+                    self.link.count(if taken { LinkCount::Answered } else { LinkCount::AnswersRefused });
+                }
                 slots.into_iter().for_each(|slot| self.release.finish(slot));
                 on_disk
             }

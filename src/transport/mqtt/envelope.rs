@@ -5,6 +5,7 @@ use linnet_proto::topic::{DeviceName, RequestId, ResponseTopic, ResponseTopics, 
 use linnet_proto::{ErrorCode, WireError};
 
 use super::fingerprint::Key;
+use super::request::tasks;
 
 /// Where an answer goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub fn read(
         Ok(_) => (Err(not_found(&TopicError::Unknown)), None),
         Err(error) => (Err(not_found(&error)), None),
     };
-    let label = if task.is_ok() { TaskName::TRANSCRIBE } else { UNKNOWN };
+    let label = task.as_ref().ok().and_then(|task| tasks().find(|known| *known == task.as_str())).unwrap_or(UNKNOWN);
     let by_id = |id: &RequestId| ResponseTopic::default_for(device, id);
     let (topic, task) = match (response_topic, &id) {
         (Some(asked), id) => match (allowed.check(asked), id) {
@@ -83,15 +84,16 @@ pub fn read(
 }
 
 fn known(task: TaskName) -> Result<TaskName, WireError> {
-    if task.as_str() == TaskName::TRANSCRIBE {
+    if tasks().any(|known| known == task.as_str()) {
         return Ok(task);
     }
-    let message = format!("there is no task called {task:?}; this daemon knows transcribe", task = task.as_str());
+    let known = tasks().collect::<Vec<_>>().join(", ");
+    let message = format!("there is no task called {task:?}; this daemon knows {known}", task = task.as_str());
     Err(WireError::new(ErrorCode::NotFound, message))
 }
 
 fn not_found(error: &TopicError) -> WireError {
-    WireError::new(ErrorCode::NotFound, format!("{error}; send to linnet/<device>/request/transcribe[/<id>]"))
+    WireError::new(ErrorCode::NotFound, format!("{error}; send to linnet/<device>/request/<task>[/<id>]"))
 }
 
 fn forbidden(error: &TopicError) -> WireError {

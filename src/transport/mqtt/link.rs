@@ -347,7 +347,10 @@ impl Link {
         let bytes = Connection::packet_bytes(&message);
         if let Some(max) = connection.max_packet_bytes().filter(|max| bytes as u64 > u64::from(*max)) {
             // Published, it would end the connection, and the next one, for ever.
-            if entry.body.error.is_some() {
+            if self.desk.outbox.is_piece(number) {
+                // The whole answer will be told of instead.
+                self.delivered(number, Verdict::Taken, now);
+            } else if entry.body.error.is_some() {
                 log::error!("mqtt: the broker takes packets of {max} bytes at most, which no refusal fits in");
                 self.delivered(number, Verdict::Never, now);
             } else {

@@ -1,9 +1,9 @@
 //! MQTT 5: requests with a response topic or an id, each answered at least once.
 //!
 //! The way of one message: [`link`] polls the client library and hands what comes to the [`desk`], which reads where the
-//! answer goes ([`envelope`]) and what is asked ([`payload`]), sees whether it is a repeat ([`fingerprint`], [`repeats`]),
+//! answer goes ([`envelope`]) and what is asked ([`request`], speech by [`payload`]), sees whether it is a repeat ([`fingerprint`], [`repeats`]),
 //! and admits a job. The answer lies in the [`outbox`] until the broker has acknowledged it; only then is the request
-//! acknowledged, in the order of receipt ([`release`]). What ran when the daemon died stands in the [`ledger`]. A panic of the
+//! acknowledged, in the order of receipt ([`release`]). Pieces of a streamed answer go before it ([`pieces`]). What ran when the daemon died stands in the [`ledger`]. A panic of the
 //! link is survived ([`keeper`]), and a state directory that cannot be written is done without ([`storage`]).
 //!
 //! `docs/mqtt.md` shows topics, payloads and promises as a client sees them.
@@ -25,9 +25,11 @@ mod ledger;
 mod link;
 mod outbox;
 pub mod payload;
+mod pieces;
 mod plan;
 mod release;
 mod repeats;
+pub mod request;
 mod spill;
 mod storage;
 mod tls;

@@ -14,6 +14,7 @@ use super::bounds::{
 };
 use super::envelope::Target;
 use super::fingerprint::Fingerprint;
+use super::pieces::Place;
 use super::release::Slot;
 use super::spill::Room;
 
@@ -40,6 +41,8 @@ struct Waiting {
     not_before: Instant,
     refusals: u32,
     on_disk: bool,
+    /// The entry is a piece of an answer: it is sent once, and forgotten with the connection.
+    piece: Option<Place>,
 }
 
 /// What the broker said of an answer.
@@ -117,8 +120,22 @@ impl Outbox {
 
     fn insert(&mut self, number: u64, entry: Entry, slots: Vec<Slot>, on_disk: bool, now: Instant) {
         self.bytes += entry.body.payload.len();
-        let waiting = Waiting { entry, slots, since: now, sent: false, not_before: now, refusals: 0, on_disk };
+        let waiting =
+            Waiting { entry, slots, since: now, sent: false, not_before: now, refusals: 0, on_disk, piece: None };
         self.waiting.insert(number, waiting);
+    }
+
+    /// Puts a piece of an answer in. Its `place` is given back when it is published or dropped.
+    pub fn push_piece(&mut self, entry: Entry, place: Place, now: Instant) {
+        let number = self.push(entry, None, now);
+        if let Some(waiting) = self.waiting.get_mut(&number) {
+            waiting.piece = Some(place);
+        }
+    }
+
+    /// Whether the entry is a piece of an answer.
+    pub fn is_piece(&self, number: u64) -> bool {
+        self.waiting.get(&number).is_some_and(|waiting| waiting.piece.is_some())
     }
 
     /// Whether no QoS 0 request should be taken on. Those of QoS 1 are bounded by Receive Maximum.
@@ -187,7 +204,7 @@ impl Outbox {
     /// The broker answered for the answer.
     pub fn settle(&mut self, number: u64, verdict: Verdict, now: Instant) -> Settled {
         let Some(waiting) = self.waiting.get_mut(&number) else { return Settled::Stays };
-        if verdict == Verdict::Later {
+        if verdict == Verdict::Later && waiting.piece.is_none() {
             waiting.refusals += 1;
             if waiting.refusals < MAX_REFUSALS {
                 waiting.sent = false;
@@ -212,10 +229,11 @@ impl Outbox {
         let bytes = &mut self.bytes;
         self.waiting.retain(|_, waiting| {
             let comes_again = waiting.entry.request.is_none() && !waiting.slots.is_empty() && !waiting.on_disk;
-            if comes_again {
+            let goes = comes_again || waiting.piece.is_some();
+            if goes {
                 *bytes -= waiting.entry.body.payload.len();
             }
-            !comes_again
+            !goes
         });
         for waiting in self.waiting.values_mut() {
             waiting.sent = false;
@@ -225,13 +243,15 @@ impl Outbox {
 
     /// Answers that have waited long enough to be written to disk; all of them at the daemon's end.
     pub fn to_spill(&self, all: bool, now: Instant) -> Vec<(u64, Entry)> {
-        let due = |w: &Waiting| !w.on_disk && (all || now.saturating_duration_since(w.since) >= SPILL_AFTER);
+        let due = |w: &Waiting| {
+            !w.on_disk && w.piece.is_none() && (all || now.saturating_duration_since(w.since) >= SPILL_AFTER)
+        };
         self.waiting.iter().filter(|(_, w)| due(w)).map(|(number, w)| (*number, w.entry.clone())).collect()
     }
 
     /// When [`Outbox::to_spill`] will have the next one.
     pub fn next_spill(&self) -> Option<Instant> {
-        self.waiting.values().filter(|w| !w.on_disk).map(|w| w.since + SPILL_AFTER).min()
+        self.waiting.values().filter(|w| !w.on_disk && w.piece.is_none()).map(|w| w.since + SPILL_AFTER).min()
     }
 
     /// The answer is on disk now. `false` means that it has left meanwhile, and that its file is to be removed.

@@ -71,10 +71,6 @@ pub fn parse(
         (payload, content_type.map_or(Ok(Media::Detect), media_of_content_type)?)
     };
     let asked = fields.finish_as(ResponseFormat::LinnetJson, limits.max_timeout)?;
-    if asked.options.stream {
-        let message = "stream is not offered over MQTT; ask without it, or over HTTP";
-        return Err(WireError::new(ErrorCode::InvalidOption, message).with_param("stream"));
-    }
     if audio.is_empty() {
         return Err(WireError::new(ErrorCode::EmptyAudio, "the audio is empty: not one byte").with_param("audio"));
     }
@@ -97,13 +93,16 @@ fn of_user_properties(properties: &[(String, String)]) -> Result<Fields, WireErr
     }
     let mut fields = Fields::named(Names::Mqtt);
     for (name, value) in properties {
-        // Bridges, rules of brokers and tracing add their own.
-        let foreign = name.starts_with("x-") || name.starts_with('$') || PASSED_OVER.contains(&name.as_str());
-        if !foreign {
+        if !is_foreign(name) {
             fields.set(name, value)?;
         }
     }
     Ok(fields)
+}
+
+/// Whether a user property says nothing to Linnet: bridges, rules of brokers and tracing add their own.
+pub fn is_foreign(name: &str) -> bool {
+    name.starts_with("x-") || name.starts_with('$') || PASSED_OVER.contains(&name)
 }
 
 fn within(bytes: u64, max: u64) -> Result<(), WireError> {
@@ -311,7 +310,7 @@ mod tests {
             (None, &[("format", "docx")], "x", InvalidOption, Some("format")),
             (None, &[("response_format", "docx")], "x", InvalidOption, Some("response_format")),
             (None, &[("format", "text"), ("response_format", "srt")], "x", InvalidRequest, Some("response_format")),
-            (None, &[("stream", "true")], "x", InvalidOption, Some("stream")),
+            (None, &[("stream", "perhaps")], "x", InvalidOption, Some("stream")),
             (None, &[("timeout_ms", "60001")], "x", InvalidOption, Some("timeout_ms")),
             (None, &[("model", "a"), ("model", "b")], "x", InvalidRequest, Some("model")),
             (None, &[], "{", InvalidRequest, None),
@@ -340,7 +339,7 @@ mod tests {
             let taken = read(None, &[(name, "")], "x");
             assert!(taken.is_ok(), "{name}: {taken:?}");
         }
-        for of_http in ["response_format", "stream", "[]"] {
+        for of_http in ["response_format", "[]"] {
             assert!(!colour.contains(of_http), "{colour}");
         }
         let typo = read(None, &[], r#"{"audio": "UklG", "formta": "srt"}"#).expect_err("a typo").message;
