@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use linnet_proto::libretranslate::PlainError;
 use linnet_proto::{ErrorBody, ErrorCode, WireError};
 
 /// Why a request got no answer. Each sentence names the thing and the way out.
@@ -80,6 +81,10 @@ pub enum ClientError {
 impl ClientError {
     /// The refusal in `body`, else a broken answer.
     pub(crate) fn of_body(status: u16, body: &[u8]) -> Self {
+        if let Ok(plain) = serde_json::from_slice::<PlainError>(body) {
+            let refused = WireError::new(plain.code, plain.error);
+            return Self::Refused(WireError { param: plain.param, ..refused });
+        }
         match serde_json::from_slice::<ErrorBody>(body) {
             Ok(body) => Self::of_error_body(body),
             Err(_) => Self::Broken(format!("HTTP status {status} without an error object")),

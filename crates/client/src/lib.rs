@@ -17,6 +17,7 @@ mod audio;
 pub mod cli;
 mod error;
 mod events;
+mod json_request;
 mod local;
 pub mod mqtt;
 mod query;
@@ -25,5 +26,6 @@ mod terms;
 
 pub use audio::Audio;
 pub use error::ClientError;
+pub use json_request::{Daemon, Task};
 pub use local::Local;
 pub use terms::Terms;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Request, Response, StatusCode};
@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use linnet_proto::status::Status;
 use linnet_proto::stream::StreamEvent;
 use linnet_proto::{ErrorBody, Segment, TranscribeOptions, Transcript};
+use serde_json::{Map, Value};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
@@ -95,24 +96,59 @@ impl Local {
         if response.status() != StatusCode::OK {
             return Err(refusal(response).await);
         }
-        let mut body = response.into_body();
-        let mut parser = EventParser::default();
+        let mut events = Events { body: response.into_body(), parser: EventParser::default() };
         loop {
-            while let Some(event) = parser.next()? {
-                if let Some(transcript) = take(&event, &mut each)? {
-                    return Ok(transcript);
-                }
-            }
-            let frame = tokio::time::timeout(SILENCE_TIMEOUT, body.frame()).await;
-            let frame = frame.map_err(|_| ClientError::TimedOut(SILENCE_TIMEOUT))?;
-            let Some(frame) = frame else {
-                return Err(ClientError::Broken("the stream ended before the last event".into()));
-            };
-            let frame = frame.map_err(|e| ClientError::Broken(e.to_string()))?;
-            if let Some(data) = frame.data_ref() {
-                parser.push(data)?;
+            if let Some(transcript) = take(&events.next().await?, &mut each)? {
+                return Ok(transcript);
             }
         }
+    }
+
+    /// Posts a JSON object and waits for the whole answer, as long as the daemon takes: it ends every request by its deadline.
+    pub async fn post(&self, path: &str, body: &Map<String, Value>) -> Result<Value, ClientError> {
+        let (_connection, response) = self.send_json(path, body).await?;
+        read_json(response).await
+    }
+
+    /// Posts a JSON object and hands on the data of every event of the answer.
+    pub async fn events(
+        &self,
+        path: &str,
+        body: &Map<String, Value>,
+        mut each: impl FnMut(Value) -> Result<(), ClientError>,
+    ) -> Result<(), ClientError> {
+        let (_connection, response) = self.send_json(path, body).await?;
+        if response.status() != StatusCode::OK {
+            return Err(refusal(response).await);
+        }
+        let mut events = Events { body: response.into_body(), parser: EventParser::default() };
+        loop {
+            let event = events.next().await?;
+            if event.data == linnet_proto::openai::DONE {
+                return Ok(());
+            }
+            if event.name == "error" {
+                return Err(ClientError::of_body(0, event.data.as_bytes()));
+            }
+            let data = serde_json::from_str(&event.data);
+            each(data.map_err(|e| ClientError::Broken(format!("an event of the stream: {e}")))?)?;
+        }
+    }
+
+    async fn send_json(
+        &self,
+        path: &str,
+        body: &Map<String, Value>,
+    ) -> Result<(Connection<Full<Bytes>>, Response<Incoming>), ClientError> {
+        let body = serde_json::to_vec(body).map_err(|e| ClientError::Broken(e.to_string()))?;
+        let request = Request::post(path)
+            .header("host", "localhost")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|e| ClientError::Broken(e.to_string()))?;
+        let mut connection = within(PROMPT_TIMEOUT, self.connect()).await?;
+        let response = connection.send(request).await?;
+        Ok((connection, response))
     }
 
     async fn connect<B>(&self) -> Result<Connection<B>, ClientError>
@@ -131,6 +167,32 @@ impl Local {
             let _ = connection.await;
         });
         Ok(Connection { sender, driver })
+    }
+}
+
+/// The events of an answer that comes.
+struct Events {
+    body: Incoming,
+    parser: EventParser,
+}
+
+impl Events {
+    /// The next event; the end before the last one is an error.
+    async fn next(&mut self) -> Result<ServerEvent, ClientError> {
+        loop {
+            if let Some(event) = self.parser.next()? {
+                return Ok(event);
+            }
+            let frame = tokio::time::timeout(SILENCE_TIMEOUT, self.body.frame()).await;
+            let frame = frame.map_err(|_| ClientError::TimedOut(SILENCE_TIMEOUT))?;
+            let Some(frame) = frame else {
+                return Err(ClientError::Broken("the stream ended before the last event".into()));
+            };
+            let frame = frame.map_err(|e| ClientError::Broken(e.to_string()))?;
+            if let Some(data) = frame.data_ref() {
+                self.parser.push(data)?;
+            }
+        }
     }
 }
 

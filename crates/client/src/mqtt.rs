@@ -13,6 +13,7 @@ use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use serde::de::DeserializeOwned;
 
 use crate::{Audio, ClientError, Terms, query};
 
@@ -162,15 +163,31 @@ impl Remote {
         };
         // Room for topic and properties.
         let audio = audio.read_within(MAX_PAYLOAD_BYTES - 64 * 1024).await?.ok_or_else(too_large)?;
+        let task = TaskName::new(TaskName::TRANSCRIBE).map_err(|e| self.broker.failed(e))?;
+        let properties = user_properties(options, terms);
+        self.ask(task, "application/octet-stream", properties, audio, terms).await
+    }
+
+    /// Sends one request for `task` and waits for its answer.
+    pub async fn ask<T: DeserializeOwned>(
+        &self,
+        task: TaskName,
+        content_type: &str,
+        user_properties: Vec<(String, String)>,
+        payload: Bytes,
+        terms: Terms,
+    ) -> Result<T, ClientError> {
         let id = format!("{:016x}", rand::random::<u64>());
         let (client, mut events) = AsyncClient::new(self.broker.options(&format!("linnet-{id}"))?, 8);
         let limit = terms.timeout.unwrap_or(DEFAULT_TIMEOUT);
         let wait = limit + CONNECT_TIMEOUT + STATUS_TIMEOUT;
-        let exchange = self.exchange(&client, &mut events, &id, audio, options, terms);
+        let request = Outgoing { task, content_type, user_properties, payload };
+        let exchange = self.exchange(&client, &mut events, &id, request, terms);
         let answer = match tokio::time::timeout(wait, exchange).await {
             Ok(answer) => answer,
             Err(_) => Err(ClientError::TimedOut(limit)),
         };
+        let answer = answer.and_then(|payload| read_answer(&payload));
         // Says goodbye, so that the broker forgets the session at once. Failing to changes nothing.
         if client.try_disconnect().is_ok() {
             let _ =
@@ -184,10 +201,9 @@ impl Remote {
         client: &AsyncClient,
         events: &mut EventLoop,
         id: &str,
-        audio: Bytes,
-        options: &TranscribeOptions,
+        request: Outgoing<'_>,
         terms: Terms,
-    ) -> Result<Transcript, ClientError> {
+    ) -> Result<Bytes, ClientError> {
         let id_level = RequestId::new(id).map_err(|e| self.broker.failed(e))?;
         let response = Topic::Response { device: self.device.clone(), id: id_level }.to_string();
         let status = Topic::Status(self.device.clone()).to_string();
@@ -195,26 +211,26 @@ impl Remote {
             client.try_subscribe(topic.as_str(), QoS::AtLeastOnce).map_err(|e| self.broker.failed(e))?;
         }
         self.wait_for_device(events, &status).await?;
-        let task = TaskName::new(TaskName::TRANSCRIBE).map_err(|e| self.broker.failed(e))?;
+        let Outgoing { task, content_type, user_properties, payload } = request;
         let request = Topic::Request { device: self.device.clone(), task, id: None }.to_string();
         let properties = PublishProperties {
             response_topic: Some(response.clone()),
             correlation_data: Some(Bytes::copy_from_slice(id.as_bytes())),
-            content_type: Some("application/octet-stream".into()),
+            content_type: Some(content_type.to_owned()),
             // In whole seconds, none of which is cut off: `timeout_ms` says it to the millisecond.
             message_expiry_interval: terms
                 .timeout
                 .map(|t| u32::try_from(t.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)),
-            user_properties: user_properties(options, terms),
+            user_properties,
             ..PublishProperties::default()
         };
         client
-            .try_publish_with_properties(request, QoS::AtLeastOnce, false, audio, properties)
+            .try_publish_with_properties(request, QoS::AtLeastOnce, false, payload, properties)
             .map_err(|e| self.broker.failed(e))?;
         loop {
             match self.poll(events).await? {
                 Packet::Publish(answer) if answer.topic == response.as_bytes() && correlates(&answer, id) => {
-                    return read_answer(&answer.payload);
+                    return Ok(answer.payload);
                 }
                 Packet::Publish(will) if will.topic == status.as_bytes() && will.payload == "offline".as_bytes() => {
                     log_offline(&self.device);
@@ -283,6 +299,14 @@ impl Remote {
     }
 }
 
+/// What is asked.
+struct Outgoing<'a> {
+    task: TaskName,
+    content_type: &'a str,
+    user_properties: Vec<(String, String)>,
+    payload: Bytes,
+}
+
 /// A daemon that restarts answers what was asked of it, so its absence is worth a word and no failure.
 fn log_offline(device: &DeviceName) {
     eprintln!("linnet: linnetd on {device} went offline; waiting for it to come back");
@@ -301,7 +325,7 @@ fn user_properties(options: &TranscribeOptions, terms: Terms) -> Vec<(String, St
     query::pairs(options, terms).into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-fn read_answer(payload: &[u8]) -> Result<Transcript, ClientError> {
+fn read_answer<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ClientError> {
     if let Ok(body) = serde_json::from_slice::<ErrorBody>(payload) {
         return Err(ClientError::of_error_body(body));
     }
@@ -358,7 +382,7 @@ mod tests {
     #[test]
     fn an_error_object_is_a_refusal_and_rubbish_is_a_broken_answer() {
         let body = br#"{"error":{"message":"full","type":"rate_limit_error","param":null,"code":"overloaded"}}"#;
-        assert_eq!(read_answer(body).expect_err("refused").exit_code(), 75);
-        assert_eq!(read_answer(b"rubbish").expect_err("broken").exit_code(), 76);
+        assert_eq!(read_answer::<Transcript>(body).expect_err("refused").exit_code(), 75);
+        assert_eq!(read_answer::<Transcript>(b"rubbish").expect_err("broken").exit_code(), 76);
     }
 }

@@ -14,6 +14,8 @@ pub(crate) fn pairs(options: &TranscribeOptions, terms: Terms) -> Vec<(&'static 
         ("beam_width", options.beam_width.map(|v| v.to_string())),
         ("lm_weight", options.lm_weight.map(|v| v.to_string())),
         ("temperature", options.temperature.map(|v| v.to_string())),
+        ("seed", options.seed.map(|v| v.to_string())),
+        ("condition_on_previous_text", options.condition_on_previous_text.map(|v| v.to_string())),
         ("punctuate", options.punctuate.map(|v| v.to_string())),
         ("timeout_ms", terms.timeout.map(|t| t.as_millis().max(1).to_string())),
         ("priority", terms.priority.map(|p| Priority::as_str(p).to_owned())),

@@ -431,6 +431,16 @@ pub struct Delta {
     pub finish_reason: Option<FinishReason>,
 }
 
+impl Delta {
+    /// Puts what follows behind this.
+    pub fn append(&mut self, later: Self) {
+        self.text.push_str(&later.text);
+        self.token_ids.extend(later.token_ids);
+        self.logprobs.extend(later.logprobs);
+        self.finish_reason = later.finish_reason.or(self.finish_reason);
+    }
+}
+
 impl GenerateRequest {
     /// A request for `input` with every default.
     pub fn new(input: GenerateInput) -> Self {

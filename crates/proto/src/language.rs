@@ -5,6 +5,11 @@ pub fn language_name(tag: &str) -> &str {
     NAMES.binary_search_by(|(known, _)| (*known).cmp(tag)).map_or(tag, |at| NAMES[at].1)
 }
 
+/// The tag of a language by its English name in lower case.
+pub fn language_tag(name: &str) -> Option<&'static str> {
+    NAMES.iter().chain(&ALIASES).find(|(_, known)| *known == name).map(|(tag, _)| *tag)
+}
+
 /// English name as it stands in a list (`Haitian Creole`).
 pub fn language_title(tag: &str) -> String {
     let words = language_name(tag).split(' ').map(|word| {
@@ -24,6 +29,22 @@ pub fn means(asked: &str, known: &str) -> bool {
     let bare = |tag: &str| !tag.contains(['-', '_']);
     asked.eq_ignore_ascii_case(known) || ((bare(asked) || bare(known)) && primary(asked) == primary(known))
 }
+
+/// Other names of some, as Whisper has them.
+const ALIASES: [(&str, &str); 12] = [
+    ("my", "burmese"),
+    ("ca", "valencian"),
+    ("nl", "flemish"),
+    ("ht", "haitian"),
+    ("lb", "letzeburgesch"),
+    ("ps", "pushto"),
+    ("pa", "panjabi"),
+    ("ro", "moldavian"),
+    ("ro", "moldovan"),
+    ("si", "sinhalese"),
+    ("es", "castilian"),
+    ("zh", "mandarin"),
+];
 
 /// In the order of tags: those of Whisper, M2M100 and LibreTranslate.
 const NAMES: [(&str, &str); 113] = [
@@ -151,6 +172,8 @@ mod tests {
         assert!(NAMES.windows(2).all(|pair| pair[0].0 < pair[1].0));
         assert_eq!((language_name("en"), language_name("tlh")), ("english", "tlh"));
         assert_eq!(language_title("ht"), "Haitian Creole");
+        assert!(NAMES.iter().all(|(tag, name)| language_tag(name) == Some(tag)));
+        assert_eq!((language_tag("flemish"), language_tag("klingon")), (Some("nl"), None));
     }
 
     #[test]

@@ -27,4 +27,4 @@ pub mod translate;
 
 pub use error::{ErrorBody, ErrorCode, WireError};
 pub use priority::Priority;
-pub use transcribe::{Segment, TranscribeOptions, Transcript, Word};
+pub use transcribe::{Segment, TranscribeOptions, Transcript, Word, Written};

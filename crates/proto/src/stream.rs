@@ -15,7 +15,7 @@ pub enum StreamEvent {
     /// Text that follows what was sent before; all deltas together are the text.
     #[serde(rename = "transcript.text.delta")]
     Delta {
-        /// The text, with a blank in front from the second segment on.
+        /// The text, with a blank in front from the second segment on, in languages that have one.
         delta: String,
         /// The segment that it is: Linnet's addition.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,7 +38,7 @@ pub enum StreamEvent {
 impl StreamEvent {
     /// The event for a finished segment. `first` is true for the first segment with text.
     pub fn delta(segment: Segment, first: bool) -> Self {
-        let blank = if first || segment.text.is_empty() { "" } else { " " };
+        let blank = if first || segment.text.is_empty() { "" } else { segment.blank() };
         Self::Delta { delta: format!("{blank}{}", segment.text), segment: Some(segment) }
     }
 

@@ -15,7 +15,8 @@ pub struct TranscribeOptions {
     /// BCP-47 primary tag (`en`); refused when the model does not speak it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
-    /// Words to favour (names, places); commas, semicolons or new lines part them.
+    /// For CTC models words to favour (names, places), parted by commas, semicolons or new lines; for Whisper text that
+    /// stands before what is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
     /// Log-probability bonus for each hot word, 0.0 to 20.0; the model's default when absent.
@@ -27,9 +28,17 @@ pub struct TranscribeOptions {
     /// Weight of the language model, 0.0 to 4.0; the model's default when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lm_weight: Option<f32>,
-    /// OpenAI's sampling temperature, 0.0 to 1.0. CTC has nothing to sample: checked, then ignored.
+    /// Sampling temperature, 0.0 to 1.0, for models that write text (Whisper): what is tried first; 0 is the likeliest text. Others have
+    /// nothing to sample.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f32>,
+    /// Seed of the sampling, for models that sample; 0 when absent. Same seed, same text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Whether a window of audio is written with the text before it in mind, for models that can (Whisper); the model's default
+    /// when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition_on_previous_text: Option<bool>,
     /// Apply casing and punctuation rules where the model gives none; the model's default when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub punctuate: Option<bool>,
@@ -65,7 +74,7 @@ pub const MAX_NAME_BYTES: usize = 128;
 pub const MAX_PROMPT_BYTES: usize = 16 * 1024;
 
 /// One word with its place in the audio.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Word {
     /// The word as it stands in the text.
     pub word: String,
@@ -75,10 +84,14 @@ pub struct Word {
     pub end: f64,
     /// Probability of the word given its audio, 0.0 to 1.0.
     pub confidence: f32,
+    /// Whether its times are no more than a share of its segment's, by the number of characters: the model's graph does not
+    /// tell where a word is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interpolated: bool,
 }
 
 /// A stretch of speech between silences.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
     /// Number of the segment, from 0.
     pub id: u32,
@@ -92,6 +105,34 @@ pub struct Segment {
     pub avg_logprob: f32,
     /// Its words.
     pub words: Vec<Word>,
+    /// Whether words stand without blanks between them, and it without a blank behind the segment before, as in Chinese.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unspaced: bool,
+    /// How it was written, by models that write tokens in windows (Whisper).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Written>,
+}
+
+impl Segment {
+    /// What parts two words, and it from the segment before.
+    pub fn blank(&self) -> &'static str {
+        if self.unspaced { "" } else { " " }
+    }
+}
+
+/// How Whisper wrote a segment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Written {
+    /// Start of the window that it was written from, in frames of 10 ms.
+    pub seek: u64,
+    /// Its tokens, timestamps among them.
+    pub tokens: Vec<u32>,
+    /// The temperature at which the window was written; 0 is greedy or a beam.
+    pub temperature: f32,
+    /// Bytes of the text by bytes compressed: high where text repeats itself.
+    pub compression_ratio: f32,
+    /// Probability that the window holds no speech.
+    pub no_speech_prob: f32,
 }
 
 /// The answer of a transcription, as `linnet transcribe --json` and MQTT give it.

@@ -9,7 +9,13 @@ use linnet_proto::{Priority, TranscribeOptions};
 
 use crate::Terms;
 
-/// Speech to text by the linnetd on this machine, or on another one over MQTT.
+use super::tasks::chat::ChatArgs;
+use super::tasks::generate::GenerateArgs;
+use super::tasks::labels::{ClassifyArgs, FillArgs, IntentArgs, TagArgs};
+use super::tasks::reading::{AnswerArgs, EmbedArgs, SummarizeArgs, WordsArgs};
+use super::tasks::translate::{DetectArgs, TranslateArgs};
+
+/// Speech, translation and language by the linnetd on this machine, or on another one over MQTT.
 #[derive(Debug, Parser)]
 #[command(
     name = "linnet",
@@ -20,8 +26,11 @@ use crate::Terms;
         arecord -f S16_LE -r 16000 -d 5 | linnet transcribe -\n  \
         linnet transcribe talk.mp3 --format srt > talk.srt\n  \
         linnet transcribe door.ogg --mqtt mqtt://broker.local --device kitchen\n  \
+        linnet translate --from en --to de - < lines.txt\n  \
+        linnet chat 'What does a linnet eat?'\n  \
+        linnet classify 'What a day!' --labels glad,sad\n  \
         linnet status\n\n\
-        Exit codes are those of sysexits.h: 64 usage, 65 bad audio, 66 no such file, 69 no daemon, 70 its fault,\n\
+        Exit codes are those of sysexits.h: 64 usage, 65 bad audio or text, 66 no such file, 69 no daemon, 70 its fault,\n\
         74 the output cannot be written, 75 busy or too late (try again), 76 broken answer, 77 not allowed, 130 interrupted."
 )]
 pub struct Cli {
@@ -38,6 +47,30 @@ pub struct Cli {
 pub enum Command {
     /// Write down what is said in a recording
     Transcribe(Box<TranscribeArgs>),
+    /// Translate text: line in, line out
+    Translate(Box<TranslateArgs>),
+    /// Say which language a text is in
+    Detect(Box<DetectArgs>),
+    /// Write text that follows a prompt
+    Generate(Box<GenerateArgs>),
+    /// Talk with a model
+    Chat(Box<ChatArgs>),
+    /// Make a text shorter
+    Summarize(Box<SummarizeArgs>),
+    /// Answer a question out of a text
+    Answer(Box<AnswerArgs>),
+    /// Turn texts into vectors
+    Embed(Box<EmbedArgs>),
+    /// Find the neighbours of words
+    Words(Box<WordsArgs>),
+    /// Fill the masks of a text
+    Fill(Box<FillArgs>),
+    /// Choose labels for a text
+    Classify(Box<ClassifyArgs>),
+    /// Find the entities in a text
+    Tag(Box<TagArgs>),
+    /// Say what somebody wants
+    Intent(Box<IntentArgs>),
     /// Say what the daemon is and does
     Status(StatusArgs),
     /// Measure how fast a model is on this machine; needs linnetd beside linnet, but no running daemon
@@ -79,12 +112,28 @@ pub enum Command {
 impl Command {
     /// What becomes of a request that Ctrl-C leaves.
     pub fn after_interrupt(&self) -> &'static str {
-        match self {
-            Self::Transcribe(args) if args.mqtt.is_some() => {
-                "; a request that was sent cannot be taken back over MQTT, the device may still finish it"
+        let over_mqtt = match self {
+            Self::Transcribe(args) => args.mqtt.is_some(),
+            Self::Translate(args) => args.via.mqtt.is_some(),
+            Self::Detect(args) => args.via.mqtt.is_some(),
+            Self::Generate(args) => args.via.mqtt.is_some(),
+            Self::Chat(args) => args.via.mqtt.is_some(),
+            Self::Summarize(args) => args.via.mqtt.is_some(),
+            Self::Answer(args) => args.via.mqtt.is_some(),
+            Self::Embed(args) => args.via.mqtt.is_some(),
+            Self::Words(args) => args.via.mqtt.is_some(),
+            Self::Fill(args) => args.via.mqtt.is_some(),
+            Self::Classify(args) => args.via.mqtt.is_some(),
+            Self::Tag(args) => args.via.mqtt.is_some(),
+            Self::Intent(args) => args.via.mqtt.is_some(),
+            Self::Status(_) | Self::Models(_) | Self::Bench { .. } | Self::Completions { .. } | Self::Man { .. } => {
+                return "";
             }
-            Self::Transcribe(_) => "; linnetd stops working on it",
-            _ => "",
+        };
+        if over_mqtt {
+            "; a request that was sent cannot be taken back over MQTT, the device may still finish it"
+        } else {
+            "; linnetd stops working on it"
         }
     }
 }
@@ -107,7 +156,7 @@ pub struct TranscribeArgs {
     /// Language of the speech, as a tag: en
     #[arg(long, value_name = "TAG")]
     pub language: Option<String>,
-    /// Words to favour (names, places), parted by commas
+    /// Words to favour (names, places), parted by commas; for Whisper text that stands before what is said
     #[arg(long, value_name = "WORDS")]
     pub prompt: Option<String>,
     /// Bonus for each of them, 0 to 20
@@ -119,6 +168,15 @@ pub struct TranscribeArgs {
     /// Weight of the language model, 0 to 4
     #[arg(long, value_name = "N")]
     pub lm_weight: Option<f32>,
+    /// Whisper: temperature to begin at, 0 (the likeliest text) to 1
+    #[arg(long, value_name = "N")]
+    pub temperature: Option<f32>,
+    /// Whisper: seed of what is sampled
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Whisper: write each window with the text before it in mind
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    pub condition_on_previous_text: Option<bool>,
     /// Capitals and full stops by rule, where the model gives none
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     pub punctuate: Option<bool>,
@@ -156,6 +214,9 @@ impl TranscribeArgs {
             hot_word_boost: self.hot_word_boost,
             beam_width: self.beam_width,
             lm_weight: self.lm_weight,
+            temperature: self.temperature,
+            seed: self.seed,
+            condition_on_previous_text: self.condition_on_previous_text,
             punctuate: self.punctuate,
             ..TranscribeOptions::default()
         }
@@ -163,12 +224,7 @@ impl TranscribeArgs {
 
     /// How the request is to be treated.
     pub fn terms(&self) -> Terms {
-        let priority = self.priority.map(|rank| match rank {
-            Rank::High => Priority::High,
-            Rank::Normal => Priority::Normal,
-            Rank::Low => Priority::Low,
-        });
-        Terms { timeout: self.timeout, priority }
+        Terms { timeout: self.timeout, priority: self.priority.map(Priority::from) }
     }
 }
 
@@ -183,8 +239,18 @@ pub enum Rank {
     Low,
 }
 
+impl From<Rank> for Priority {
+    fn from(rank: Rank) -> Self {
+        match rank {
+            Rank::High => Self::High,
+            Rank::Normal => Self::Normal,
+            Rank::Low => Self::Low,
+        }
+    }
+}
+
 /// A time in seconds, of a millisecond at least and a day at most.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|s| (0.001..=86_400.0).contains(s));
     let rule = || "it must be a number of seconds from 0.001 to 86400, such as 0.5 or 30".to_owned();
     seconds.map(Duration::from_secs_f64).ok_or_else(rule)

@@ -7,6 +7,7 @@ mod progress;
 mod pull;
 mod shell;
 mod status;
+mod tasks;
 mod transcribe;
 
 use std::process::ExitCode;
@@ -59,6 +60,18 @@ async fn run(cli: Cli) -> Result<ExitCode, ClientError> {
     let local = Local::new(cli.socket.unwrap_or_else(socket::default_path));
     match cli.command {
         Command::Transcribe(args) => transcribe::run(&local, *args).await,
+        Command::Translate(args) => tasks::translate::run(&local, *args).await,
+        Command::Detect(args) => tasks::translate::detect(&local, *args).await,
+        Command::Generate(args) => tasks::generate::run(&local, *args).await,
+        Command::Chat(args) => tasks::chat::run(&local, *args).await,
+        Command::Summarize(args) => tasks::reading::summarize(&local, *args).await,
+        Command::Answer(args) => tasks::reading::answer(&local, *args).await,
+        Command::Embed(args) => tasks::reading::embed(&local, *args).await,
+        Command::Words(args) => tasks::reading::words(&local, *args).await,
+        Command::Fill(args) => tasks::labels::fill(&local, *args).await,
+        Command::Classify(args) => tasks::labels::classify(&local, *args).await,
+        Command::Tag(args) => tasks::labels::tag(&local, *args).await,
+        Command::Intent(args) => tasks::labels::intent(&local, *args).await,
         Command::Status(args) => status::run(&local, args.json).await,
         Command::Models(args) => models::run(&local, args).await,
         Command::Bench { model, threads, prompt_tokens, new_tokens, rounds, json } => {

@@ -45,12 +45,13 @@ fn cut(segment: &Segment, out: &mut Vec<Cue>) {
         open = Some(match open {
             None => (*start, *end, word),
             Some((from, to, text)) => {
-                let chars = text.chars().count() + 1 + word.chars().count();
+                let blank = segment.blank();
+                let chars = text.chars().count() + blank.len() + word.chars().count();
                 if chars > MAX_CUE_CHARS || end - from > MAX_CUE_SECS {
                     out.push(cue(from, to, text));
                     (*start, *end, word)
                 } else {
-                    (from, *end, format!("{text} {word}"))
+                    (from, *end, format!("{text}{blank}{word}"))
                 }
             }
         });

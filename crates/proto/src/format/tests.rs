@@ -2,13 +2,13 @@ use super::*;
 use crate::{Segment, Word};
 
 fn word(text: &str, start: f64, end: f64) -> Word {
-    Word { word: text.into(), start, end, confidence: 0.5 }
+    Word { word: text.into(), start, end, confidence: 0.5, interpolated: false }
 }
 
 fn segment(id: u32, words: Vec<Word>) -> Segment {
     let text = words.iter().map(|w| w.word.as_str()).collect::<Vec<_>>().join(" ");
     let (start, end) = (words[0].start, words[words.len() - 1].end);
-    Segment { id, start, end, text, avg_logprob: -0.25, words }
+    Segment { id, start, end, text, avg_logprob: -0.25, words, ..Segment::default() }
 }
 
 fn transcript(segments: Vec<Segment>) -> Transcript {

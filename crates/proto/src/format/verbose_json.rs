@@ -44,7 +44,7 @@ pub struct VerboseTranscript {
     pub usage: Option<Usage>,
 }
 
-/// A word of `verbose_json`. `confidence` is Linnet's addition; clients of OpenAI's pass over it.
+/// A word of `verbose_json`. `confidence` and `interpolated` are Linnet's additions; clients of OpenAI's pass over them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VerboseWord {
     /// The word.
@@ -55,6 +55,9 @@ pub struct VerboseWord {
     pub end: f64,
     /// Probability of the word given its audio, 0.0 to 1.0.
     pub confidence: f32,
+    /// Whether its times are only a share of its segment's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interpolated: bool,
 }
 
 /// A segment of `verbose_json`.
@@ -62,7 +65,7 @@ pub struct VerboseWord {
 pub struct VerboseSegment {
     /// Number, from 0.
     pub id: u32,
-    /// Whisper's offset of its 30 s window in frames of 10 ms; here the segment's start.
+    /// Offset of Whisper's 30 s window in frames of 10 ms; the segment's start where there are no windows.
     pub seek: u64,
     /// Start, seconds.
     pub start: f64,
@@ -70,15 +73,15 @@ pub struct VerboseSegment {
     pub end: f64,
     /// Its text.
     pub text: String,
-    /// Whisper's token ids; a CTC model's units mean nothing outside it, so the list is empty.
+    /// Whisper's token ids; the units of other models mean nothing outside them, so the list is empty.
     pub tokens: Vec<u32>,
-    /// Always 0: nothing is sampled.
+    /// The temperature that Whisper wrote it at; 0 where nothing is sampled.
     pub temperature: f32,
     /// Mean log-probability.
     pub avg_logprob: f32,
-    /// Bytes of the text by bytes compressed; Linnet does not use it, so it is the neutral 1.
+    /// Bytes of the text by bytes compressed; the neutral 1 where no text is written twice.
     pub compression_ratio: f32,
-    /// 0: segments are where speech was found.
+    /// Whisper's; 0 for models whose segments are where speech was found.
     pub no_speech_prob: f32,
 }
 
@@ -107,21 +110,25 @@ pub fn verbose_json(transcript: &Transcript, granularities: Granularities) -> Ve
             start: w.start,
             end: w.end,
             confidence: w.confidence,
+            interpolated: w.interpolated,
         };
         transcript.words.iter().map(word).collect()
     };
     let segments = || {
-        let segment = |s: &crate::Segment| VerboseSegment {
-            id: s.id,
-            seek: (s.start * 100.0).round() as u64,
-            start: s.start,
-            end: s.end,
-            text: s.text.clone(),
-            tokens: Vec::new(),
-            temperature: 0.0,
-            avg_logprob: s.avg_logprob,
-            compression_ratio: 1.0,
-            no_speech_prob: 0.0,
+        let segment = |s: &crate::Segment| {
+            let written = s.written.as_ref();
+            VerboseSegment {
+                id: s.id,
+                seek: written.map_or((s.start * 100.0).round() as u64, |w| w.seek),
+                start: s.start,
+                end: s.end,
+                text: s.text.clone(),
+                tokens: written.map(|w| w.tokens.clone()).unwrap_or_default(),
+                temperature: written.map_or(0.0, |w| w.temperature),
+                avg_logprob: s.avg_logprob,
+                compression_ratio: written.map_or(1.0, |w| w.compression_ratio),
+                no_speech_prob: written.map_or(0.0, |w| w.no_speech_prob),
+            }
         };
         transcript.segments.iter().map(segment).collect()
     };

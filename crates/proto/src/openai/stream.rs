@@ -111,6 +111,12 @@ impl Events {
         Ok(events)
     }
 
+    /// The prompt of now is answered, and nobody wants its events.
+    pub fn skip(&mut self) {
+        self.answers.push(Generated::default());
+        self.sent.clear();
+    }
+
     /// What ends the stream.
     pub fn end(&self) -> Result<Vec<String>, WireError> {
         let mut events = Vec::new();
