@@ -39,7 +39,7 @@ WEATHER = {
             "properties": {
                 "place": {"type": "string", "description": "the place"},
                 "days": {"type": "integer", "minimum": 1, "default": 1.5e-07},
-                "items": {"type": "array", "items": {"type": "number"}, "enum": [1.0, 2.5, 1e16, -0.0, 100000000000000000000]},
+                "items": {"type": "array", "items": {"type": "number"}, "enum": [1.0, 2.5, 1e16, -0.0, 1000000000000000000]},
             },
             "required": ["place"],
             "additionalProperties": False,
@@ -346,7 +346,7 @@ f
 1e-5
 0.0001
 123456789.123
-100000000000000000000
+1000000000000000000
 mixed
 map
 nested

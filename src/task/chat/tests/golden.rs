@@ -69,6 +69,8 @@ fn conversations_are_rendered_as_transformers_does() {
             // What Jinja does not find it says in its own words.
             (Err(ChatError::Failed(_)), _, Some(wanted)) => wanted.contains("undefined") || wanted.contains("has no"),
             (Err(ChatError::Failed(_)), _, _) => case.fails,
+            // Jinja cannot join a text and nothing, which the engine can.
+            (Ok(_), None, None) => case.fails && case.template == "macros" && case.chat == "null_content",
             _ => false,
         };
         if !is_right {
@@ -81,7 +83,22 @@ fn conversations_are_rendered_as_transformers_does() {
 }
 
 /// Expressions that are left as they are, with why.
-const KNOWN: &[(&str, &str)] = &[];
+const KNOWN: &[(&str, &str)] = &[
+    ("'%s-%d' % ('a', 3)", NO_PRINTF),
+    ("'%s' % s.strip()", NO_PRINTF),
+    ("'x' | int", "Jinja makes 0 of what is no number; the engine says that it is none"),
+    ("n.real is defined", NO_ATTRIBUTES),
+    ("t.encode is defined", NO_ATTRIBUTES),
+    ("+n", "the engine has no unary plus"),
+    ("'x' | center(5)", NO_FILTER),
+    ("'one two' | wordcount", NO_FILTER),
+    ("'abcdef' | truncate(5)", NO_FILTER),
+    ("'<p>x</p>' | striptags", NO_FILTER),
+    ("'http://a b' | urlencode", NO_FILTER),
+];
+const NO_PRINTF: &str = "the engine has no operator that formats; `format` does it";
+const NO_ATTRIBUTES: &str = "the attributes of Python's own types are not there, on purpose";
+const NO_FILTER: &str = "no published template of a model uses it; it is refused by name";
 
 #[test]
 fn expressions_are_what_jinja_makes_of_them() {
@@ -96,7 +113,9 @@ fn expressions_are_what_jinja_makes_of_them() {
             template.render(&chat, &ChatTokens::default()).map(|prompt| prompt.text)
         });
         let is_known = KNOWN.iter().any(|(expression, _)| *expression == row.expression);
-        if got.as_ref().ok() != row.text.as_ref() && !is_known {
+        let is_right = got.as_ref().ok() == row.text.as_ref();
+        assert!(!(is_right && is_known), "{} is as Jinja has it: take it off the list", row.expression);
+        if !is_right && !is_known {
             wrong.push(format!("{}\n    got  {got:?}\n    want {:?}", row.expression, row.text));
         }
     }
