@@ -7,7 +7,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
-use crate::{evaluate, export, lang_id, lm, sources, split, synth, train, units};
+use crate::{documents, evaluate, export, lang_id, lm, parallel, sources, split, synth, train, units, vocabulary};
 
 /// Pretrains, fine-tunes, evaluates and exports the models that linnetd loads.
 #[derive(Debug, Parser)]
@@ -42,6 +42,12 @@ pub enum Verb {
     Synth(synth::SynthArgs),
     /// Make a list of sentences from books and data sets.
     Text(sources::TextArgs),
+    /// Divide sentence pairs into training, validation and test.
+    Pairs(parallel::PairsArgs),
+    /// Divide stories into training, validation and test.
+    Documents(documents::DocumentsArgs),
+    /// Learn the tokens of a text model.
+    Vocabulary(vocabulary::VocabularyArgs),
     /// Make the units that a CTC model emits.
     Units(units::UnitsArgs),
 }
@@ -59,6 +65,9 @@ pub fn run(cli: Cli) -> Result<()> {
         Verb::Split(args) => split::run(args),
         Verb::Synth(args) => synth::run(args),
         Verb::Text(args) => sources::run(args),
+        Verb::Pairs(args) => parallel::run(args),
+        Verb::Documents(args) => documents::run(args),
+        Verb::Vocabulary(args) => vocabulary::run(args),
         Verb::Units(args) => units::run(args),
     }
 }

@@ -15,6 +15,14 @@ const MOST_WORDS_INSIDE: usize = 32;
 
 type Hash = [u8; 32];
 
+/// The lists of texts: name and content.
+pub const LISTS: [(&str, &str); 4] = [
+    ("sentences", include_str!("../heldout/sentences.sha256")),
+    ("validation", include_str!("../heldout/validation.sha256")),
+    ("translation", include_str!("../heldout/translation.sha256")),
+    ("stories", include_str!("../heldout/stories.sha256")),
+];
+
 /// The held-out lists.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeldOut {
@@ -25,11 +33,9 @@ pub struct HeldOut {
 impl HeldOut {
     /// The committed lists.
     pub fn committed() -> &'static Self {
-        static LISTS: OnceLock<HeldOut> = OnceLock::new();
-        LISTS.get_or_init(|| {
-            let sentences = [include_str!("../heldout/sentences.sha256"), include_str!("../heldout/validation.sha256")];
-            Self::parse(include_str!("../heldout/voices.txt"), &sentences.join("\n"))
-        })
+        static COMMITTED: OnceLock<HeldOut> = OnceLock::new();
+        COMMITTED
+            .get_or_init(|| Self::parse(include_str!("../heldout/voices.txt"), &LISTS.map(|(_, list)| list).join("\n")))
     }
 
     /// Lists from their text: one entry a line, `#` begins a comment. A line that is no digest hides nothing; a test
@@ -46,9 +52,14 @@ impl HeldOut {
         self.voices.contains(speaker)
     }
 
+    /// Whether this normalised text, as a whole, is on the lists.
+    pub fn is_listed(&self, normalized: &str) -> bool {
+        self.sentences.contains(&digest(normalized))
+    }
+
     /// Whether this normalised text is a held-out sentence, or holds one of at least five words.
     pub fn hides_text(&self, normalized: &str) -> bool {
-        if self.sentences.contains(&digest(normalized)) {
+        if self.is_listed(normalized) {
             return true;
         }
         let words: Vec<&str> = normalized.split(' ').collect();
@@ -108,7 +119,7 @@ mod tests {
 
     #[test]
     fn the_committed_lists_are_whole() {
-        for list in [include_str!("../heldout/sentences.sha256"), include_str!("../heldout/validation.sha256")] {
+        for (_, list) in LISTS {
             let digests: Vec<&str> = entries(list).collect();
             assert!(digests.len() >= 30, "{} entries", digests.len());
             assert!(digests.iter().all(|d| d.len() == 64 && hex::decode(d).is_ok()));

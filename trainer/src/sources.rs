@@ -148,11 +148,16 @@ fn read(path: &Path) -> Result<Vec<String>> {
 /// Words before whose full stop no sentence ends.
 const ABBREVIATIONS: [&str; 12] = ["mr", "mrs", "ms", "dr", "st", "prof", "capt", "col", "gen", "etc", "jr", "vs"];
 
+/// A book without what Project Gutenberg put around it.
+pub fn between_marks(content: &str) -> &str {
+    let book = content.split("*** START").nth(1).map_or(content, |rest| rest.split_once('\n').map_or(rest, |r| r.1));
+    book.split("*** END").next().unwrap_or(book)
+}
+
 /// Sentences of running text: paragraphs end at blank lines, sentences at `.`, `!`, `?`, `;` and `:`. What stands outside the
 /// marks of Project Gutenberg is its licence and no book.
 fn prose(content: &str) -> Vec<String> {
-    let book = content.split("*** START").nth(1).map_or(content, |rest| rest.split_once('\n').map_or(rest, |r| r.1));
-    let book = book.split("*** END").next().unwrap_or(book);
+    let book = between_marks(content);
     let mut sentences = Vec::new();
     let mut sentence = String::new();
     let mut end = |sentence: &mut String| {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData};
 use linnet_train::model::ops::Path as Form;
-use linnet_train::model::{Encoder, EncoderConfig, Weights};
+use linnet_train::model::{Bound, Encoder, EncoderConfig, Weights};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -25,7 +25,8 @@ fn check(name: &str, form: Form) {
     let config = EncoderConfig::read(&folder.join("model.json")).unwrap();
     let weights = Weights::read(&config, &folder.join("model.safetensors")).unwrap();
     let device = linnet_train::train::device::device(Default::default()).unwrap();
-    let encoder = Encoder::with_path(&config, &weights, &device, form);
+    let bound = Bound::with_path(&weights, &device, form);
+    let encoder = Encoder::new(&config, &bound);
     let shape = [golden.lengths.len(), golden.frames, config.mel_bins];
     let features = Tensor::<3>::from_data(TensorData::new(golden.features, shape), &device);
     let out: Vec<f32> = encoder.forward(features, &golden.lengths, None).into_data().iter::<f32>().collect();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use linnet_train::cli::{self, Cli};
 use linnet_train::error::{Failure, Kind};
+use linnet_train::model::EncoderConfig;
 use linnet_train::units::Units;
 
 const RATE: usize = 16_000;
@@ -203,6 +204,7 @@ fn a_full_disk_is_one_error_and_leaves_the_checkpoint_before() {
     let error = corpus.train("run", "--max-steps 2 --resume").unwrap_err();
     assert_eq!(error.kind(), Kind::CantCreate);
     assert!(error.to_string().contains("model.safetensors"), "{error}");
-    let read = linnet_train::train::checkpoint::read(&corpus.path("run/last/checkpoint.safetensors")).unwrap();
+    let read = linnet_train::train::checkpoint::read::<EncoderConfig>(&corpus.path("run/last/checkpoint.safetensors"))
+        .unwrap();
     assert!(read.0.steps >= 1 && !before.is_empty());
 }

@@ -6,6 +6,8 @@ pub mod cache;
 pub mod extract;
 pub mod set;
 pub mod source;
+pub mod text;
+pub mod token_batch;
 
 /// Mel bins of a feature frame.
 pub const MEL_BINS: usize = linnet_features::logmel::MEL_BINS;

@@ -156,6 +156,7 @@ fn hear(
     let mut context = TaskContext::new(&job, Heartbeat::default(), AudioLimits::default());
     match executor.execute(&job, &mut context) {
         Ok(Answer::Transcript(transcript)) => Ok(transcript),
+        Ok(_) => Err(Fault::Audio(path.clone(), "it was answered with something else than a transcript".into())),
         Err(WireError { message, .. }) => Err(Fault::Audio(path.clone(), message)),
     }
 }

@@ -3,9 +3,11 @@
 //! Each recording goes as a job through the package's own pipeline: decoding of the file, pieces between silences,
 //! features, graph, search. Float weights are packed into a temporary package first and take the same way.
 
+pub mod chrf;
 mod hear;
 mod score;
 mod table;
+mod text;
 
 use std::path::PathBuf;
 
@@ -25,11 +27,12 @@ pub use score::{Score, SetScore, SpeakerScore};
 #[command(after_help = "Examples:
   linnet-train evaluate models/stt-en-small --manifest reader/test.jsonl
   linnet-train evaluate models/stt-en-small --manifest reader/test.jsonl --json --greedy
-  linnet-train evaluate runs/chars4x/best --lm lm.bin --manifest reader/test.jsonl     # the float weights")]
+  linnet-train evaluate runs/chars4x/best --lm lm.bin --manifest reader/test.jsonl     # the float weights
+  linnet-train evaluate runs/translate/best --rounded --manifest data/test.tsv               # a text model")]
 pub struct EvaluateArgs {
     /// An exported package, or a directory with a run's float weights (`model.safetensors`).
     pub model: PathBuf,
-    /// What is heard: JSON Lines with `audio` and `text`. May be given several times.
+    /// What is heard: JSON Lines with `audio` and `text`. For a text model: pairs, or documents. May be given several times.
     #[arg(long, required = true)]
     pub manifest: Vec<PathBuf>,
     /// Language model for float weights; a package has its own.
@@ -53,14 +56,20 @@ pub struct EvaluateArgs {
     /// One JSON object a manifest, on one line.
     #[arg(long)]
     pub json: bool,
-    /// Every reference and what was heard, beside the figures.
+    /// Every reference and what was heard or written, beside the figures.
     #[arg(long)]
     pub texts: bool,
+    /// Judge a text model's weights rounded as a package holds them.
+    #[arg(long)]
+    pub rounded: bool,
 }
 
 /// Runs the verb.
 pub fn run(args: EvaluateArgs) -> Result<()> {
     interrupt::listen();
+    if export::text::is_text(&args.model) {
+        return text::run(&args);
+    }
     let opened = Opened::model(&args.model, args.lm.as_deref())?;
     let options = HearOptions {
         beam_width: if args.greedy { Some(1) } else { args.beam_width },

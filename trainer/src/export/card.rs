@@ -11,6 +11,8 @@ use crate::evaluate::SetScore;
 
 /// Where the user gives none.
 const DEFAULT: &str = include_str!("card.md");
+/// As [`DEFAULT`], of a text model.
+const TEXT_DEFAULT: &str = include_str!("text/card.md");
 
 /// What was heard on a test set.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,6 +78,24 @@ const NAMES: [&str; 12] = [
     "results",
     "gate",
 ];
+
+/// As [`template`], of a text model.
+pub fn text_template(path: Option<&Path>, own: &[(String, String)]) -> Result<String> {
+    match path {
+        Some(_) => template(path, own),
+        None => Ok(TEXT_DEFAULT.to_owned()),
+    }
+}
+
+/// Fills a text model's template in, from the exporter's facts and the user's own.
+pub fn fill_text(template: &str, facts: &[(&str, String)], own: &[(String, String)]) -> Result<String> {
+    let value = |name: &str| {
+        let fact = facts.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
+        fact.or_else(|| own.iter().find(|(known, _)| known == name).map(|(_, value)| value)).cloned()
+    };
+    replace(template, value)
+        .map_err(|name| Failure::data(format!("the card's {{{{{name}}}}} is no name of a text model's card")))
+}
 
 /// Fills the template in.
 pub fn fill(template: &str, facts: &Facts<'_>) -> Result<String> {

@@ -17,6 +17,7 @@ mod package;
 mod quantize;
 mod reference;
 mod sets;
+pub mod text;
 mod trained;
 mod tune;
 
@@ -57,8 +58,8 @@ pub struct ExportArgs {
     /// Version of the package.
     #[arg(long, default_value = "1.0.0")]
     pub version: String,
-    /// Other names that it answers to.
-    #[arg(long = "alias", default_values_t = ["whisper-1".to_owned()])]
+    /// Other names that it answers to [default for speech: whisper-1].
+    #[arg(long = "alias")]
     pub aliases: Vec<String>,
     /// Languages, the main one first.
     #[arg(long = "language", default_values_t = ["en".to_owned()])]
@@ -72,13 +73,13 @@ pub struct ExportArgs {
     /// Word n-gram language model, written by `linnet-train lm`.
     #[arg(long)]
     pub lm: Option<PathBuf>,
-    /// Manifest on which float and quantized weights are compared, and the search is tuned.
+    /// Manifest (of a text model: pairs or documents) on which float and quantized weights are compared, and the search is tuned.
     #[arg(long)]
     pub valid: PathBuf,
     /// Recording of a held-out text, whose answer proves the package on each machine: a WAV file with its text beside it
     /// (`clip.wav`, `clip.txt`) or a manifest. May be given several times: the clip that is heard right by the largest margin is
-    /// taken.
-    #[arg(long = "canary", value_name = "WAV|MANIFEST", required = true)]
+    /// taken. A text model chooses a text of the first test set itself.
+    #[arg(long = "canary", value_name = "WAV|MANIFEST")]
     pub canaries: Vec<PathBuf>,
     /// Least distance, natural-log, between the canary's text and the next best one.
     #[arg(long, default_value_t = canary::LEAST_MARGIN, value_name = "NATS")]
@@ -89,7 +90,7 @@ pub struct ExportArgs {
     /// How the matrices are stored and multiplied.
     #[arg(long, value_enum, default_value_t = Precision::Int8Weights)]
     pub precision: Precision,
-    /// Points of word error rate that quantization may cost.
+    /// Points of word error rate (or of chrF, or hundredths of the perplexity) that quantization may cost.
     #[arg(long, default_value_t = 0.5, value_name = "POINTS")]
     pub allow_loss: f64,
     /// Choose beam width, weight of the language model and word bonus on `--valid`.
@@ -113,6 +114,9 @@ pub struct ExportArgs {
     /// Where a copy of the weights in half the size is kept, from which `finetune --from` goes on.
     #[arg(long, value_name = "DIR")]
     pub keep_weights: Option<PathBuf>,
+    /// Where the weights of a text model are written under the names by which `transformers` loads them.
+    #[arg(long, value_name = "DIR")]
+    pub transformers: Option<PathBuf>,
     /// Threads; as many as there are processors by default.
     #[arg(long)]
     pub threads: Option<usize>,
@@ -122,6 +126,15 @@ pub struct ExportArgs {
 pub fn run(args: ExportArgs) -> Result<()> {
     if !(0.0..=100.0).contains(&args.allow_loss) {
         return Err(Failure::usage(format!("--allow-loss is {}; it is 0 to 100 points", args.allow_loss)));
+    }
+    if text::is_text(&args.from) {
+        interrupt::listen();
+        return text::run(&args);
+    }
+    if args.canaries.is_empty() {
+        return Err(Failure::usage(
+            "a speech model needs --canary: recordings of held-out texts, one of which proves the package",
+        ));
     }
     let hear = HearOptions { threads: threads(args.threads)?, ..HearOptions::default() };
     interrupt::listen();
@@ -180,7 +193,10 @@ fn about(args: &ExportArgs) -> About {
     About {
         name: args.name.clone(),
         version: args.version.clone(),
-        aliases: args.aliases.iter().filter(|a| !a.is_empty()).cloned().collect(),
+        aliases: match args.aliases.as_slice() {
+            [] => vec!["whisper-1".to_owned()],
+            aliases => aliases.iter().filter(|alias| !alias.is_empty()).cloned().collect(),
+        },
         languages: args.languages.clone(),
         license: args.license.clone(),
         description: args.description.clone(),

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::trained::tests::{character_tokenizer, random, small_config, write};
 use super::trained::{MODEL_JSON, WEIGHTS};
 use super::*;
-use crate::model::{Encoder, EncoderConfig, Weights};
+use crate::model::{Bound, Encoder, EncoderConfig, Weights};
 use crate::skips;
 
 fn golden(name: &str) -> PathBuf {
@@ -101,7 +101,8 @@ fn the_graph_computes_what_was_trained_for_any_length() {
         write(&trained, dir.path());
         let weights = Weights::read(&config, &dir.path().join(WEIGHTS)).expect("reads");
         let device = crate::train::device::device(Default::default()).expect("a device");
-        let encoder = Encoder::new(&config, &weights, &device);
+        let bound = Bound::new(&weights, &device);
+        let encoder = Encoder::new(&config, &bound);
         let onnx = graph(&dir, &trained, Precision::F32);
         for frames in [1, 8, 9, 130] {
             let input = BurnTensor::<3>::from_data(TensorData::new(features(frames), [1, frames, 80]), &device);
@@ -331,7 +332,7 @@ fn a_clip_is_heard_once_and_what_is_read_from_it_is_what_the_daemon_hears() {
     let heard = canary::hear(&opened, &log_probs).expect("it was heard");
     let daemons = opened.pipeline.hear_clip(&audio, CanarySearch::Package).expect("hears");
     assert_eq!((heard[0].text.as_str(), heard[0].logprob), (daemons.decoded.text.as_str(), daemons.mean_best));
-    assert!(heard[0].margin > 0.0);
+    assert!(heard[0].margin >= 0.0, "{}", heard[0].margin);
 }
 
 #[test]

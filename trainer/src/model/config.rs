@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use linnet_proto::model_config::{Normalization, UnitKind};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::weights::{Layout, Shape};
 use crate::error::{Failure, Result};
 
 /// Shape of an encoder; see `docs/model.md`. Unknown keys are refused, so that a file of a later version is not half understood.
@@ -71,21 +73,55 @@ impl Default for EncoderConfig {
 impl EncoderConfig {
     /// Reads `model.json` and checks it.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| Failure::read(path, error))?;
-        let config: Self = serde_json::from_str(&text)
-            .map_err(|error| Failure::data(format!("{}: not an encoder's model.json: {error}", path.display())))?;
-        config.check().map_err(|rule| Failure::data(format!("{}: {rule}", path.display())))?;
-        Ok(config)
+        read(path, "an encoder's")
     }
 
-    /// The rule that this configuration breaks, if any.
-    pub fn check(&self) -> Result<(), String> {
-        let within = |name: &str, value: usize, low: usize, high: usize| {
-            if (low..=high).contains(&value) {
-                return Ok(());
-            }
-            Err(format!("{name} is {value}; it must lie between {low} and {high}"))
-        };
+    /// Output frames for `frames` feature frames: rounded up.
+    pub fn output_frames(&self, frames: usize) -> usize {
+        frames.div_ceil(self.subsampling)
+    }
+
+    /// Halvings of the time axis.
+    pub fn halvings(&self) -> usize {
+        self.subsampling.ilog2() as usize
+    }
+
+    /// Mel bins that are left after the subsampling (F).
+    pub fn reduced_bins(&self) -> usize {
+        self.mel_bins / self.subsampling
+    }
+}
+
+impl Shape for EncoderConfig {
+    /// The tensors of `docs/model.md`, in its order.
+    fn layout(&self) -> Layout {
+        let mut layout = Layout::default();
+        let (c, d, f) = (self.conv_channels, self.d_model, self.reduced_bins());
+        layout.conv("sub.conv0", &[c, 1, 3, 3]);
+        for i in 1..self.halvings() {
+            layout.conv(&format!("sub.dw{i}"), &[c, 1, 3, 3]);
+            layout.conv(&format!("sub.pw{i}"), &[c, c, 1, 1]);
+        }
+        layout.linear("sub.out", c * f, d);
+        for b in 0..self.layers {
+            let block = format!("blocks.{b}");
+            feed_forward(&mut layout, &format!("{block}.ff1"), d, self.ff_mult);
+            layout.norm(&format!("{block}.attn.norm"), d);
+            layout.linear(&format!("{block}.attn.qkv"), d, 3 * d);
+            layout.linear(&format!("{block}.attn.out"), d, d);
+            layout.norm(&format!("{block}.conv.norm"), d);
+            layout.linear(&format!("{block}.conv.pw1"), d, 2 * d);
+            layout.conv(&format!("{block}.conv.dw"), &[d, 1, self.conv_kernel]);
+            layout.norm(&format!("{block}.conv.mid_norm"), d);
+            layout.linear(&format!("{block}.conv.pw2"), d, d);
+            feed_forward(&mut layout, &format!("{block}.ff2"), d, self.ff_mult);
+            layout.norm(&format!("{block}.norm"), d);
+        }
+        layout.linear("head", d, self.units);
+        layout
+    }
+
+    fn check(&self) -> Result<(), String> {
         if !matches!(self.subsampling, 4 | 8) {
             return Err(format!("subsampling is {}; it must be 4 or 8", self.subsampling));
         }
@@ -108,26 +144,47 @@ impl EncoderConfig {
         within("chunk_frames", self.chunk_frames, 0, 1 << 20)?;
         within("left_chunks", self.left_chunks, 0, 1 << 20)?;
         within("units", self.units, 2, 1 << 16)?;
-        if !(0.0..1.0).contains(&self.dropout) {
-            return Err(format!("dropout is {}; it must lie between 0 and 1", self.dropout));
-        }
-        Ok(())
+        share("dropout", self.dropout)
     }
+}
 
-    /// Output frames for `frames` feature frames: rounded up.
-    pub fn output_frames(&self, frames: usize) -> usize {
-        frames.div_ceil(self.subsampling)
-    }
+/// Reads a `model.json` and checks it; `whose` says what kind of model it is of.
+pub fn read<C: Shape + DeserializeOwned>(path: &Path, whose: &str) -> Result<C> {
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::read(path, error))?;
+    let config: C = serde_json::from_str(&text)
+        .map_err(|error| Failure::data(format!("{}: not {whose} model.json: {error}", path.display())))?;
+    config.check().map_err(|rule| Failure::data(format!("{}: {rule}", path.display())))?;
+    Ok(config)
+}
 
-    /// Halvings of the time axis.
-    pub fn halvings(&self) -> usize {
-        self.subsampling.ilog2() as usize
+/// The rule that `value` must lie in a range.
+pub(super) fn within(name: &str, value: usize, low: usize, high: usize) -> Result<(), String> {
+    if (low..=high).contains(&value) {
+        return Ok(());
     }
+    Err(format!("{name} is {value}; it must lie between {low} and {high}"))
+}
 
-    /// Mel bins that are left after the subsampling (F).
-    pub fn reduced_bins(&self) -> usize {
-        self.mel_bins / self.subsampling
+/// The rule that `value` must be a multiple of `of`, which `what` names.
+pub(super) fn divisible(name: &str, value: usize, of: usize, what: &str) -> Result<(), String> {
+    if value.is_multiple_of(of) {
+        return Ok(());
     }
+    Err(format!("{name} is {value}; it must be a multiple of {of}, {what}"))
+}
+
+/// The rule that `value` must be a share.
+pub(super) fn share(name: &str, value: f32) -> Result<(), String> {
+    if (0.0..1.0).contains(&value) {
+        return Ok(());
+    }
+    Err(format!("{name} is {value}; it must lie between 0 and 1"))
+}
+
+fn feed_forward(layout: &mut Layout, name: &str, d: usize, mult: usize) {
+    layout.norm(&format!("{name}.norm"), d);
+    layout.linear(&format!("{name}.in"), d, mult * d);
+    layout.linear(&format!("{name}.out"), mult * d, d);
 }
 
 #[cfg(test)]

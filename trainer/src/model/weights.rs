@@ -6,14 +6,24 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::EncoderConfig;
 use crate::error::{Failure, Result};
 use crate::train::random::Random;
 
+/// What a configuration says of the model that it describes.
+pub trait Shape {
+    /// Its tensors in their order.
+    fn layout(&self) -> Layout;
+
+    /// Checks the configuration; the error is the broken rule.
+    fn check(&self) -> Result<(), String>;
+}
+
 /// How a tensor starts.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Start {
+pub enum Start {
+    /// 0.
     Zeros,
+    /// 1.
     Ones,
     /// Uniform between plus and minus this.
     Uniform(f32),
@@ -22,7 +32,7 @@ enum Start {
 /// One tensor's place in the flat buffer.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// Name as in `docs/model.md`.
+    /// Name.
     pub name: String,
     /// Shape.
     pub shape: Vec<usize>,
@@ -38,8 +48,8 @@ impl Place {
     }
 }
 
-/// The tensors of one configuration, in the order of `docs/model.md`.
-#[derive(Debug, Clone)]
+/// The tensors of one configuration, in order.
+#[derive(Debug, Clone, Default)]
 pub struct Layout {
     places: Vec<Place>,
     by_name: HashMap<String, usize>,
@@ -47,61 +57,31 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout that `config` asks for.
-    pub fn new(config: &EncoderConfig) -> Self {
-        let mut layout = Self { places: Vec::new(), by_name: HashMap::new(), len: 0 };
-        let (c, d, f) = (config.conv_channels, config.d_model, config.reduced_bins());
-        layout.conv("sub.conv0", &[c, 1, 3, 3]);
-        for i in 1..config.halvings() {
-            layout.conv(&format!("sub.dw{i}"), &[c, 1, 3, 3]);
-            layout.conv(&format!("sub.pw{i}"), &[c, c, 1, 1]);
-        }
-        layout.linear("sub.out", c * f, d);
-        for b in 0..config.layers {
-            let block = format!("blocks.{b}");
-            layout.feed_forward(&format!("{block}.ff1"), d, config.ff_mult);
-            layout.norm(&format!("{block}.attn.norm"), d);
-            layout.linear(&format!("{block}.attn.qkv"), d, 3 * d);
-            layout.linear(&format!("{block}.attn.out"), d, d);
-            layout.norm(&format!("{block}.conv.norm"), d);
-            layout.linear(&format!("{block}.conv.pw1"), d, 2 * d);
-            layout.conv(&format!("{block}.conv.dw"), &[d, 1, config.conv_kernel]);
-            layout.norm(&format!("{block}.conv.mid_norm"), d);
-            layout.linear(&format!("{block}.conv.pw2"), d, d);
-            layout.feed_forward(&format!("{block}.ff2"), d, config.ff_mult);
-            layout.norm(&format!("{block}.norm"), d);
-        }
-        layout.linear("head", d, config.units);
-        layout
-    }
-
-    fn push(&mut self, name: String, shape: &[usize], start: Start) {
+    /// One tensor more.
+    pub fn push(&mut self, name: String, shape: &[usize], start: Start) {
         let len: usize = shape.iter().product();
         self.by_name.insert(name.clone(), self.places.len());
         self.places.push(Place { name, shape: shape.to_vec(), range: self.len..self.len + len, start });
         self.len += len;
     }
 
-    fn linear(&mut self, name: &str, input: usize, output: usize) {
+    /// A matrix `[input, output]` and a bias.
+    pub fn linear(&mut self, name: &str, input: usize, output: usize) {
         self.push(format!("{name}.weight"), &[input, output], Start::Uniform((input as f32).sqrt().recip()));
         self.push(format!("{name}.bias"), &[output], Start::Zeros);
     }
 
-    fn conv(&mut self, name: &str, shape: &[usize]) {
+    /// A kernel and a bias.
+    pub fn conv(&mut self, name: &str, shape: &[usize]) {
         let fan_in: usize = shape[1..].iter().product();
         self.push(format!("{name}.weight"), shape, Start::Uniform((fan_in as f32).sqrt().recip()));
         self.push(format!("{name}.bias"), &shape[..1], Start::Zeros);
     }
 
-    fn norm(&mut self, name: &str, width: usize) {
+    /// Gain and bias of a norm.
+    pub fn norm(&mut self, name: &str, width: usize) {
         self.push(format!("{name}.weight"), &[width], Start::Ones);
         self.push(format!("{name}.bias"), &[width], Start::Zeros);
-    }
-
-    fn feed_forward(&mut self, name: &str, d: usize, mult: usize) {
-        self.norm(&format!("{name}.norm"), d);
-        self.linear(&format!("{name}.in"), d, mult * d);
-        self.linear(&format!("{name}.out"), mult * d, d);
     }
 
     /// The tensors in order.
@@ -125,7 +105,7 @@ impl Layout {
     }
 }
 
-/// Weights of one encoder.
+/// Weights of one model.
 #[derive(Debug, Clone)]
 pub struct Weights {
     /// Names and places.
@@ -135,9 +115,9 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Random weights: uniform ±1/√(inputs) for matrices and kernels, 0 for biases, 1 for the norms' gains.
-    pub fn random(config: &EncoderConfig, seed: u64) -> Self {
-        let layout = Layout::new(config);
+    /// Random weights as the layout starts them.
+    pub fn random(config: &impl Shape, seed: u64) -> Self {
+        let layout = config.layout();
         let mut flat = Vec::with_capacity(layout.len());
         for (i, place) in layout.places.iter().enumerate() {
             let mut random = Random::new(&[seed, 0x7765_6967_6874, i as u64]);
@@ -157,15 +137,15 @@ impl Weights {
     }
 
     /// Reads `model.safetensors` (f32 or f16). A tensor that is absent, left over, of a wrong shape or not finite is refused by name.
-    pub fn read(config: &EncoderConfig, path: &Path) -> Result<Self> {
+    pub fn read(config: &impl Shape, path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|error| Failure::read(path, error))?;
         Self::from_safetensors(config, &bytes).map_err(|rule| Failure::data(format!("{}: {rule}", path.display())))
     }
 
     /// As [`Weights::read`], from bytes; the error is the rule that they break.
-    pub fn from_safetensors(config: &EncoderConfig, bytes: &[u8]) -> Result<Self, String> {
+    pub fn from_safetensors(config: &impl Shape, bytes: &[u8]) -> Result<Self, String> {
         let tensors = SafeTensors::deserialize(bytes).map_err(|error| format!("not a safetensors file: {error}"))?;
-        let layout = Layout::new(config);
+        let layout = config.layout();
         let mut flat = vec![0.0; layout.len()];
         for (name, _) in tensors.iter() {
             if layout.position(name).is_none() {
@@ -200,9 +180,19 @@ impl Weights {
     /// The bytes of `model.safetensors`, f32, the same for the same weights.
     pub fn to_safetensors(&self) -> Result<Vec<u8>> {
         let bytes: Vec<u8> = self.flat.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.file(Dtype::F32, 4, &bytes)
+    }
+
+    /// As [`Weights::to_safetensors`], rounded to f16: half the size.
+    pub fn to_half(&self) -> Result<Vec<u8>> {
+        let bytes: Vec<u8> = self.flat.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect();
+        self.file(Dtype::F16, 2, &bytes)
+    }
+
+    fn file(&self, dtype: Dtype, size: usize, bytes: &[u8]) -> Result<Vec<u8>> {
         let views = self.layout.places.iter().map(|place| {
-            let data = &bytes[place.range.start * 4..place.range.end * 4];
-            let view = TensorView::new(Dtype::F32, place.shape.clone(), data);
+            let data = &bytes[place.range.start * size..place.range.end * size];
+            let view = TensorView::new(dtype, place.shape.clone(), data);
             view.map(|view| (place.name.clone(), view)).map_err(|error| Failure::software(error.to_string()))
         });
         let views: Vec<_> = views.collect::<Result<_>>()?;
@@ -213,6 +203,7 @@ impl Weights {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::EncoderConfig;
 
     fn small() -> EncoderConfig {
         EncoderConfig { conv_channels: 3, d_model: 8, layers: 2, heads: 2, units: 5, ..EncoderConfig::default() }

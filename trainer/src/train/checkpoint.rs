@@ -7,21 +7,22 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::Optimizer;
 use crate::error::{Failure, Result};
-use crate::model::{EncoderConfig, Layout, Weights};
+use crate::model::{Shape, Weights};
 use crate::output::write_whole;
 
 /// Where a run stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct State {
+pub struct State<C> {
     /// Layout of this file: 1.
     pub version: u32,
-    /// Shape of the encoder.
-    pub config: EncoderConfig,
+    /// Shape of the model.
+    pub config: C,
     /// Seed of everything random.
     pub seed: u64,
     /// Digest of the training rows.
@@ -36,7 +37,7 @@ pub struct State {
     pub moved: u64,
     /// Training time so far, seconds.
     pub trained_secs: f64,
-    /// Best word error rate of a validation, and the epoch that brought it.
+    /// Best rank of a validation (a word error rate, a loss), and the epoch that brought it.
     pub best: Option<(f64, u64)>,
     /// Validations since then.
     pub since_best: u64,
@@ -59,15 +60,14 @@ impl RunDir {
         self.0.join("log.jsonl")
     }
 
-    /// Writes a model's three files into `best` or `last`.
+    /// Writes a model into `best` or `last`: its weights and the files beside them.
     ///
-    /// Shape and units never change within a run, so that replacing the weights by one rename keeps the three of one kind.
-    pub fn write_model(&self, which: &str, config: &EncoderConfig, weights: &Weights, tokenizer: &[u8]) -> Result<()> {
+    /// Shape and units never change within a run, so that replacing the weights by one rename keeps all of one kind.
+    pub fn write_model(&self, which: &str, files: &[(&str, Vec<u8>)], weights: &Weights) -> Result<()> {
         let dir = self.0.join(which);
-        let json = serde_json::to_vec_pretty(config).map_err(|error| Failure::software(error.to_string()))?;
-        for (name, content) in [("model.json", json.as_slice()), ("tokenizer.json", tokenizer)] {
+        for (name, content) in files {
             let path = dir.join(name);
-            if std::fs::read(&path).is_ok_and(|old| old == content) {
+            if std::fs::read(&path).is_ok_and(|old| old == *content) {
                 continue;
             }
             write_whole(&path, content)?;
@@ -79,7 +79,7 @@ impl RunDir {
 const TENSORS: [&str; 4] = ["weights", "first", "second", "average"];
 
 /// Writes a checkpoint: beside, synced, renamed.
-pub fn write(path: &Path, state: &State, weights: &Weights, optimizer: &Optimizer) -> Result<()> {
+pub fn write<C: Serialize>(path: &Path, state: &State<C>, weights: &Weights, optimizer: &Optimizer) -> Result<()> {
     let software = |error: String| Failure::software(error);
     let json = serde_json::to_string(state).map_err(|error| software(error.to_string()))?;
     let flats = [&weights.flat, &optimizer.first, &optimizer.second, &optimizer.average];
@@ -95,25 +95,25 @@ pub fn write(path: &Path, state: &State, weights: &Weights, optimizer: &Optimize
 }
 
 /// Reads a checkpoint.
-pub fn read(path: &Path) -> Result<(State, Weights, Optimizer)> {
+pub fn read<C: Shape + DeserializeOwned>(path: &Path) -> Result<(State<C>, Weights, Optimizer)> {
     let bytes = std::fs::read(path).map_err(|error| Failure::read(path, error))?;
     parse(&bytes).map_err(|rule| {
         let path = path.display();
-        Failure::data(format!("{path}: {rule}; give another --run, or start from `best` with `finetune ctc --from`"))
+        Failure::data(format!("{path}: {rule}; give another --run, or start from `best` with `finetune`"))
     })
 }
 
-fn parse(bytes: &[u8]) -> Result<(State, Weights, Optimizer), String> {
+fn parse<C: Shape + DeserializeOwned>(bytes: &[u8]) -> Result<(State<C>, Weights, Optimizer), String> {
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| format!("not a checkpoint: {error}"))?;
     let json =
         metadata.metadata().as_ref().and_then(|header| header.get("state")).ok_or("not a checkpoint: no state")?;
-    let state: State = serde_json::from_str(json).map_err(|error| format!("its state cannot be read: {error}"))?;
+    let state: State<C> = serde_json::from_str(json).map_err(|error| format!("its state cannot be read: {error}"))?;
     if state.version != 1 {
         return Err(format!("it is of version {}, this program reads version 1", state.version));
     }
     state.config.check()?;
     let tensors = SafeTensors::deserialize(bytes).map_err(|error| format!("not a checkpoint: {error}"))?;
-    let layout = Layout::new(&state.config);
+    let layout = state.config.layout();
     let flat = |name: &str| {
         let view = tensors.tensor(name).map_err(|error| error.to_string())?;
         if view.dtype() != Dtype::F32 || view.shape() != [layout.len()] {
@@ -130,8 +130,9 @@ fn parse(bytes: &[u8]) -> Result<(State, Weights, Optimizer), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::EncoderConfig;
 
-    fn example() -> (State, Weights, Optimizer) {
+    fn example() -> (State<EncoderConfig>, Weights, Optimizer) {
         let config =
             EncoderConfig { conv_channels: 2, d_model: 4, layers: 1, heads: 1, units: 3, ..EncoderConfig::default() };
         let weights = Weights::random(&config, 3);
@@ -161,7 +162,7 @@ mod tests {
         let path = dir.path().join("last/checkpoint.safetensors");
         let (state, weights, optimizer) = example();
         write(&path, &state, &weights, &optimizer).unwrap();
-        let (state2, weights2, optimizer2) = read(&path).unwrap();
+        let (state2, weights2, optimizer2) = read::<EncoderConfig>(&path).unwrap();
         assert_eq!((state2, weights2.flat, optimizer2), (state, weights.flat, optimizer));
     }
 
@@ -173,7 +174,7 @@ mod tests {
         write(&path, &state, &weights, &optimizer).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-        let error = read(&path).unwrap_err().to_string();
-        assert!(error.contains("not a checkpoint") && error.contains("finetune ctc --from"), "{error}");
+        let error = read::<EncoderConfig>(&path).unwrap_err().to_string();
+        assert!(error.contains("not a checkpoint") && error.contains("finetune"), "{error}");
     }
 }

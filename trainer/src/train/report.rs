@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::validate::Score;
+use super::method::{Method, Score};
 use crate::error::{Failure, Result};
 use crate::progress::clock;
 
@@ -18,7 +18,7 @@ pub struct Report {
     log: File,
     terminal: bool,
     last_line: Option<Instant>,
-    /// Since the last line: loss, units, audio seconds, work seconds.
+    /// Since the last line: loss, units, size of the batches, work seconds.
     since: (f64, usize, f64, f64),
 }
 
@@ -37,8 +37,10 @@ pub struct StepLine {
     pub norm: f64,
     /// Learning rate.
     pub rate: f64,
-    /// Audio in the step, seconds, and the time that it took.
-    pub secs: (f64, f64),
+    /// Size of the step's batch.
+    pub amount: f64,
+    /// The time that it took, seconds.
+    pub secs: f64,
     /// Time that is left, seconds.
     pub left_secs: f64,
 }
@@ -66,20 +68,21 @@ impl Report {
     }
 
     /// After each step; says a line twice a second on a terminal, and each 15 s elsewhere.
-    pub fn step(&mut self, line: StepLine) -> Result<()> {
+    pub fn step<M: Method>(&mut self, line: StepLine) -> Result<()> {
         let since = &mut self.since;
-        *since = (since.0 + line.loss.0, since.1 + line.loss.1, since.2 + line.secs.0, since.3 + line.secs.1);
+        *since = (since.0 + line.loss.0, since.1 + line.loss.1, since.2 + line.amount, since.3 + line.secs);
         let pause = if self.terminal { Duration::from_millis(500) } else { Duration::from_secs(15) };
         if self.last_line.is_some_and(|last| last.elapsed() < pause) {
             return Ok(());
         }
         self.last_line = Some(Instant::now());
-        let (loss, units, audio, work) = std::mem::take(&mut self.since);
-        let (loss, speed) = (loss / units.max(1) as f64, audio / work.max(1e-9));
+        let (loss, units, amount, work) = std::mem::take(&mut self.since);
+        let (loss, speed) = (loss / units.max(1) as f64, amount / work.max(1e-9));
         let StepLine { epoch, batches: (done, all), step, rate, norm, left_secs, .. } = line;
         let text = format!(
-            "epoch {} {done}/{all}  step {step}  loss {loss:.3}  gradient {norm:.2}  rate {rate:.2e}  {speed:.0} s of audio a second  {} left",
+            "epoch {} {done}/{all}  step {step}  loss {loss:.3}  gradient {norm:.2}  rate {rate:.2e}  {speed:.0} {} a second  {} left",
             epoch + 1,
+            M::AMOUNT,
             clock(left_secs)
         );
         if self.terminal {
@@ -89,11 +92,11 @@ impl Report {
         }
         self.event(json!({
             "event": "step", "epoch": epoch + 1, "step": step, "loss": loss, "gradient": norm, "rate": rate,
-            "audio_secs_per_sec": speed,
+            (M::AMOUNT_KEY): speed,
         }))
     }
 
-    /// At the end of an epoch.
+    /// After a validation.
     pub fn epoch(
         &mut self,
         epoch: u64,
@@ -105,20 +108,20 @@ impl Report {
     ) -> Result<()> {
         let mark = if best { "  best so far" } else { "" };
         self.say(&format!(
-            "epoch {} done  step {step}  loss {loss:.3}  validation: loss {:.3}  WER {:.1} %  CER {:.1} % on {} rows{mark}  ({} trained)",
+            "epoch {} done  step {step}  loss {loss:.3}  validation: {}{mark}  ({} trained)",
             epoch + 1,
-            score.loss,
-            100.0 * score.wer,
-            100.0 * score.cer,
-            score.rows,
+            score.said,
             clock(trained_secs)
         ));
-        for (said, read) in &score.examples {
-            self.say(&format!("  said: {said}\n  read: {read}"));
+        for [(first, one), (second, other)] in &score.examples {
+            self.say(&format!("  {first}: {one}\n  {second}: {other}"));
         }
-        self.event(json!({
-            "event": "epoch", "epoch": epoch + 1, "step": step, "loss": loss, "valid_loss": score.loss,
-            "valid_wer": score.wer, "valid_cer": score.cer, "rows": score.rows, "best": best, "trained_secs": trained_secs,
-        }))
+        let mut event = json!({
+            "event": "epoch", "epoch": epoch + 1, "step": step, "loss": loss, "best": best, "trained_secs": trained_secs,
+        });
+        if let Some(event) = event.as_object_mut() {
+            event.extend(score.event.clone());
+        }
+        self.event(event)
     }
 }

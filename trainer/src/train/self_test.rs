@@ -1,16 +1,18 @@
 //! `self-test`: one training step on made-up data, to see that a build trains on this machine.
 
+use burn::tensor::{Tensor, TensorData};
 use clap::Args;
 
 use super::args::Backend;
 use super::device::device;
+use super::method::Objective;
 use super::optimizer::{Optimizer, StepOptions};
 use super::random::Random;
 use super::step::{Outcome, Stepper};
 use crate::data::MEL_BINS;
-use crate::data::batch::Batch;
 use crate::error::{Failure, Result};
-use crate::model::Weights;
+use crate::model::ops::product::Products;
+use crate::model::{Encoder, Noise, Weights, ctc};
 
 /// Options of `self-test`.
 #[derive(Debug, Args)]
@@ -29,7 +31,7 @@ pub struct SelfTestArgs {
     pub secs: f64,
     /// Shape of the encoder.
     #[command(flatten)]
-    pub shape: super::ShapeArgs,
+    pub shape: super::ctc::ShapeArgs,
 }
 
 /// Runs `self-test`: prints the loss for each unit of each step, and fails where it is no number.
@@ -45,13 +47,21 @@ pub fn run(args: SelfTestArgs) -> Result<()> {
     let targets: Vec<&[u32]> = targets.iter().map(Vec::as_slice).collect();
     let features: Vec<f32> = (0..args.rows * frames * MEL_BINS).map(|_| random.between(-1.7, 1.7)).collect();
     let options = StepOptions { rate: 1e-3, weight_decay: 0.01, clip: 5.0, ema: 0.99 };
-    let stepper = Stepper { config: &config, device: &device, options };
+    let stepper = Stepper { device: &device, options, products: Products::F32 };
+    let units: usize = targets.iter().map(|target| target.len()).sum();
     println!("{} weights, {} s of audio a step", weights.layout.len(), args.rows * frames / 100);
     for number in 0..args.steps {
         let begun = std::time::Instant::now();
-        let batch = Batch { features: features.clone(), frames, lengths: vec![frames; args.rows] };
-        let outcome = stepper.step(&mut weights, &mut optimizer, batch, &targets, number);
-        let Outcome::Moved { loss, units, norm } = outcome else {
+        let outcome = stepper.step(&mut weights, &mut optimizer, number, |bound| {
+            let data = TensorData::new(features.clone(), [args.rows, frames, MEL_BINS]);
+            let features = Tensor::<3>::from_data(data, bound.device());
+            let lengths = vec![frames; args.rows];
+            let log_probs = Encoder::new(&config, bound).forward(features, &lengths, Some(Noise(number)));
+            let lengths = vec![config.output_frames(frames); args.rows];
+            let (losses, mean) = ctc::losses_and_objective(log_probs, &lengths, &targets, 1.0 / units as f32);
+            Ok(Objective { losses, units, mean, amount: args.rows as f64 * args.secs })
+        })?;
+        let Outcome::Moved { loss, norm, .. } = outcome else {
             return Err(Failure::software(format!(
                 "step {number}: the loss or its gradient is no number: {outcome:?}"
             )));

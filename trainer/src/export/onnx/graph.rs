@@ -89,7 +89,8 @@ impl Graph {
         let mut raw_data = Vec::with_capacity(std::mem::size_of_val(elements));
         elements.iter().for_each(|e| e.bytes(&mut raw_data));
         let dims = shape.iter().map(|&n| n as i64).collect();
-        self.proto.initializer.push(TensorProto { dims, data_type: T::ONNX, name: name.into(), raw_data });
+        let tensor = TensorProto { dims, data_type: T::ONNX, name: name.into(), raw_data, ..TensorProto::default() };
+        self.proto.initializer.push(tensor);
         let dims: Vec<Dim> = shape.iter().map(|&n| Dim::Known(n)).collect();
         Ok(Value::new(name, dims))
     }
@@ -100,13 +101,16 @@ impl Graph {
         self.constant(&name, shape, elements)
     }
 
-    /// Makes `value` an output called `name`. The last thing that is done with it: nothing may use it afterwards.
+    /// Makes `value` an output called `name`. The last thing that is done with it: nothing may use it afterwards, what used it before
+    /// goes on with it.
     pub fn output<T: Element>(&mut self, name: &str, value: Value<T>) -> Built<()> {
         let node = self.proto.node.iter_mut().find(|n| n.output.iter().any(|o| **o == *value.name));
         let Some(node) = node else {
             return Err(GraphError { node: name.into(), reason: "an output must be what a node gives".into() });
         };
         node.output.iter_mut().filter(|o| **o == *value.name).for_each(|o| *o = name.into());
+        let users = self.proto.node.iter_mut().flat_map(|n| &mut n.input);
+        users.filter(|i| **i == *value.name).for_each(|i| *i = name.into());
         self.proto.output.push(Value::<T>::new(name, value.shape).info());
         Ok(())
     }

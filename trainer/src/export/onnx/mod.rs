@@ -4,6 +4,7 @@
 //! operator is a function from values to a value. So a graph that mixes types does not compile, and one whose shapes do
 //! not fit is refused while it is built, with the node, the rule and the shapes. The file is ONNX operator set 17.
 
+pub mod external;
 pub mod graph;
 pub mod ops;
 pub mod proto;

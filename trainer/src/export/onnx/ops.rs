@@ -26,7 +26,7 @@ impl Axis {
                 2 => Some(Dim::Frames { halvings: halvings + 1 }),
                 _ => None,
             },
-            Dim::Frames { .. } => None,
+            Dim::Frames { .. } | Dim::Named(_) => None,
         }
     }
 }
@@ -207,7 +207,7 @@ impl Graph {
         let kernels: Vec<Dim> = axes.iter().map(|a| Dim::Known(a.kernel)).collect();
         let grouped = match per_group {
             Dim::Known(per_group) => channels == Dim::Known(per_group * groups),
-            Dim::Frames { .. } => false,
+            Dim::Frames { .. } | Dim::Named(_) => false,
         };
         let fits = kernel == kernels && spatial.len() == axes.len() && grouped && bias.shape() == [out];
         if !fits {
@@ -236,22 +236,20 @@ impl Graph {
     pub fn reshape<T: Element>(&mut self, x: &Value<T>, shape: &[Dim]) -> Built<Value<T>> {
         let known =
             |shape: &[Dim]| -> usize { shape.iter().map(|d| if let Dim::Known(n) = d { *n } else { 1 }).product() };
-        let unknown = |shape: &[Dim]| -> Vec<u32> {
-            let halvings = |d: &Dim| if let Dim::Frames { halvings } = d { Some(*halvings) } else { None };
-            let mut all: Vec<u32> = shape.iter().filter_map(halvings).collect();
+        let unknown = |shape: &[Dim]| -> Vec<String> {
+            let mut all: Vec<String> = shape.iter().filter(|d| !d.is_known()).map(Dim::to_string).collect();
             all.sort_unstable();
             all
         };
-        let moved =
-            shape.iter().enumerate().filter(|&(i, d)| matches!(d, Dim::Frames { .. }) && x.shape().get(i) != Some(d));
+        let moved = shape.iter().enumerate().filter(|&(i, d)| !d.is_known() && x.shape().get(i) != Some(d));
         if known(x.shape()) != known(shape) || unknown(x.shape()) != unknown(shape) || moved.count() > 1 {
             return self.wrong("Reshape", format!("{} cannot become {}", show(x.shape()), show(shape)));
         }
         let code = |(i, d): (usize, &Dim)| match d {
             Dim::Known(n) => *n as i64,
             // 0 copies the size at the same place, −1 is what is left.
-            Dim::Frames { .. } if x.shape().get(i) == Some(d) => 0,
-            Dim::Frames { .. } => -1,
+            _ if x.shape().get(i) == Some(d) => 0,
+            _ => -1,
         };
         let codes: Vec<i64> = shape.iter().enumerate().map(code).collect();
         let target = self.literal(&[codes.len()], &codes)?;
@@ -286,17 +284,49 @@ impl Graph {
         Ok(self.node("Slice", &[x.name(), starts.name(), ends.name(), axes.name()], vec![], shape))
     }
 
-    /// `0, 1, …` as many as `x` is long in `axis`: `[that length]`.
-    pub fn positions<T: Element>(&mut self, x: &Value<T>, axis: usize) -> Built<Value<i64>> {
-        let Some(&dim) = x.shape().get(axis) else {
-            return self.wrong("Range", format!("{} has no axis {axis}", show(x.shape())));
-        };
+    /// How long `x` is in `axis`: a scalar.
+    pub fn length<T: Element>(&mut self, x: &Value<T>, axis: usize) -> Built<Value<i64>> {
+        if axis >= x.shape().len() {
+            return self.wrong("Shape", format!("{} has no axis {axis}", show(x.shape())));
+        }
         let rank = Dim::Known(x.shape().len());
         let sizes: Value<i64> = self.node("Shape", &[x.name()], vec![], [rank]);
         let index = self.literal(&[], &[axis as i64])?;
-        let length: Value<i64> =
-            self.node("Gather", &[sizes.name(), index.name()], vec![Attribute::Int("axis", 0)], []);
+        Ok(self.node("Gather", &[sizes.name(), index.name()], vec![Attribute::Int("axis", 0)], []))
+    }
+
+    /// `0, 1, …` as many as `x` is long in `axis`: `[that length]`.
+    pub fn positions<T: Element>(&mut self, x: &Value<T>, axis: usize) -> Built<Value<i64>> {
+        let length = self.length(x, axis)?;
         let (zero, one) = (self.literal(&[], &[0i64])?, self.literal(&[], &[1i64])?);
-        Ok(self.node("Range", &[zero.name(), length.name(), one.name()], vec![], [dim]))
+        Ok(self.node("Range", &[zero.name(), length.name(), one.name()], vec![], [x.shape()[axis]]))
+    }
+
+    /// Rows of `table` `[rows, …]`: `[…ids, …]`.
+    pub fn gather<T: Element>(&mut self, table: &Value<T>, ids: &Value<i64>) -> Built<Value<T>> {
+        let Some((_, row)) = table.shape().split_first() else {
+            return self.wrong("Gather", "a number has no rows".into());
+        };
+        let shape = [ids.shape(), row].concat();
+        Ok(self.node("Gather", &[table.name(), ids.name()], vec![Attribute::Int("axis", 0)], shape))
+    }
+
+    /// `a` and then `b` along `axis`, which becomes `length` where one of the two is not known.
+    pub fn concat<T: Element>(&mut self, a: &Value<T>, b: &Value<T>, axis: usize, length: Dim) -> Built<Value<T>> {
+        let others = |x: &Value<T>| -> Vec<Dim> {
+            x.shape().iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, dim)| *dim).collect()
+        };
+        let sum = match (a.shape().get(axis), b.shape().get(axis)) {
+            (Some(Dim::Known(a)), Some(Dim::Known(b))) => Some(Dim::Known(a + b)),
+            (Some(_), Some(_)) if !length.is_known() => Some(length),
+            _ => None,
+        };
+        let Some(sum) = sum.filter(|_| others(a) == others(b)) else {
+            let (a, b) = (show(a.shape()), show(b.shape()));
+            return self.wrong("Concat", format!("{a} and {b} do not join along axis {axis}"));
+        };
+        let mut shape = a.shape().to_vec();
+        shape[axis] = sum;
+        Ok(self.node("Concat", &[a.name(), b.name()], vec![Attribute::Int("axis", axis as i64)], shape))
     }
 }

@@ -106,9 +106,26 @@ pub struct TensorProto {
     /// Name of the value.
     #[prost(string, tag = "8")]
     pub name: String,
-    /// Elements, little-endian.
+    /// Elements, little-endian; empty where they lie in another file.
     #[prost(bytes = "vec", tag = "9")]
     pub raw_data: Vec<u8>,
+    /// Where they lie in another file: `location`, `offset` and `length`.
+    #[prost(message, repeated, tag = "13")]
+    pub external_data: Vec<EntryProto>,
+    /// 1 where they lie in another file.
+    #[prost(int32, optional, tag = "14")]
+    pub data_location: Option<i32>,
+}
+
+/// A name and what it stands for.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct EntryProto {
+    /// The name.
+    #[prost(string, tag = "1")]
+    pub key: String,
+    /// What it stands for.
+    #[prost(string, tag = "2")]
+    pub value: String,
 }
 
 /// Name and type of an input or output.

@@ -44,16 +44,25 @@ pub enum Dim {
         /// How often the time was halved.
         halvings: u32,
     },
+    /// A length that a run decides, by its name. Two of the same name are equal.
+    Named(&'static str),
 }
 
 impl Dim {
+    /// Whether the size is known while building.
+    pub fn is_known(self) -> bool {
+        matches!(self, Self::Known(_))
+    }
+
     /// The length of the graph's input.
     pub const FRAMES: Self = Self::Frames { halvings: 0 };
 
     fn proto(self) -> DimensionProto {
         match self {
             Self::Known(n) => DimensionProto { dim_value: Some(n as i64), dim_param: None },
-            Self::Frames { .. } => DimensionProto { dim_value: None, dim_param: Some(self.to_string()) },
+            Self::Frames { .. } | Self::Named(_) => {
+                DimensionProto { dim_value: None, dim_param: Some(self.to_string()) }
+            }
         }
     }
 }
@@ -64,6 +73,7 @@ impl fmt::Display for Dim {
             Self::Known(n) => write!(f, "{n}"),
             Self::Frames { halvings: 0 } => f.write_str("frames"),
             Self::Frames { halvings } => write!(f, "ceil(frames/{})", 1u64 << halvings),
+            Self::Named(name) => f.write_str(name),
         }
     }
 }

@@ -4,10 +4,15 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::attention::{Attention, Span};
+use super::cross_entropy::{NO_TARGET, cross_entropy};
 use super::depthwise::Depthwise;
-use super::gate::{glu, silu};
+use super::dot_attention::{Sight, attend};
+use super::embedding::{Lookup, embed};
+use super::gate::{glu, silu, swiglu};
 use super::layer_norm::layer_norm;
+use super::product::{Products, linear};
 use super::residual::{Dropout, residual};
+use super::rms_norm::rms_norm;
 use super::subsample::halve;
 use super::{Path, Path::Composed, Path::Fused};
 use crate::train::random::Random;
@@ -69,6 +74,7 @@ fn layer_norms_agree() {
 fn gates_agree() {
     same(1, |i| tensor([260 * 6], i as u64), |x, path| silu(x[0].clone().reshape([260, 6]), path));
     same(1, |i| tensor([260 * 10], i as u64), |x, path| glu(x[0].clone().reshape([260, 10]), path));
+    same(1, |i| tensor([260 * 10], i as u64), |x, path| swiglu(x[0].clone().reshape([260, 10]), path));
 }
 
 #[test]
@@ -145,5 +151,113 @@ fn attentions_agree_with_chunks_padding_and_without() {
                 Attention::new(span.clone(), 12, &device(), path).apply(x[0].clone().reshape([22, 36])) * real
             },
         );
+    }
+}
+
+#[test]
+fn norms_by_the_mean_square_agree() {
+    let sizes = [300 * 20, 20];
+    same(
+        2,
+        |i| tensor([sizes[i]], i as u64),
+        |x, path| rms_norm(x[0].clone().reshape([300, 20]), x[1].clone(), 1e-5, path),
+    );
+}
+
+#[test]
+fn embeddings_agree() {
+    let lookup = |positions: bool| Lookup {
+        ids: [3, 0, 3, 6, 1, 3].into(),
+        scale: 1.5,
+        positions: positions.then(|| (0..15).map(|i| i as f32 * 0.1).collect()),
+    };
+    for positions in [false, true] {
+        same(1, |i| tensor([7 * 5], i as u64), |x, path| embed(x[0].clone().reshape([7, 5]), lookup(positions), path));
+    }
+}
+
+#[test]
+fn cross_entropies_agree() {
+    for smoothing in [0.0, 0.1] {
+        same(
+            1,
+            |i| tensor([40 * 37], i as u64),
+            |x, path| {
+                let targets = (0..40).map(|i| if i % 5 == 3 { NO_TARGET } else { i * 7 % 37 }).collect();
+                cross_entropy(x[0].clone().reshape([40, 37]), targets, smoothing, path)
+            },
+        );
+    }
+}
+
+#[test]
+fn attentions_of_text_models_agree() {
+    let sight = Sight {
+        batch: 3,
+        query_rows: 5,
+        key_rows: 7,
+        query_lengths: [5, 2, 4].into(),
+        key_lengths: [3, 7, 1].into(),
+        causal: false,
+        heads: 4,
+        kv_heads: 2,
+        width: 6,
+        rotary: None,
+    };
+    let causal =
+        Sight { key_rows: 5, key_lengths: [5, 2, 4].into(), causal: true, rotary: Some(10_000.0), ..sight.clone() };
+    for sight in [sight, causal] {
+        let (queries, keys) = (sight.batch * sight.query_rows, sight.batch * sight.key_rows);
+        let sizes = [queries * 24, keys * 24];
+        same(
+            2,
+            |i| tensor([sizes[i]], i as u64),
+            |x, path| {
+                let (q, kv) = (x[0].clone().reshape([queries, 24]), x[1].clone().reshape([keys, 24]));
+                let y = attend(q, kv, &sight, path);
+                // Padding is of no meaning.
+                let known = (0..queries * 24).map(|i| {
+                    let row = i / 24;
+                    if row % sight.query_rows < sight.query_lengths[row / sight.query_rows] { 1.0 } else { 0.0f32 }
+                });
+                let known =
+                    Tensor::<2>::from_data(TensorData::new(known.collect::<Vec<_>>(), [queries, 24]), &device());
+                y * known
+            },
+        );
+    }
+}
+
+#[test]
+fn rounded_products_are_near_and_have_gradients_that_are_near() {
+    if Products::Bf16.check(Fused).is_err() {
+        return crate::skips::skip("rounded_products", "this machine has no AMX");
+    }
+    let (rows, inner, outer) = (150, 40, 70);
+    let sizes = [rows * inner, inner * outer, outer];
+    for turned in [false, true] {
+        let run = |products| {
+            let inputs: Vec<Tensor<1>> = (0..3).map(|i| tensor([sizes[i]], i as u64)).collect();
+            let shape = if turned { [outer, inner] } else { [inner, outer] };
+            let (x, weight) = (inputs[0].clone().reshape([rows, inner]), inputs[1].clone().reshape(shape));
+            let with = linear(x.clone(), weight.clone(), Some(inputs[2].clone()), turned, products);
+            let out = with + linear(x, weight, None, turned, products);
+            let weighting = tensor(out.dims(), 99).detach();
+            let gradients = (out.clone() * weighting).sum().backward();
+            let gradients = inputs.iter().map(|input| values(input.grad(&gradients).expect("takes part")));
+            (values(out), gradients.collect::<Vec<_>>())
+        };
+        let (rounded, whole) = (run(Products::Bf16), run(Products::F32));
+        let apart = |a: &[f32], b: &[f32]| {
+            assert_eq!(a.len(), b.len());
+            let size = (b.iter().map(|b| b * b).sum::<f32>() / b.len() as f32).sqrt();
+            let most = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            most / size
+        };
+        assert!(apart(&rounded.0, &whole.0) < 0.02);
+        for (rounded, whole) in rounded.1.iter().zip(&whole.1) {
+            assert!(apart(rounded, whole) < 0.03);
+        }
+        assert!(apart(&rounded.0, &whole.0) > 1e-5, "it must be another computation");
     }
 }

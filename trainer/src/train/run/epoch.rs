@@ -5,17 +5,17 @@ use std::time::Instant;
 use burn::tensor::Device;
 
 use super::{End, Trainer};
-use crate::bad::{Fault, OnBad};
-use crate::data::batch::{Batch, Order, plan};
-use crate::data::set::Item;
+use crate::bad::OnBad;
 use crate::error::{Failure, Kind, Result};
 use crate::interrupt;
+use crate::model::Noise;
+use crate::train::method::{At, Method, is_loss};
 use crate::train::optimizer::StepOptions;
 use crate::train::random::Random;
 use crate::train::report::StepLine;
-use crate::train::step::{Outcome, Stepper, is_loss};
+use crate::train::step::{Outcome, Stepper};
 
-impl Trainer<'_> {
+impl<M: Method> Trainer<'_, M> {
     /// The share of the run that lies behind, by whichever bound is nearest.
     fn done(&self, batches: usize, trained_secs: f64) -> f64 {
         let epochs =
@@ -37,12 +37,9 @@ impl Trainer<'_> {
 
     /// Trains what is left of the epoch; an end where the run ends within it.
     pub(super) fn epoch(&mut self, device: &Device) -> Result<Option<End>> {
-        let mut items = Vec::new();
-        let rows = self.epoch_rows(&mut items);
-        let epoch = self.state.epoch;
-        let order = if epoch < self.sorted_epochs { Order::ShortestFirst } else { Order::Random };
-        let batches = plan(&rows, &items, self.args.batch_frames(), order, [self.args.seed, epoch]);
+        let batches = self.method.plan(self.args.seed, self.state.epoch);
         let mut saved = self.state.trained_secs;
+        let mut judged = saved;
         while self.state.batch < batches.len() {
             if interrupt::requested() {
                 self.save()?;
@@ -59,60 +56,63 @@ impl Trainer<'_> {
                 self.save()?;
                 saved = self.state.trained_secs;
             }
-            let picked: Vec<&Item> = batches[self.state.batch].iter().map(|row| &items[*row]).collect();
-            self.take(&picked, batches.len(), device)?;
+            if self.args.valid_minutes.is_some_and(|minutes| self.state.trained_secs - judged > 60.0 * minutes) {
+                self.judge()?;
+                judged = self.state.trained_secs;
+            }
+            self.take(&batches[self.state.batch], batches.len(), device)?;
         }
         Ok(None)
     }
 
     /// Takes one step with these rows.
-    fn take(&mut self, picked: &[&Item], batches: usize, device: &Device) -> Result<()> {
+    fn take(&mut self, rows: &[usize], batches: usize, device: &Device) -> Result<()> {
         let begun = Instant::now();
         let rate = self.schedule.rate(self.state.moved, self.done(batches, self.state.trained_secs));
-        let key = [self.args.seed, self.state.steps];
-        let augment = self.args.augment(self.state.epoch >= self.unmasked_epochs);
-        let batch = Batch::read(picked, &self.cache, &self.state.config, &augment, key)?;
-        let targets: Vec<&[u32]> = picked.iter().map(|item| &*item.units).collect();
-        let audio_secs = batch.seconds();
+        let at = At { seed: self.args.seed, epoch: self.state.epoch, step: self.state.steps };
         let options =
             StepOptions { rate, weight_decay: self.args.weight_decay, clip: self.args.clip, ema: self.args.ema };
-        let noise = Random::new(&[key[0], 0x6472_6f70, key[1]]).bits();
-        let stepper = Stepper { config: &self.state.config, device, options };
-        let outcome = stepper.step(&mut self.weights, &mut self.optimizer, batch, &targets, noise);
+        let noise = Random::new(&[at.seed, 0x6472_6f70, at.step]).bits();
+        let method = &mut self.method;
+        let stepper = Stepper { device, options, products: self.args.products };
+        let outcome = stepper.step(&mut self.weights, &mut self.optimizer, noise, |bound| {
+            method.objective(bound, rows, at, Noise(noise))
+        })?;
         self.state.steps += 1;
         self.state.batch += 1;
         let took = begun.elapsed().as_secs_f64();
         self.state.trained_secs += took;
         match outcome {
-            Outcome::Moved { loss, units, norm } => {
+            Outcome::Moved { loss, units, norm, amount } => {
                 self.state.moved += 1;
                 self.state.epoch_loss.0 += loss;
                 self.state.epoch_loss.1 += units as u64;
                 let left_secs = self.left_secs(batches);
-                self.report.step(StepLine {
+                self.report.step::<M>(StepLine {
                     epoch: self.state.epoch,
                     batches: (self.state.batch, batches),
                     step: self.state.steps,
                     loss: (loss, units),
                     norm,
                     rate,
-                    secs: (audio_secs, took),
+                    amount,
+                    secs: took,
                     left_secs,
                 })
             }
             Outcome::BadLoss(losses) => {
-                for (item, loss) in picked.iter().zip(losses).filter(|(_, loss)| !is_loss(*loss)) {
-                    self.bad.report(&item.manifest, item.utterance.line, &Fault::Loss(f64::from(loss)))?;
+                for (row, loss) in rows.iter().zip(losses).filter(|(_, loss)| !is_loss(*loss)) {
+                    self.method.bad_loss(*row, loss)?;
                 }
                 self.report.say(&format!("step {}: a loss is no number; the step is skipped", self.state.steps));
                 Ok(())
             }
-            Outcome::BadGradient(norm) => self.bad_gradient(picked, norm),
+            Outcome::BadGradient(norm) => self.bad_gradient(rows, norm),
         }
     }
 
-    fn bad_gradient(&mut self, picked: &[&Item], norm: f64) -> Result<()> {
-        let rows: Vec<String> = picked.iter().map(|item| item.place()).collect();
+    fn bad_gradient(&mut self, rows: &[usize], norm: f64) -> Result<()> {
+        let rows: Vec<String> = rows.iter().map(|row| self.method.place(*row)).collect();
         let message = format!("step {}: the gradient's length is {norm}; rows {}", self.state.steps, rows.join(", "));
         if self.args.on_bad == OnBad::Stop {
             return Err(Failure::data(format!("{message} (--on-bad skip leaves such steps out)")));

@@ -1,43 +1,24 @@
 //! The training loop.
 
 mod epoch;
-mod rows;
 
-use std::collections::HashMap;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use burn::tensor::Device;
 use serde_json::json;
 
-use super::args::RunArgs;
+use super::args::LoopArgs;
 use super::checkpoint::{self, RunDir, State};
 use super::device::device;
+use super::method::{Config, Method};
 use super::optimizer::Optimizer;
 use super::report::Report;
 use super::schedule::Schedule;
-use super::validate::{spread, validate};
-use crate::bad::BadRows;
-use crate::data::cache::{Cache, Key};
-use crate::data::set::Item;
 use crate::error::{Failure, Kind, Result};
 use crate::interrupt;
-use crate::manifest::Purpose;
-use crate::model::{EncoderConfig, Weights};
+use crate::model::Weights;
+use crate::model::ops::Path;
 use crate::progress::clock;
-use crate::units::Units;
-
-/// What a verb fixes before the loop begins.
-pub struct Start {
-    /// Shape of the encoder.
-    pub config: EncoderConfig,
-    /// Weights to begin with, where there is no checkpoint to go on with.
-    pub weights: Weights,
-    /// Units.
-    pub units: Units,
-    /// Defaults of the verb: highest rate, epochs in order of length, epochs without masks.
-    pub defaults: (f64, u64, u64),
-}
 
 /// Why the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,75 +29,79 @@ enum End {
     Patience,
 }
 
-struct Trainer<'a> {
-    args: &'a RunArgs,
-    units: &'a Units,
-    tokenizer: Vec<u8>,
+struct Trainer<'a, M: Method> {
+    args: &'a LoopArgs,
+    method: M,
     dir: RunDir,
     device: Device,
-    cache: Cache,
-    bad: BadRows,
-    known_bad: HashMap<(PathBuf, usize), Key>,
-    train: Vec<Vec<Item>>,
-    valid: Vec<Item>,
-    state: State,
+    state: State<Config<M>>,
     weights: Weights,
     optimizer: Optimizer,
     report: Report,
     schedule: Schedule,
-    sorted_epochs: u64,
-    unmasked_epochs: u64,
 }
 
-/// Trains as `args` say. Prints the directory of the best weights on standard output.
-pub fn run(args: &RunArgs, start: Start) -> Result<()> {
-    let mut trainer = Trainer::prepare(args, &start)?;
+/// Trains as `args` say, with `weights` to begin with where there is no checkpoint to go on with, and `rate` as the highest
+/// one where `args` have none. Prints the directory of the best weights on standard output.
+pub fn run<M: Method>(args: &LoopArgs, method: M, weights: Weights, rate: f64) -> Result<()> {
+    let mut trainer = Trainer::prepare(args, method, weights, rate)?;
     let end = trainer.train()?;
     trainer.conclude(end)
 }
 
-impl<'a> Trainer<'a> {
-    fn prepare(args: &'a RunArgs, start: &'a Start) -> Result<Self> {
-        args.check()?;
-        interrupt::listen();
+/// Makes the run's directory and begins to listen to Ctrl-C: what must be done before rows are read.
+pub fn open(args: &LoopArgs) -> Result<RunDir> {
+    args.check()?;
+    interrupt::listen();
+    let dir = RunDir(args.run.clone());
+    crate::output::create_dir(&dir.0)?;
+    Ok(dir)
+}
+
+impl<'a, M: Method> Trainer<'a, M> {
+    fn prepare(args: &'a LoopArgs, method: M, weights: Weights, rate: f64) -> Result<Self> {
+        let dir = open(args)?;
         let device = device(args.backend)?;
-        let dir = RunDir(args.run.clone());
-        crate::output::create_dir(&dir.0)?;
-        let cache = Cache::open(&args.cache.clone().unwrap_or_else(|| dir.0.join("features.bin")))?;
-        let tokenizer = start.units.to_json()?.into_bytes();
-        let (state, weights, optimizer) = Self::state(args, &dir, start)?;
+        args.products.check(Path::of(&device)).map_err(|rule| Failure::unavailable(format!("--products: {rule}")))?;
+        let (state, weights, optimizer) = Self::state(args, &dir, method.config(), weights)?;
         let report = Report::open(&dir.log())?;
-        let (peak, sorted_epochs, unmasked_epochs) = start.defaults;
-        let schedule = Schedule { peak: args.lr.unwrap_or(peak), warmup_steps: args.warmup_steps, last: args.final_lr };
-        let mut trainer = Self {
-            args,
-            units: &start.units,
-            tokenizer,
-            dir,
-            device,
-            cache,
-            bad: BadRows::new(args.on_bad),
-            known_bad: HashMap::new(),
-            train: Vec::new(),
-            valid: Vec::new(),
-            state,
-            weights,
-            optimizer,
-            report,
-            schedule,
-            sorted_epochs: args.sorted_epochs.unwrap_or(sorted_epochs),
-            unmasked_epochs: args.unmasked_epochs.unwrap_or(unmasked_epochs),
-        };
-        trainer.valid = spread(trainer.loader().load(&args.valid, Purpose::Evaluation)?, args.valid_rows);
-        if trainer.valid.is_empty() {
-            return Err(Failure::data(format!("{}: there is no good row to validate on", args.valid.display())));
-        }
+        let schedule = Schedule { peak: args.lr.unwrap_or(rate), warmup_steps: args.warmup_steps, last: args.final_lr };
+        let mut trainer = Self { args, method, dir, device, state, weights, optimizer, report, schedule };
         trainer.load()?;
         Ok(trainer)
     }
 
+    /// Reads the training rows; notes what changed since the checkpoint.
+    fn load(&mut self) -> Result<()> {
+        let loaded = self.method.load()?;
+        if self.state.data == loaded.digest {
+            return Ok(());
+        }
+        if !self.state.data.is_empty() {
+            if !self.args.allow_new_data {
+                return Err(Failure::usage(
+                    "the training rows differ from those of the checkpoint; --allow-new-data goes on with the new ones",
+                ));
+            }
+            // The rest of a begun epoch has lost its meaning.
+            if self.state.batch > 0 {
+                self.state.epoch += 1;
+                self.state.batch = 0;
+                self.state.epoch_loss = (0.0, 0);
+            }
+        }
+        loaded.said.iter().for_each(|line| self.report.say(line));
+        self.state.data = loaded.digest;
+        Ok(())
+    }
+
     /// The checkpoint's state, or a new one.
-    fn state(args: &RunArgs, dir: &RunDir, start: &Start) -> Result<(State, Weights, Optimizer)> {
+    fn state(
+        args: &LoopArgs,
+        dir: &RunDir,
+        config: &Config<M>,
+        weights: Weights,
+    ) -> Result<(State<Config<M>>, Weights, Optimizer)> {
         let path = dir.checkpoint();
         if path.exists() {
             if !args.resume {
@@ -126,10 +111,10 @@ impl<'a> Trainer<'a> {
                 );
                 return Err(Failure::usage(message));
             }
-            let (state, weights, optimizer) = checkpoint::read(&path)?;
-            if state.config != start.config {
+            let (state, weights, optimizer) = checkpoint::read::<Config<M>>(&path)?;
+            if state.config != *config {
                 let message = format!(
-                    "{}: the checkpoint's encoder has another shape than the one asked for; give the same options, or another --run",
+                    "{}: the checkpoint's model has another shape than the one asked for; give the same options, or another --run",
                     path.display()
                 );
                 return Err(Failure::usage(message));
@@ -143,7 +128,7 @@ impl<'a> Trainer<'a> {
         }
         let state = State {
             version: 1,
-            config: start.config.clone(),
+            config: config.clone(),
             seed: args.seed,
             data: String::new(),
             epoch: 0,
@@ -155,7 +140,8 @@ impl<'a> Trainer<'a> {
             since_best: 0,
             epoch_loss: (0.0, 0),
         };
-        Ok((state, start.weights.clone(), Optimizer::new(&start.weights.flat)))
+        let optimizer = Optimizer::new(&weights.flat);
+        Ok((state, weights, optimizer))
     }
 
     fn train(&mut self) -> Result<End> {
@@ -196,12 +182,11 @@ impl<'a> Trainer<'a> {
     fn judge(&mut self) -> Result<()> {
         let begun = Instant::now();
         let weights = self.average();
-        let frames = self.args.batch_frames();
-        let score = validate(&self.state.config, &weights, &self.device, &self.valid, &self.cache, self.units, frames)?;
-        let best = self.state.best.is_none_or(|(wer, _)| score.wer < wer);
+        let score = self.method.validate(&weights, &self.device)?;
+        let best = self.state.best.is_none_or(|(rank, _)| score.rank < rank);
         if best {
-            self.dir.write_model("best", &self.state.config, &weights, &self.tokenizer)?;
-            self.state.best = Some((score.wer, self.state.epoch));
+            self.dir.write_model("best", self.method.files(), &weights)?;
+            self.state.best = Some((score.rank, self.state.epoch));
             self.state.since_best = 0;
         } else {
             self.state.since_best += 1;
@@ -215,7 +200,7 @@ impl<'a> Trainer<'a> {
 
     fn save(&mut self) -> Result<()> {
         checkpoint::write(&self.dir.checkpoint(), &self.state, &self.weights, &self.optimizer)?;
-        self.dir.write_model("last", &self.state.config, &self.average(), &self.tokenizer)
+        self.dir.write_model("last", self.method.files(), &self.average())
     }
 
     fn conclude(&mut self, end: End) -> Result<()> {
@@ -227,18 +212,18 @@ impl<'a> Trainer<'a> {
         };
         let trained = clock(self.state.trained_secs);
         self.report.say(&format!("{why}: {} steps in {trained}", self.state.steps));
-        if let Some(summary) = self.bad.summary() {
+        if let Some(summary) = self.method.left_out() {
             self.report.say(&summary);
         }
-        let Some((wer, epoch)) = self.state.best else {
+        let Some((rank, epoch)) = self.state.best else {
             return Err(Failure::new(Kind::Usage, "nothing was trained: the bounds of the run are already reached"));
         };
         let best = self.dir.0.join("best");
         self.report.event(json!({
             "event": "end", "why": why, "steps": self.state.steps, "trained_secs": self.state.trained_secs,
-            "best_wer": wer, "best_epoch": epoch + 1,
+            (format!("best_{}", M::RANK_KEY)): rank, "best_epoch": epoch + 1,
         }))?;
-        println!("{}: WER {:.2} % (greedy, epoch {})", best.display(), 100.0 * wer, epoch + 1);
+        println!("{}: {} (epoch {})", best.display(), M::rank(rank), epoch + 1);
         Ok(())
     }
 }

@@ -8,13 +8,13 @@ use crate::data::batch::{Batch, Order, plan};
 use crate::data::cache::Cache;
 use crate::data::set::Item;
 use crate::error::Result;
-use crate::model::{Encoder, EncoderConfig, Weights, ctc};
-use crate::train::step::is_loss;
+use crate::model::{Bound, Encoder, EncoderConfig, Weights, ctc};
+use crate::train::method::is_loss;
 use crate::units::Units;
 
 /// Errors over the validation rows.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Score {
+pub struct Errors {
     /// Word error rate.
     pub wer: f64,
     /// Character error rate.
@@ -41,8 +41,9 @@ pub fn validate(
     cache: &Cache,
     units: &Units,
     batch_frames: usize,
-) -> Result<Score> {
-    let encoder = Encoder::new(config, weights, device);
+) -> Result<Errors> {
+    let bound = Bound::new(weights, device);
+    let encoder = Encoder::new(config, &bound);
     let rows: Vec<usize> = (0..items.len()).collect();
     let (mut words, mut chars, mut loss, mut spelt) = ((0, 0), (0, 0), 0.0, 0);
     let mut examples = Vec::new();
@@ -71,19 +72,5 @@ pub fn validate(
     let step = (examples.len() / 3).max(1);
     let examples = examples.into_iter().step_by(step).take(3).collect();
     let rate = |(errors, all): (u64, u64)| errors as f64 / all.max(1) as f64;
-    Ok(Score { wer: rate(words), cer: rate(chars), loss: loss / spelt.max(1) as f64, rows: items.len(), examples })
-}
-
-/// `most` items, spread evenly over all of them; all where `most` is 0.
-pub fn spread(items: Vec<Item>, most: usize) -> Vec<Item> {
-    if most == 0 || items.len() <= most {
-        return items;
-    }
-    let all = items.len();
-    items
-        .into_iter()
-        .enumerate()
-        .filter(|(i, _)| i * most / all != (i + 1) * most / all)
-        .map(|(_, item)| item)
-        .collect()
+    Ok(Errors { wer: rate(words), cer: rate(chars), loss: loss / spelt.max(1) as f64, rows: items.len(), examples })
 }
