@@ -1,4 +1,4 @@
-//! `linnetd demo`: a broker, a daemon, one recording, both transports, and what was heard, in a few lines.
+//! `linnetd demo`: a broker, a daemon, one recording, both transports, and what was heard, translated and written, in a few lines.
 //!
 //! Nothing is shortened for the show: the daemon is this same binary as a child process with a configuration of its own, and the
 //! recording goes through the local socket's HTTP and through a real MQTT broker.
@@ -18,6 +18,13 @@ use linnet_proto::Transcript;
 const SAMPLE: &[u8] = include_bytes!("../../tests/data/audio/sample.wav");
 /// What was spoken in it.
 const SAMPLE_TEXT: &str = include_str!("../../tests/data/audio/sample.txt");
+/// What the bundled translator is shown.
+const TO_TRANSLATE: [&str; 3] =
+    ["Good morning!", "I would like to have a cup of coffee.", "We live in a small house near the river."];
+/// How the bundled writer's story begins.
+const STORY: &str = "Once upon a time, there was a little girl named Lily. One day,";
+/// Tokens of the story.
+const STORY_TOKENS: u32 = 60;
 
 /// How long one answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -110,6 +117,27 @@ async fn show(options: &DemoOptions, out: &mut impl Write) -> Result<(), DemoErr
     print_answer(out, "MQTT", &heard_again, asked.elapsed())?;
 
     print_words(out, &heard)?;
+    let models = over_http::models(daemon.socket()).await?;
+    if models.iter().any(|model| model == over_http::TRANSLATOR) {
+        let asked = Instant::now();
+        let translated = over_http::translate(daemon.socket(), &TO_TRANSLATE).await?;
+        writeln!(
+            out,
+            "\n  translated     {} sentences in {} ms; model {}",
+            translated.len(),
+            asked.elapsed().as_millis(),
+            over_http::TRANSLATOR
+        )?;
+        for (english, german) in TO_TRANSLATE.iter().zip(&translated) {
+            writeln!(out, "    {english}\n      {german}")?;
+        }
+    }
+    if models.iter().any(|model| model == over_http::WRITER) {
+        let asked = Instant::now();
+        let story = over_http::write(daemon.socket(), STORY, STORY_TOKENS).await?;
+        writeln!(out, "\n  written        in {} ms; model {}", asked.elapsed().as_millis(), over_http::WRITER)?;
+        print_wrapped(out, &format!("{STORY}{story}"))?;
+    }
     daemon.stop().await;
     Ok(print_next_steps(out, options.file.as_deref())?)
 }
@@ -149,6 +177,23 @@ fn print_words(out: &mut impl Write, heard: &Transcript) -> io::Result<()> {
     Ok(())
 }
 
+/// A text in lines of a readable width.
+fn print_wrapped(out: &mut impl Write, text: &str) -> io::Result<()> {
+    const WIDTH: usize = 72;
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() && line.chars().count() + word.chars().count() >= WIDTH {
+            writeln!(out, "    {line}")?;
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    writeln!(out, "    {line} …")
+}
+
 fn print_next_steps(out: &mut impl Write, file: Option<&Path>) -> io::Result<()> {
     writeln!(out, "\nTry your own:")?;
     if file.is_none() {
@@ -158,6 +203,7 @@ fn print_next_steps(out: &mut impl Write, file: Option<&Path>) -> io::Result<()>
     writeln!(out, "  cargo build --release --workspace")?;
     writeln!(out, "  target/release/linnetd & sleep 2")?;
     writeln!(out, "  target/release/linnet transcribe my.wav")?;
+    writeln!(out, "  target/release/linnet translate --from en --to de 'The train is late.'")?;
     writeln!(
         out,
         "  arecord -f S16_LE -r 16000 -d 5 | target/release/linnet transcribe -     # your microphone, five seconds"

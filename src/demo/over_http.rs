@@ -7,6 +7,7 @@ use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use linnet_proto::{ErrorBody, Transcript};
+use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
 use super::{ANSWER_TIMEOUT, DemoError};
@@ -24,18 +25,60 @@ pub async fn is_ready(socket: &Path) -> bool {
     }
 }
 
+/// The bundled model that translates.
+pub const TRANSLATOR: &str = "translate-en-de";
+/// The bundled model that writes.
+pub const WRITER: &str = "generate-stories";
+
 /// Sends the recording as the body and reads the transcript.
 pub async fn transcribe(socket: &Path, audio: Vec<u8>) -> Result<Transcript, DemoError> {
-    let request = Request::post("http://localhost/v1/audio/transcriptions?response_format=linnet_json")
+    let path = "/v1/audio/transcriptions?response_format=linnet_json";
+    serde_json::from_slice(&post(socket, path, "application/octet-stream", audio).await?).map_err(failed)
+}
+
+/// The names of the models that serve or would.
+pub async fn models(socket: &Path) -> Result<Vec<String>, DemoError> {
+    let request = Request::get("http://localhost/v1/models").body(Full::new(Bytes::new())).map_err(failed)?;
+    let answer: Value = serde_json::from_slice(&asked(socket, request).await?).map_err(failed)?;
+    let names = answer["data"].as_array().into_iter().flatten().filter_map(|model| model["id"].as_str());
+    Ok(names.map(str::to_owned).collect())
+}
+
+/// Sentences in English, in German.
+pub async fn translate(socket: &Path, sentences: &[&str]) -> Result<Vec<String>, DemoError> {
+    let request = json!({ "q": sentences, "source": "en", "target": "de" });
+    let answer = post(socket, "/translate", "application/json", request.to_string().into_bytes()).await?;
+    let answer: Value = serde_json::from_slice(&answer).map_err(failed)?;
+    let texts = answer["translatedText"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    Ok(texts.map(str::to_owned).collect())
+}
+
+/// How a text goes on: the same at each run, since chance has a seed.
+pub async fn write(socket: &Path, prompt: &str, max_tokens: u32) -> Result<String, DemoError> {
+    let request = json!({
+        "model": WRITER, "prompt": prompt, "max_tokens": max_tokens, "temperature": 0.7, "top_p": 0.9, "seed": 1,
+    });
+    let answer = post(socket, "/v1/completions", "application/json", request.to_string().into_bytes()).await?;
+    let answer: Value = serde_json::from_slice(&answer).map_err(failed)?;
+    Ok(answer["choices"][0]["text"].as_str().unwrap_or_default().to_owned())
+}
+
+async fn post(socket: &Path, path: &str, content: &str, body: Vec<u8>) -> Result<Bytes, DemoError> {
+    let request = Request::post(format!("http://localhost{path}"))
         .header("host", "localhost")
-        .header("content-type", "application/octet-stream")
-        .body(Full::new(Bytes::from(audio)))
+        .header("content-type", content)
+        .body(Full::new(Bytes::from(body)))
         .map_err(failed)?;
+    asked(socket, request).await
+}
+
+/// The body of a good answer.
+async fn asked(socket: &Path, request: Request<Full<Bytes>>) -> Result<Bytes, DemoError> {
     let (status, body) = tokio::time::timeout(ANSWER_TIMEOUT, send(socket, request))
         .await
         .map_err(|_| failed(format!("none came within {ANSWER_TIMEOUT:?}")))??;
     if status == StatusCode::OK {
-        return serde_json::from_slice(&body).map_err(failed);
+        return Ok(body);
     }
     match serde_json::from_slice::<ErrorBody>(&body) {
         Ok(refused) => Err(failed(refused.error.message)),
