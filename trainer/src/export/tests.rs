@@ -184,6 +184,7 @@ fn export_args(home: &Path, seed: u64) -> ExportArgs {
         tests: Vec::new(),
         max_segment_secs: 30.0,
         keep_weights: None,
+        transformers: None,
         threads: Some(1),
     }
 }

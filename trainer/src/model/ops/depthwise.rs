@@ -12,7 +12,7 @@ pub struct Depthwise {
 
 enum Form {
     /// What [`diagonals`] gives for blocks of [`block`] frames.
-    Composed(Tensor<2>),
+    Composed(Box<Tensor<2>>),
     #[cfg(feature = "flex")]
     Fused,
 }
@@ -21,7 +21,7 @@ impl Depthwise {
     /// For kernels of `taps`, which are at least one.
     pub fn new(taps: usize, device: &Device, path: Path) -> Self {
         let form = match path {
-            Path::Composed => Form::Composed(diagonals(taps, block(taps), device)),
+            Path::Composed => Form::Composed(Box::new(diagonals(taps, block(taps), device))),
             #[cfg(feature = "flex")]
             Path::Fused => Form::Fused,
         };
@@ -38,7 +38,7 @@ impl Depthwise {
         let taps = weight.dims()[2];
         assert_eq!(taps, self.taps, "a kernel of another length");
         match &self.form {
-            Form::Composed(diagonals) => composed(x, weight, bias, batch, diagonals.clone()),
+            Form::Composed(diagonals) => composed(x, weight, bias, batch, Tensor::clone(diagonals)),
             #[cfg(feature = "flex")]
             Form::Fused => {
                 let kernel = fused::Depthwise { frames: rows / batch, channels, taps };
