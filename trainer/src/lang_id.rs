@@ -1,9 +1,10 @@
 //! `linnet-train lang-id`: a model that tells languages apart.
 //!
 //! Softmax regression on hashed groups of letters (the daemon's own code counts them), by stochastic gradient descent with AdaGrad. One sentence in
-//! ten, chosen by its hash, is held back and judges the result.
+//! ten, chosen by its hash, is held back and judges the result: as floats and as the package rounds them. What is bad is not written.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,15 @@ use linnet_proto::manifest::{CanaryStatus, MANIFEST_VERSION, Manifest};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Failure, Result};
+use crate::export::card;
+
+/// Lengths of a sentence, characters, by which the card tells how often the model is right.
+const LENGTHS: [(&str, std::ops::Range<usize>); 4] =
+    [("under 10", 0..10), ("10 to 19", 10..20), ("20 to 39", 20..40), ("40 and more", 40..usize::MAX)];
+/// Mistakes that the card names.
+const WORST_SHOWN: usize = 10;
+/// A language with fewer sentences to learn from is named in the card.
+const FEW: usize = 100;
 
 /// Longest line that is read, bytes.
 const MAX_LINE_BYTES: usize = 16 << 10;
@@ -50,11 +60,21 @@ pub struct LangIdArgs {
     /// Step size of AdaGrad.
     #[arg(long, default_value_t = 0.6)]
     pub rate: f32,
-    /// A model card to put into the package.
+    /// Least share of the held-back sentences that must be right, percent.
+    #[arg(long, value_name = "PERCENT", default_value_t = 90.0)]
+    pub least_accuracy: f64,
+    /// Points of that share that rounding to bytes may cost.
+    #[arg(long, value_name = "POINTS", default_value_t = 0.5)]
+    pub allow_loss: f64,
+    /// Text of a card, with `{{results}}` and others filled in.
     #[arg(long, value_name = "FILE")]
     pub card: Option<PathBuf>,
+    /// A value for a name of your own in the card, `NAME=VALUE`; may be given several times.
+    #[arg(long = "fact", value_name = "NAME=VALUE", value_parser = card::parse_fact)]
+    pub facts: Vec<(String, String)>,
 }
 
+#[derive(Debug)]
 struct Sentence {
     language: usize,
     features: Vec<(u32, f32)>,
@@ -63,6 +83,8 @@ struct Sentence {
 
 /// Trains, judges and writes the package.
 pub fn run(args: &LangIdArgs) -> Result<()> {
+    // A card with a name that nobody fills in is refused before any work is done.
+    let template = args.card.as_deref().map(|path| card::template(Some(path), &args.facts)).transpose()?;
     let (languages, train, held) = read(args)?;
     eprintln!(
         "lang-id: {} languages, {} sentences to learn from, {} held back",
@@ -71,10 +93,14 @@ pub fn run(args: &LangIdArgs) -> Result<()> {
         held.len()
     );
     let (values, bias) = fit(&train, languages.len(), args);
+    let float = judge(languages.len(), &held, |features| float_best(&values, &bias, features));
     let weights = Weights::quantize(languages, args.buckets, &values, bias);
-    let judged = judge(&weights, &held);
-    println!("{judged}");
-    write(args, &weights, &judged)
+    let count = weights.languages().len();
+    let judged = judge(count, &held, |features| best(&weights.probabilities_of(features)));
+    println!("{}", judged.said(weights.languages()));
+    gate(args, &float, &judged)?;
+    let card = template.map(|template| fill(&template, args, &weights, &train, [&float, &judged])).transpose()?;
+    write(args, &weights, &judged, card.as_deref())
 }
 
 /// Sentences by language, and which are held back. Every sentence counts once.
@@ -171,55 +197,165 @@ fn fit(train: &[Sentence], languages: usize, args: &LangIdArgs) -> (Vec<f32>, Ve
 }
 
 /// What the held-back sentences say.
+#[derive(Debug)]
 struct Judged {
     right: usize,
     all: usize,
-    long_right: usize,
-    long: usize,
-    worst: Vec<(String, usize, usize)>,
+    /// Right ones and all, by [`LENGTHS`].
+    by_length: [(usize, usize); LENGTHS.len()],
+    /// Sentences by their language and the one that was found.
+    found: Vec<Vec<usize>>,
 }
 
-impl std::fmt::Display for Judged {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let percent = |right: usize, all: usize| 100.0 * right as f64 / all.max(1) as f64;
-        write!(
-            f,
-            "held back: {} of {} right ({:.1} %); of 40 characters or more: {} of {} ({:.1} %)",
-            self.right,
-            self.all,
-            percent(self.right, self.all),
-            self.long_right,
-            self.long,
-            percent(self.long_right, self.long)
-        )?;
-        for (language, right, all) in &self.worst {
-            write!(f, "\n  {language}: {right} of {all}")?;
+impl Judged {
+    fn percent(&self) -> f64 {
+        percent(self.right, self.all)
+    }
+
+    /// Languages' places that were mistaken for another, and how often, the most frequent first.
+    fn mistakes(&self) -> Vec<(usize, usize, usize)> {
+        let mut mistakes: Vec<_> = (self.found.iter().enumerate())
+            .flat_map(|(own, found)| found.iter().enumerate().map(move |(other, count)| (own, other, *count)))
+            .filter(|(own, other, count)| own != other && *count > 0)
+            .collect();
+        mistakes.sort_by_key(|(_, _, count)| std::cmp::Reverse(*count));
+        mistakes
+    }
+
+    fn said(&self, languages: &[String]) -> String {
+        let mut out = format!("held back: {} of {} right ({:.1} %)", self.right, self.all, self.percent());
+        for ((title, _), (right, all)) in LENGTHS.iter().zip(self.by_length) {
+            let _ = write!(out, "\n  {title} characters: {right} of {all} ({:.1} %)", percent(right, all));
         }
-        Ok(())
+        for (own, found) in self.found.iter().enumerate() {
+            let _ = write!(out, "\n  {}: {} of {}", languages[own], found[own], found.iter().sum::<usize>());
+        }
+        out
     }
 }
 
-fn judge(weights: &Weights, held: &[Sentence]) -> Judged {
-    let languages = weights.languages();
-    let mut by = vec![(0usize, 0usize); languages.len()];
-    let mut judged = Judged { right: 0, all: held.len(), long_right: 0, long: 0, worst: Vec::new() };
+fn percent(right: usize, all: usize) -> f64 {
+    100.0 * right as f64 / all.max(1) as f64
+}
+
+fn judge(languages: usize, held: &[Sentence], best: impl Fn(&[(u32, f32)]) -> usize) -> Judged {
+    let mut judged = Judged {
+        right: 0,
+        all: held.len(),
+        by_length: [(0, 0); LENGTHS.len()],
+        found: vec![vec![0; languages]; languages],
+    };
     for sentence in held {
-        let scores = weights.probabilities_of(&sentence.features);
-        let best = (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b]));
-        let right = usize::from(best == Some(sentence.language));
+        let found = best(&sentence.features);
+        let right = usize::from(found == sentence.language);
         judged.right += right;
-        by[sentence.language].0 += right;
-        by[sentence.language].1 += 1;
-        if sentence.length >= 40 {
-            judged.long += 1;
-            judged.long_right += right;
+        judged.found[sentence.language][found] += 1;
+        for ((_, lengths), count) in LENGTHS.iter().zip(&mut judged.by_length) {
+            if lengths.contains(&sentence.length) {
+                *count = (count.0 + right, count.1 + 1);
+            }
         }
     }
-    judged.worst = languages.iter().zip(by).map(|(l, (r, a))| (l.clone(), r, a)).collect();
     judged
 }
 
-fn write(args: &LangIdArgs, weights: &Weights, judged: &Judged) -> Result<()> {
+fn best(scores: &[f32]) -> usize {
+    (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap_or_default()
+}
+
+/// The language that the weights find before they are rounded.
+fn float_best(weights: &[f32], bias: &[f32], features: &[(u32, f32)]) -> usize {
+    let mut scores = bias.to_vec();
+    for (place, x) in features {
+        let row = &weights[*place as usize * bias.len()..][..bias.len()];
+        scores.iter_mut().zip(row).for_each(|(score, weight)| *score += x * weight);
+    }
+    best(&scores)
+}
+
+/// Refuses a model that is often wrong, or that rounding makes worse.
+fn gate(args: &LangIdArgs, float: &Judged, rounded: &Judged) -> Result<()> {
+    if rounded.percent() < args.least_accuracy {
+        return Err(Failure::refused(format!(
+            "{:.1} % of the held-back sentences are right, and --least-accuracy asks for {}; more sentences help",
+            rounded.percent(),
+            args.least_accuracy
+        )));
+    }
+    let lost = float.percent() - rounded.percent();
+    if lost > args.allow_loss {
+        return Err(Failure::refused(format!(
+            "rounding costs {lost:.2} points, and --allow-loss allows {}; a smaller --rate makes smaller weights",
+            args.allow_loss
+        )));
+    }
+    Ok(())
+}
+
+/// Fills the card in.
+fn fill(
+    template: &str,
+    args: &LangIdArgs,
+    weights: &Weights,
+    train: &[Sentence],
+    [float, rounded]: [&Judged; 2],
+) -> Result<String> {
+    let languages = weights.languages();
+    let mut counts = vec![0usize; languages.len()];
+    train.iter().for_each(|sentence| counts[sentence.language] += 1);
+    let facts = [
+        ("name", args.name.clone()),
+        ("version", args.version.clone()),
+        ("license", args.license.clone()),
+        ("description", format!("Tells {} languages apart", languages.len())),
+        ("languages", languages.join(", ")),
+        ("parameters", format!("{:.2} million", (weights.bytes() as f64 + languages.len() as f64) / 1e6)),
+        ("shape", format!("{} places by {} languages", args.buckets, languages.len())),
+        ("precision", "bytes with one scale".to_owned()),
+        ("size", format!("{:.2} MB", weights.files().iter().map(|(_, bytes)| bytes.len()).sum::<usize>() as f64 / 1e6)),
+        ("results", table(languages, &counts, rounded)),
+        (
+            "gate",
+            format!(
+                "Before the weights are rounded to bytes {} of {} are right, after it {}. A package with less than {} % right, or that loses more \
+                 than {} points by rounding, is not written.",
+                float.right, float.all, rounded.right, args.least_accuracy, args.allow_loss
+            ),
+        ),
+    ];
+    card::fill_text(template, &facts, &args.facts)
+}
+
+/// Shares by length and by language, and the most frequent mistakes.
+fn table(languages: &[String], counts: &[usize], judged: &Judged) -> String {
+    let mut out = String::from("| characters | sentences | right |\n|---|---|---|\n");
+    for ((title, _), (right, all)) in LENGTHS.iter().zip(judged.by_length) {
+        let _ = writeln!(out, "| {title} | {all} | {:.1} % |", percent(right, all));
+    }
+    let _ = writeln!(out, "| all | {} | **{:.1} %** |\n", judged.all, judged.percent());
+    out.push_str("The most frequent mistakes:\n\n| is | is taken for | sentences |\n|---|---|---|\n");
+    for (own, other, count) in judged.mistakes().into_iter().take(WORST_SHOWN) {
+        let all: usize = judged.found[own].iter().sum();
+        let _ = writeln!(out, "| {} | {} | {count} of {all} |", languages[own], languages[other]);
+    }
+    out.push_str("\nEach language: sentences to learn from, and how many of the held-back ones are right:\n\n");
+    let each =
+        languages.iter().zip(counts).zip(judged.found.iter().enumerate()).map(|((language, count), (own, found))| {
+            format!("{language} {count}, {}/{}", found[own], found.iter().sum::<usize>())
+        });
+    let each: Vec<String> = each.collect();
+    let lines: Vec<String> = each.chunks(8).map(|chunk| chunk.join("; ")).collect();
+    out.push_str(&lines.join(";\n"));
+    out.push('.');
+    let few: Vec<&str> =
+        languages.iter().zip(counts).filter(|(_, count)| **count < FEW).map(|(l, _)| l.as_str()).collect();
+    if !few.is_empty() {
+        let _ = write!(out, "\n\nHardly known, from fewer than {FEW} sentences: {}.", few.join(", "));
+    }
+    out
+}
+
+fn write(args: &LangIdArgs, weights: &Weights, judged: &Judged, card: Option<&str>) -> Result<()> {
     let staged = store::write::StagedDirectory::beside(&args.output)?;
     let mut names = Vec::new();
     let mut put = |name: &str, bytes: &[u8]| -> Result<()> {
@@ -230,8 +366,8 @@ fn write(args: &LangIdArgs, weights: &Weights, judged: &Judged) -> Result<()> {
     for (name, bytes) in weights.files() {
         put(name, &bytes)?;
     }
-    if let Some(card) = &args.card {
-        put("README.md", &std::fs::read(card).map_err(|e| Failure::read(card, e))?)?;
+    if let Some(card) = card {
+        put("README.md", card.as_bytes())?;
     }
     let files = names
         .iter()
@@ -265,4 +401,60 @@ fn write(args: &LangIdArgs, weights: &Weights, judged: &Judged) -> Result<()> {
     staged.install()?;
     println!("wrote {}", Path::new(&args.output).display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: LangIdArgs,
+    }
+
+    /// Two languages of made words, a card's template, and where the package goes.
+    fn made(dir: &Path, template: &str, options: &[&str]) -> Result<()> {
+        let sentence =
+            |words: [&str; 4], i: usize| (0..6).map(|k| words[(i >> (2 * k)) % 4]).collect::<Vec<_>>().join(" ");
+        let lines: String = (0..200)
+            .map(|i| i * 977)
+            .flat_map(|i| {
+                let words =
+                    [("aa", ["kuula", "matta", "ohio", "sekka"]), ("bb", ["brenst", "flick", "gerd", "sprumm"])];
+                words.map(|(tag, words)| format!("{tag}\t{}\n", sentence(words, i)))
+            })
+            .collect();
+        std::fs::write(dir.join("sentences.tsv"), lines).expect("writes");
+        std::fs::write(dir.join("card.md"), template).expect("writes");
+        let place = |name: &str| dir.join(name).display().to_string();
+        let (input, output, card) = (place("sentences.tsv"), place("package"), place("card.md"));
+        let fixed = ["lang-id", "--input", &input, "--output", &output, "--card", &card, "--buckets", "256"];
+        run(&Cli::parse_from(fixed.iter().chain(options)).args)
+    }
+
+    #[test]
+    fn a_package_says_in_its_card_how_often_it_is_right() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        made(dir.path(), "{{name}}: {{results}} {{gate}} {{thanks}}", &["--fact", "thanks=to all"])
+            .expect("is written");
+        let card = std::fs::read_to_string(dir.path().join("package/README.md")).expect("a card");
+        assert!(card.starts_with("lang-id: ") && card.ends_with("to all"), "{card}");
+        assert!(card.contains("| **100.0 %** |") && card.contains("| 20 to 39 |"), "{card}");
+        let package = store::Package::open(&dir.path().join("package")).expect("a package");
+        let found = DetectPipeline::load(&package).expect("loads").detect("flick gerd kuula brenst");
+        assert_eq!(found[0].language, "bb");
+    }
+
+    #[test]
+    fn what_is_too_often_wrong_or_has_an_unknown_name_in_its_card_is_refused() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let wrong = made(dir.path(), "x", &["--least-accuracy", "100.5"]).expect_err("nobody is that good");
+        assert!(wrong.exit_code() == 76 && wrong.to_string().contains("--least-accuracy"), "{wrong}");
+        let unknown = made(dir.path(), "{{thanks}}", &[]).expect_err("no thanks");
+        assert!(unknown.to_string().contains("--fact thanks="), "{unknown}");
+        assert!(!dir.path().join("package").exists());
+    }
 }

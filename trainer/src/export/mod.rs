@@ -6,7 +6,7 @@
 //! in its place.
 
 mod canary;
-mod card;
+pub(crate) mod card;
 mod encoder;
 mod fold;
 mod gate;
