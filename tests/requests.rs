@@ -137,7 +137,10 @@ fn a_default_model_that_is_not_there_is_named_with_the_nearest_by_check_and_star
         let output = Command::output(linnetd().arg("--check").arg(file)).expect("linnetd starts");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    let says = "linnet.toml:3: default_model: there is no model \"stt-en-smal\"; there is: stt-en-small; did you mean stt-en-small?";
+    let there = "generate-stories, lang-id, stt-en-small, translate-en-de";
+    let says = &format!(
+        "linnet.toml:3: default_model: there is no model \"stt-en-smal\"; there is: {there}; did you mean stt-en-small?"
+    );
     let (code, why) = check(&file);
     assert_eq!(code, Some(78));
     assert!(why.contains(says), "{why}");
