@@ -19,8 +19,11 @@ const SAMPLE: &[u8] = include_bytes!("../../tests/data/audio/sample.wav");
 /// What was spoken in it.
 const SAMPLE_TEXT: &str = include_str!("../../tests/data/audio/sample.txt");
 /// What the bundled translator is shown.
-const TO_TRANSLATE: [&str; 3] =
-    ["Good morning!", "I would like to have a cup of coffee.", "We live in a small house near the river."];
+const TO_TRANSLATE: [&str; 3] = [
+    "The weather is very nice today.",
+    "I would like to have a cup of coffee.",
+    "We live in a small house near the river.",
+];
 /// How the bundled writer's story begins.
 const STORY: &str = "Once upon a time, there was a little girl named Lily. One day,";
 /// Tokens of the story.
