@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use linnet_proto::manifest::{MANIFEST_VERSION, Manifest};
 use serde_json::Value;
 
+use super::languages::{M2M100, MBART, MBART50, NLLB, WMT21, tags};
 use super::{CONFIG, MAX_CONFIG_BYTES, PackageError, read_text, transducer};
 
 /// Family of graphs that nothing else is known of.
@@ -356,11 +357,34 @@ fn languages(dir: &Path, family: &str, config: &Value) -> (Vec<String>, Vec<Stri
             _ => of_name(dir),
         },
         "whisper" => whisper_languages(dir),
+        // The class of the tokenizer says which languages there are; the files list them seldom.
+        "m2m_100" | "nllb" | "mbart" => {
+            let class = tokenizer["tokenizer_class"].as_str().unwrap_or_default();
+            let codes: &[&str] = match family {
+                "nllb" => &NLLB,
+                _ if class.starts_with("Nllb") => &NLLB,
+                _ if class.starts_with("MBart50") => &MBART50,
+                "mbart" => &MBART,
+                _ if tokenizer["language_codes"] == "wmt21" => &WMT21,
+                _ => &M2M100,
+            };
+            (tags(codes), Vec::new())
+        }
+        "t5" | "mt5" => t5_languages(config),
         _ => {
             let listed = config["languages"].as_array().into_iter().flatten().filter_map(tag);
             (listed.collect(), Vec::new())
         }
     }
+}
+
+/// T5 names the pairs that it was taught: `translation_en_to_de`.
+fn t5_languages(config: &Value) -> (Vec<String>, Vec<String>) {
+    let tasks = config["task_specific_params"].as_object().into_iter().flatten();
+    let pairs: Vec<(&str, &str)> =
+        tasks.filter_map(|(task, _)| task.strip_prefix("translation_")?.split_once("_to_")).collect();
+    let languages: BTreeSet<&str> = pairs.iter().flat_map(|(source, target)| [*source, *target]).collect();
+    (languages.into_iter().map(str::to_owned).collect(), pairs.iter().map(|(s, t)| format!("{s}-{t}")).collect())
 }
 
 /// Those that a multilingual Whisper has a token for; English alone for the others.
@@ -387,3 +411,6 @@ fn of_name(dir: &Path) -> (Vec<String>, Vec<String>) {
         None => (Vec::new(), Vec::new()),
     }
 }
+
+#[cfg(test)]
+mod tests;

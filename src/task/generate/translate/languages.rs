@@ -4,70 +4,7 @@ use linnet_proto::WireError;
 
 use super::super::{Shared, refused};
 use super::{Direction, unsupported};
-
-/// Tags with the code of three letters that NLLB knows a language by, and its English name, for T5.
-const LANGUAGES: [(&str, &str, &str); 60] = [
-    ("en", "eng", "English"),
-    ("de", "deu", "German"),
-    ("fr", "fra", "French"),
-    ("es", "spa", "Spanish"),
-    ("it", "ita", "Italian"),
-    ("pt", "por", "Portuguese"),
-    ("nl", "nld", "Dutch"),
-    ("ro", "ron", "Romanian"),
-    ("pl", "pol", "Polish"),
-    ("cs", "ces", "Czech"),
-    ("sk", "slk", "Slovak"),
-    ("sl", "slv", "Slovenian"),
-    ("hr", "hrv", "Croatian"),
-    ("sr", "srp", "Serbian"),
-    ("bs", "bos", "Bosnian"),
-    ("bg", "bul", "Bulgarian"),
-    ("mk", "mkd", "Macedonian"),
-    ("ru", "rus", "Russian"),
-    ("uk", "ukr", "Ukrainian"),
-    ("be", "bel", "Belarusian"),
-    ("lt", "lit", "Lithuanian"),
-    ("lv", "lvs", "Latvian"),
-    ("et", "est", "Estonian"),
-    ("fi", "fin", "Finnish"),
-    ("sv", "swe", "Swedish"),
-    ("da", "dan", "Danish"),
-    ("nb", "nob", "Norwegian"),
-    ("no", "nob", "Norwegian"),
-    ("is", "isl", "Icelandic"),
-    ("hu", "hun", "Hungarian"),
-    ("el", "ell", "Greek"),
-    ("tr", "tur", "Turkish"),
-    ("ar", "arb", "Arabic"),
-    ("he", "heb", "Hebrew"),
-    ("fa", "pes", "Persian"),
-    ("ur", "urd", "Urdu"),
-    ("hi", "hin", "Hindi"),
-    ("bn", "ben", "Bengali"),
-    ("ta", "tam", "Tamil"),
-    ("te", "tel", "Telugu"),
-    ("th", "tha", "Thai"),
-    ("vi", "vie", "Vietnamese"),
-    ("id", "ind", "Indonesian"),
-    ("ms", "zsm", "Malay"),
-    ("zh", "zho", "Chinese"),
-    ("ja", "jpn", "Japanese"),
-    ("ko", "kor", "Korean"),
-    ("ka", "kat", "Georgian"),
-    ("hy", "hye", "Armenian"),
-    ("az", "azj", "Azerbaijani"),
-    ("kk", "kaz", "Kazakh"),
-    ("sw", "swh", "Swahili"),
-    ("af", "afr", "Afrikaans"),
-    ("sq", "als", "Albanian"),
-    ("ca", "cat", "Catalan"),
-    ("gl", "glg", "Galician"),
-    ("eu", "eus", "Basque"),
-    ("ga", "gle", "Irish"),
-    ("cy", "cym", "Welsh"),
-    ("mt", "mlt", "Maltese"),
-];
+use crate::store::languages::LANGUAGES;
 
 /// How the model is told to translate `source` into `target`.
 pub(super) fn direction(shared: &Shared, source: &str, target: &str) -> Result<Direction, WireError> {
@@ -85,10 +22,12 @@ pub(super) fn direction(shared: &Shared, source: &str, target: &str) -> Result<D
             let name = |tag: &str, param: &str| {
                 let known = LANGUAGES.iter().find(|(own, ..)| *own == tag).map(|(_, _, name)| *name);
                 known.ok_or_else(|| {
-                    unsupported(
-                        format!("the model {} is told languages by name; {tag:?} has none here", shared.name),
-                        param,
-                    )
+                    let tags = LANGUAGES.map(|(tag, ..)| tag).join(", ");
+                    let message = format!(
+                        "the model {} is told languages by name; {tag:?} has none here, but {tags}",
+                        shared.name
+                    );
+                    unsupported(message, param)
                 })
             };
             let prefix = format!("translate {} to {}: ", name(source, "source")?, name(target, "target")?);
