@@ -60,7 +60,7 @@ fn a_task_takes_and_gives_what_http_does() {
 
     ask(&mut peer, 2, "translate", &json!({"q": ["a"], "source": "en", "target": "de"}));
     let translations = vec![Translation { text: "b".into(), ..Translation::default() }];
-    let translated = Translated { translations, models: vec!["m".into()], inference_ms: 1.0 };
+    let translated = Translated { translations, models: vec!["m".into()], ..Translated::default() };
     fixture.bench.take().finish(Answer::Translated(translated));
     assert_eq!(json_of(&peer.answer_taken())["translatedText"], json!(["b"]));
 

@@ -270,7 +270,8 @@ pub fn play(job: &Job, ctx: &mut TaskContext) -> Result<Answer, WireError> {
                 },
             };
             let translations = asked.texts.iter().map(translation).collect();
-            Answer::Translated(Translated { translations, models: vec![model], inference_ms: 1.0 })
+            let explanation = asked.explain.then(|| "one more step for each token".to_owned());
+            Answer::Translated(Translated { translations, models: vec![model], inference_ms: 1.0, explanation })
         }
         TaskRequest::Detect(asked) => {
             // A text says itself what it is in: `de: …`.

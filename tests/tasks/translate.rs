@@ -22,6 +22,7 @@ fn a_translation_has_libretranslates_shape() {
     assert_eq!(body["translatedText"], json!(["de>en:a", "de>en:b"]));
     assert_eq!(body["alternatives"], json!([["a0", "a1"], ["b0", "b1"]]));
     assert_eq!(body["alignment"][1][0]["weight"], 1.0);
+    assert_eq!(body["explanation"], "one more step for each token");
     let body = bench.ask("/translate", &json!({"q": "de: hallo", "source": "auto", "target": "en"}));
     assert_eq!(body["translatedText"], "de>en:de: hallo");
     assert_eq!(body["detectedLanguage"], json!({"confidence": 75.0, "language": "de"}));

@@ -134,6 +134,9 @@ pub struct TranslateAnswer {
     /// Word alignment, where `explain` asked: Linnet's addition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alignment: Option<OneOrMany<Vec<Aligned>>>,
+    /// How that was made and what it cost, or why it is empty: Linnet's addition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<String>,
     /// The models that worked, in order: Linnet's addition.
     #[serde(default)]
     pub models: Vec<String>,
@@ -171,6 +174,7 @@ impl TranslateAnswer {
             alternatives: layout.alternatives.then(|| OneOrMany::of(layout.list, alternatives)).flatten(),
             detected_language: layout.detected.then(|| OneOrMany::of(layout.list, detected)).flatten(),
             alignment: layout.aligned.then(|| OneOrMany::of(layout.list, alignment)).flatten(),
+            explanation: answer.explanation.filter(|_| layout.aligned),
             models: answer.models,
         })
     }
@@ -250,6 +254,7 @@ mod tests {
             translations: vec![translation("x"), translation("y")],
             models: vec!["m".into()],
             inference_ms: 1.0,
+            explanation: Some("why".into()),
         };
         let body = serde_json::to_value(TranslateAnswer::of(answer.clone(), layout)).expect("JSON");
         assert_eq!(body["translatedText"], json!(["x", "y"]));
@@ -257,6 +262,9 @@ mod tests {
         assert_eq!(body["detectedLanguage"][1]["language"], "en");
         let confidence = body["detectedLanguage"][1]["confidence"].as_f64().expect("a number");
         assert!((confidence - 91.23).abs() < 0.001, "{confidence}");
+        let aligned = Layout { aligned: true, ..Layout::default() };
+        let explained = serde_json::to_value(TranslateAnswer::of(answer.clone(), aligned)).expect("JSON");
+        assert_eq!((&explained["alignment"], &explained["explanation"]), (&json!([]), &json!("why")));
         let plain = serde_json::to_value(TranslateAnswer::of(answer, Layout::default())).expect("JSON");
         assert_eq!(plain, json!({"translatedText": "x", "models": ["m"]}));
     }

@@ -71,6 +71,9 @@ pub struct Translated {
     pub models: Vec<String>,
     /// Time of inference, milliseconds.
     pub inference_ms: f64,
+    /// How the alignment was made and what it cost, or why there is none, when `explain` asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<String>,
 }
 
 /// One text's translation.

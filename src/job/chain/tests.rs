@@ -91,7 +91,12 @@ impl Admit for Models {
             TaskRequest::Translate(asked) => {
                 let by = |text: String| Translation { text: format!("{model}({text})"), ..Translation::default() };
                 let translations = asked.texts.into_iter().map(by).collect();
-                Answer::Translated(Translated { translations, models: vec![model.clone()], inference_ms: 1.0 })
+                Answer::Translated(Translated {
+                    translations,
+                    models: vec![model.clone()],
+                    inference_ms: 1.0,
+                    explanation: asked.explain.then(|| "a step for each token".to_owned()),
+                })
             }
             TaskRequest::Detect(asked) => {
                 let results = asked.texts.iter().map(|text| vec![language_of(text)]).collect();
@@ -172,6 +177,25 @@ async fn a_translation_takes_the_model_of_its_pair_or_two_over_a_third_language(
     let e = ask(&models, translation(&["a"], "fr", "de")).await.expect_err("no way");
     assert_eq!((e.code, e.param.as_deref()), (ErrorCode::UnsupportedTask, Some("target")));
     assert!(e.message.contains("de to en, en to fr"), "{e}");
+}
+
+#[tokio::test]
+async fn an_alignment_is_of_one_model_and_its_absence_is_told() {
+    let models = translators();
+    for (source, text, target, why) in [
+        ("de", "a", "en", "a step for each token"),
+        ("de", "a", "fr", "two models"),
+        ("auto", "en:a", "fr", "a step for each token"),
+        ("auto", "de:a", "fr", "two models"),
+    ] {
+        let TaskRequest::Translate(mut asked) = translation(&[text], source, target) else { panic!("a translation") };
+        asked.explain = true;
+        let answer = ask(&models, TaskRequest::Translate(asked)).await;
+        let Ok(Answer::Translated(answer)) = answer else { panic!("{answer:?}") };
+        assert!(answer.explanation.as_deref().is_some_and(|e| e.contains(why)), "{source}: {:?}", answer.explanation);
+    }
+    let Ok(Answer::Translated(plain)) = ask(&models, translation(&["a"], "de", "fr")).await else { panic!("words") };
+    assert_eq!(plain.explanation, None);
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ use super::steps::{Parts, Steps, forward};
 
 /// What asks for the language to be found.
 const AUTO: &str = "auto";
+/// Why two models give no alignment: each has seen one end alone.
+const TWO_MODELS: &str = "no alignment: two models worked over a third language, and neither has seen both texts";
 
 /// A translation over a third language, on its first half.
 pub(super) struct Pivot {
@@ -23,6 +25,8 @@ pub(super) struct Pivot {
     request: TranslateRequest,
     /// The model of the first half.
     first: String,
+    /// Whether the alignment was asked for, which nobody has across two models.
+    explain: bool,
 }
 
 /// A translation from a language that is being found.
@@ -55,13 +59,15 @@ pub(super) fn plan(request: TranslateRequest, offers: &Offers) -> Result<Plan, W
         [hop] => Ok(direct(request, hop)),
         [one, two] => {
             let first = TranslateRequest {
-                // Only the end is chosen from, and only its words are told of.
+                // Only the end is chosen from.
                 alternatives: 0,
                 explain: false,
                 ..along(&request, request.texts.clone(), one)
             };
-            let request = along(&request, Vec::new(), two);
-            let (model, then) = (two.model.clone(), Then::Pivot(Pivot { request, first: one.model.clone() }));
+            let explain = request.explain;
+            let request = TranslateRequest { explain: false, ..along(&request, Vec::new(), two) };
+            let pivot = Pivot { request, first: one.model.clone(), explain };
+            let (model, then) = (two.model.clone(), Then::Pivot(pivot));
             Ok(Plan::chain(TaskRequest::Translate(first), then, model))
         }
         // A name that no model has, or one of another task: the catalog says so in its own words.
@@ -137,10 +143,12 @@ pub(super) async fn translate_all(
             let texts = lot.into_iter().map(|t| t.text).collect();
             let mut request = along(like, texts, hop);
             if !last {
-                (request.alternatives, request.explain) = (0, false);
+                request.alternatives = 0;
             }
+            request.explain &= route.len() == 1;
             let answer = translated(steps.ask(TaskRequest::Translate(request)).await?)?;
             whole.inference_ms += answer.inference_ms;
+            whole.explanation = answer.explanation.or(whole.explanation);
             for model in answer.models {
                 if !whole.models.contains(&model) {
                     whole.models.push(model);
@@ -149,6 +157,9 @@ pub(super) async fn translate_all(
             lot = answer.translations;
         }
         whole.translations.append(&mut lot);
+    }
+    if like.explain && route.len() > 1 {
+        whole.explanation = Some(TWO_MODELS.to_owned());
     }
     Ok(whole)
 }
@@ -180,6 +191,7 @@ impl Pivot {
         let mut whole = translated(forward(reply, parts).await?)?;
         whole.models.insert(0, self.first);
         whole.inference_ms += half.inference_ms;
+        whole.explanation = self.explain.then(|| TWO_MODELS.to_owned());
         Ok(Answer::Translated(whole))
     }
 }
@@ -207,7 +219,7 @@ impl Found {
                 .map(|(text, detected)| Translation { text: text.clone(), detected, ..Translation::default() })
                 .collect(),
             models: vec![found.model],
-            inference_ms: 0.0,
+            ..Translated::default()
         };
         for (source, numbers) in groups {
             if means(&source, &request.target) {
@@ -221,6 +233,7 @@ impl Found {
                 whole.translations[number] = Translation { detected, ..translation };
             }
             whole.inference_ms += answer.inference_ms;
+            whole.explanation = answer.explanation.or(whole.explanation);
             let new = answer.models.into_iter().filter(|model| !whole.models.contains(model)).collect::<Vec<_>>();
             whole.models.extend(new);
         }

@@ -6,7 +6,7 @@ use linnet_proto::generate::{DecodeOptions, Delta};
 use linnet_proto::{ErrorCode, WireError};
 
 use super::{Graph, Shared, failed};
-use crate::engine::{EngineError, Model, Session};
+use crate::engine::{EngineError, Model, Positions, Session};
 use crate::task::decode::text::{Checkpoint, Generation, Outcome, Prompt, ResolvedOptions};
 use crate::task::model::LanguageModel;
 use crate::task::model::causal::{Causal, integers};
@@ -56,15 +56,72 @@ impl Writer {
                 check_heard(ids, &shared)?;
                 ctx.checkpoint()?;
                 decoder.listen(encode(&**encoder, &mut **session, ids, padding(&shared))?);
-                let start = shared.generation.decoder_start().or(shared.generation.pad_token_id).unwrap_or(0);
-                let mut prefix = vec![start];
-                prefix.extend(&asked.options.forced_prefix);
-                let prompt = Prompt { ids: prefix, heard: Some(ids.to_vec()), protected: 1, text: asked.text };
+                let prompt = Prompt {
+                    ids: opening(&shared, &asked.options.forced_prefix),
+                    heard: Some(ids.to_vec()),
+                    protected: 1,
+                    text: asked.text,
+                };
                 (decoder, prompt)
             }
         };
         Generation::new(model, shared.setting.clone(), prompt, options)?.run(model, ctx, on_delta)
     }
+
+    /// Whether [`Writer::attend`] tells anything.
+    pub(super) fn gives_attention(&self) -> bool {
+        matches!(&self.model, Sessions::Seq2Seq { decoder, .. } if decoder.gives_attention())
+    }
+
+    /// How much each of `written` listens to each position of the input of the last [`Writer::write`], behind an answer that begins with
+    /// `forced`; empty where the graph does not tell. It costs one step for each id: a search keeps no attention of the beams that it drops.
+    pub(super) fn attend(
+        &mut self,
+        forced: &[u32],
+        written: &[u32],
+        ctx: &dyn Checkpoint,
+    ) -> Result<Vec<Vec<f32>>, WireError> {
+        let prefix = opening(&self.shared, forced);
+        match &mut self.model {
+            Sessions::Seq2Seq { decoder, .. } if decoder.gives_attention() => attention(decoder, &prefix, written, ctx),
+            _ => Ok(Vec::new()),
+        }
+    }
+}
+
+/// What an encoder-decoder's answer begins with.
+fn opening(shared: &Shared, forced: &[u32]) -> Vec<u32> {
+    let start = shared.generation.decoder_start().or(shared.generation.pad_token_id).unwrap_or(0);
+    [&[start], forced].concat()
+}
+
+/// For each of `written`, the attention of the step that reads it, the mean over layers and heads: a decoder that has read a word knows best
+/// where it came from.
+pub(super) fn attention(
+    model: &mut dyn LanguageModel,
+    prefix: &[u32],
+    written: &[u32],
+    ctx: &dyn Checkpoint,
+) -> Result<Vec<Vec<f32>>, WireError> {
+    let mut sequences = model.begin().map_err(failed)?;
+    model.step(&mut sequences, &[prefix.to_vec()], Positions::Last).map_err(failed)?;
+    let mut rows = Vec::with_capacity(written.len());
+    for id in written {
+        ctx.checkpoint()?;
+        model.step(&mut sequences, &[vec![*id]], Positions::Last).map_err(failed)?;
+        let (mut sum, mut heads) = (Vec::new(), 0);
+        for layer in model.attention() {
+            let (Some(values), Some(width)) = (layer.as_f32(), layer.shape.last().copied()) else { continue };
+            sum.resize(width, 0.0);
+            for head in values.chunks_exact(width.max(1)) {
+                sum.iter_mut().zip(head).for_each(|(sum, value)| *sum += value);
+                heads += 1;
+            }
+        }
+        sum.iter_mut().for_each(|value| *value /= heads.max(1) as f32);
+        rows.push(sum);
+    }
+    Ok(rows)
 }
 
 /// How a prompt is to be answered.

@@ -162,6 +162,11 @@ impl Seq2Seq {
         self.heard = Some(encoded);
     }
 
+    /// Whether the graph gives its cross-attention.
+    pub fn gives_attention(&self) -> bool {
+        !self.graph.attentions.is_empty()
+    }
+
     fn heard(&self) -> Result<&Encoded, EngineError> {
         self.heard.as_ref().ok_or_else(|| EngineError::Run("the decoder was asked before its encoder".into()))
     }
