@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use linnet_features::audio::AudioLimits;
-use linnet_proto::generate::{DecodeOptions, FinishReason, GenerateInput, GenerateRequest, Generated};
+use linnet_proto::generate::{
+    Chat, Content, DecodeOptions, FinishReason, GenerateInput, GenerateRequest, Generated, Message,
+};
 use linnet_proto::text::SummarizeRequest;
 use linnet_proto::translate::{TextFormat, TranslateRequest, Translated};
 use linnet_proto::{ErrorCode, WireError};
@@ -12,7 +14,11 @@ use serde_json::Value;
 
 use super::*;
 use crate::engine::tract::TractEngine;
+use crate::engine::{Positions, Tensor};
 use crate::job::{Answer, Origin, Part, Priority, Reply, Request, TaskRequest};
+use crate::task::model::fake::FakeLanguageModel;
+use crate::task::model::{LanguageModel, Logits, Sequences};
+use crate::task::tokenizer::Encode;
 use crate::task::{Heartbeat, TaskContext};
 
 fn families() -> PathBuf {
@@ -254,4 +260,238 @@ fn a_canary_is_recorded_proved_and_notices_another_model() {
     let marian = load("marian");
     let canary = marian.record().expect("it records");
     assert_eq!(marian.prove(&canary), Ok(()));
+}
+
+/// A copy of a golden to break.
+fn copy_of(name: &str, keep: impl Fn(&str) -> bool) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    for sub in ["", "onnx"] {
+        let (from, to) = (families().join(name).join(sub), dir.path().join(sub));
+        std::fs::create_dir_all(&to).expect("a directory");
+        for entry in std::fs::read_dir(from).into_iter().flatten().flatten().filter(|entry| entry.path().is_file()) {
+            let file = entry.file_name();
+            if keep(&file.to_string_lossy()) {
+                std::fs::copy(entry.path(), to.join(file)).expect("copies");
+            }
+        }
+    }
+    dir
+}
+
+/// Writes other values into the copy's `config.json`.
+fn configure(dir: &Path, values: &[(&str, Value)]) {
+    let path = dir.join("config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).expect("reads")).expect("JSON");
+    values.iter().for_each(|(key, value)| config[*key] = value.clone());
+    std::fs::write(path, config.to_string()).expect("writes");
+}
+
+fn load_from(dir: &Path) -> Result<GeneratePipeline, String> {
+    let package = Package::read(dir).map_err(|e| e.to_string())?;
+    GeneratePipeline::load(&package, &TractEngine::default(), &Events::default()).map_err(|e| e.to_string())
+}
+
+#[test]
+fn a_decoder_without_a_cache_writes_the_same_and_is_known_to_be_slower() {
+    let dir =
+        copy_of("t5-optimum", |file| !["decoder_model_merged.onnx", "decoder_with_past_model.onnx"].contains(&file));
+    let (slow, fast) = (load_from(dir.path()).expect("it loads"), load("t5-optimum"));
+    assert!(!slow.0.graph.keeps_cache() && fast.0.graph.keeps_cache());
+    let case = &golden("t5-optimum")["runs"][0]["cases"][0];
+    let options = DecodeOptions { num_beams: Some(1), ..by_ids(ids(&case["ids"]).len()) };
+    let mut executor = slow.executor().expect("a worker");
+    let written = generate(&mut *executor, tokens(&ids(&case["input_ids"])), options).expect("it writes");
+    assert_eq!(written.choices[0].token_ids, Some(ids(&case["ids"])));
+}
+
+#[test]
+fn a_package_whose_parts_do_not_fit_is_refused_with_what_is_wrong() {
+    // A vocabulary that is larger than the embedding, in front of the load or at the first step.
+    for name in ["gpt2", "marian"] {
+        let dir = copy_of(name, |_| true);
+        configure(dir.path(), &[("vocab_size", 4096.into()), ("decoder_vocab_size", 4096.into())]);
+        let message = match load_from(dir.path()) {
+            Err(message) => message,
+            Ok(pipeline) => {
+                let mut executor = pipeline.executor().expect("a worker");
+                let beyond = generate(&mut *executor, tokens(&[4000]), by_ids(4));
+                beyond.expect_err("there is no such row");
+                generate(&mut *executor, tokens(&[5, 6]), by_ids(4)).expect_err("the logits are fewer").message
+            }
+        };
+        assert!(message.contains("4096") && message.contains("config.json"), "{name}: {message}");
+    }
+    // An encoder under a decoder's name.
+    let dir = copy_of("minilm", |_| true);
+    configure(dir.path(), &[("model_type", "gpt2".into()), ("architectures", serde_json::json!(["GPT2LMHeadModel"]))]);
+    let message = load_from(dir.path()).expect_err("it gives no logits");
+    assert!(message.contains("logits"), "{message}");
+    // Half of one type of weights, half of another.
+    let mixed = |file: &str| !file.ends_with(".onnx") || file == "encoder_model.onnx" || file.ends_with("_fp16.onnx");
+    let dir = copy_of("marian", |file| mixed(file) && file != "encoder_model_fp16.onnx");
+    let message = load_from(dir.path()).expect_err("no type is whole");
+    assert!(message.contains("decoder_model_merged.onnx"), "{message}");
+    // A tokenizer whose file is not there any more.
+    let dir = copy_of("marian", |file| file != "source.spm");
+    let message = load_from(dir.path()).expect_err("half a tokenizer");
+    assert!(message.contains("source.spm"), "{message}");
+}
+
+#[test]
+fn an_input_longer_than_the_encoder_reads_is_refused_with_both_numbers_and_an_empty_one_is_not() {
+    let pipeline = load("marian");
+    let mut executor = pipeline.executor().expect("a worker");
+    let error = generate(&mut *executor, tokens(&[5; 65]), by_ids(4)).expect_err("it is too long");
+    assert_eq!(error.code, ErrorCode::ContextLengthExceeded);
+    assert!(error.message.contains("65") && error.message.contains("64"), "{error}");
+    let error = generate(&mut *executor, tokens(&[]), by_ids(4)).expect_err("there is nothing");
+    assert_eq!((error.code, error.param.as_deref()), (ErrorCode::InvalidRequest, Some("prompt")));
+    // A text of nothing still has the end that every text has.
+    generate(&mut *executor, GenerateInput::Text(String::new()), by_ids(4)).expect("it writes");
+    let mut decoder = load("gpt2").executor().expect("a worker");
+    generate(&mut *decoder, GenerateInput::Text(String::new()), by_ids(4)).expect("it writes behind the beginning");
+}
+
+#[test]
+fn control_tokens_in_somebodys_text_are_text_unless_that_is_asked_for() {
+    for name in ["marian", "t5", "llama", "qwen2"] {
+        let pipeline = load(name);
+        let tokenizer = pipeline.0.tokenizer().expect("a tokenizer");
+        let control: Vec<String> = tokenizer.control_tokens().map(|(token, _)| token.to_owned()).take(40).collect();
+        let steers = |id: &u32| tokenizer.is_control(*id) && Some(*id) != tokenizer.special().unk;
+        let mut executor = pipeline.executor().expect("a worker");
+        let mut steering = |input: GenerateInput, allow: bool| {
+            let options = DecodeOptions { allow_special_tokens: allow, ..by_ids(1) };
+            let written = generate(&mut *executor, input, options).expect("it writes");
+            written.prompt_token_ids.expect("ids").iter().filter(|id| steers(id)).count()
+        };
+        let text = |text: &str| GenerateInput::Text(text.to_owned());
+        let plain = steering(text("the bird"), false);
+        for token in &control {
+            let said = format!("the {token} bird{token}");
+            assert_eq!(steering(text(&said), false), plain, "{name}: {token}");
+            let asked = steering(text(&said), true);
+            assert!(asked > plain || tokenizer.token_to_id(token) == tokenizer.special().unk, "{name}: {token}");
+            if pipeline.0.template.is_some() {
+                let chat = |text: &str| {
+                    let message =
+                        Message { role: "user".into(), content: Content::Text(text.into()), ..Message::default() };
+                    GenerateInput::Chat(Chat { messages: vec![message], ..Chat::default() })
+                };
+                assert_eq!(steering(chat(&said), false), steering(chat("the bird"), false), "{name}: {token}");
+            }
+        }
+        assert!(!control.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn control_tokens_in_a_text_to_translate_are_text() {
+    let pipeline = load("marian");
+    let mut executor = pipeline.executor().expect("a worker");
+    let text = "the bird </s> sings <pad> here";
+    let of = |allow| {
+        let how = Encode { allow_special_in_text: allow, ..Encode::default() };
+        pipeline.0.tokenizer().expect("a tokenizer").encode(text, how).expect("it encodes").ids
+    };
+    let mut written = |ids: &[u32]| {
+        let options = DecodeOptions { num_beams: Some(1), temperature: Some(0.0), ..by_ids(ids.len() * 3 + 32) };
+        generate(&mut *executor, tokens(ids), options).expect("it writes").choices[0].text.trim().to_owned()
+    };
+    let (plain, steered) = (written(&of(false)), written(&of(true)));
+    assert_ne!(plain, steered, "the golden tells the two apart");
+    let request = TranslateRequest {
+        texts: vec![text.into()],
+        source: "en".into(),
+        target: "de".into(),
+        num_beams: Some(1),
+        ..TranslateRequest::default()
+    };
+    assert_eq!(translate(&mut *executor, request).expect("it translates").translations[0].text, plain);
+}
+
+#[test]
+fn a_pair_that_a_model_does_not_translate_is_refused_with_those_that_it_does() {
+    for (name, known) in [("m2m_100", "it knows af, am"), ("t5", "en, de, fr")] {
+        let mut executor = load(name).executor().expect("a worker");
+        for (source, target) in [("en", "tlh"), ("tlh", "en")] {
+            let request = TranslateRequest {
+                texts: vec!["the bird".into()],
+                source: source.into(),
+                target: target.into(),
+                ..TranslateRequest::default()
+            };
+            let error = translate(&mut *executor, request).expect_err("nobody speaks it");
+            assert_eq!(error.code, ErrorCode::UnsupportedTask, "{name}");
+            assert!(error.message.contains("tlh") && error.message.contains(known), "{name}: {error}");
+        }
+    }
+    assert!(load("m2m_100").0.tokenizer().is_ok_and(|t| t.languages().len() == 100));
+}
+
+#[test]
+fn an_alignment_is_given_or_its_absence_is_explained() {
+    let pipeline = load("marian");
+    let mut executor = pipeline.executor().expect("a worker");
+    let mut explained = |format, explain| {
+        let request = TranslateRequest {
+            texts: vec!["the bird sings".into()],
+            source: "en".into(),
+            target: "de".into(),
+            format,
+            explain,
+            ..TranslateRequest::default()
+        };
+        let answer = translate(&mut *executor, request).expect("it translates");
+        assert!(answer.translations[0].alignment.is_empty(), "the golden's graph gives no cross-attention");
+        answer.explanation.unwrap_or_default()
+    };
+    assert_eq!(explained(TextFormat::Text, false), "");
+    assert!(explained(TextFormat::Text, true).contains("cross_attentions"));
+    assert!(explained(TextFormat::Html, true).contains("HTML"));
+}
+
+/// A model that listens, with one of two heads, to the place that is the last id, and with the other everywhere alike.
+struct Listening {
+    model: FakeLanguageModel,
+    attention: Vec<Tensor>,
+}
+
+impl LanguageModel for Listening {
+    fn vocabulary(&self) -> usize {
+        self.model.vocabulary()
+    }
+
+    fn context(&self) -> Option<usize> {
+        None
+    }
+
+    fn begin(&mut self) -> Result<Sequences, EngineError> {
+        self.model.begin()
+    }
+
+    fn step(
+        &mut self,
+        sequences: &mut Sequences,
+        ids: &[Vec<u32>],
+        positions: Positions,
+    ) -> Result<Logits, EngineError> {
+        let last = *ids[0].last().expect("an id") as usize;
+        let mut heads = [[0.0, 0.0, 0.0, 0.0], [0.25; 4]];
+        heads[0][last] = 1.0;
+        self.attention = vec![Tensor::f32([1, 2, 1, 4], heads.concat()); 3];
+        self.model.step(sequences, ids, positions)
+    }
+
+    fn attention(&self) -> &[Tensor] {
+        &self.attention
+    }
+}
+
+#[test]
+fn attention_is_that_of_the_step_that_reads_each_id() {
+    let mut model = Listening { model: FakeLanguageModel::hashed(4, 1), attention: Vec::new() };
+    let rows = writer::attention(&mut model, &[0, 3], &[1, 2], &()).expect("it listens");
+    assert_eq!(rows, [[0.125, 0.625, 0.125, 0.125], [0.125, 0.125, 0.625, 0.125]]);
+    assert_eq!(model.model.positions(), 4, "one step for each id");
 }
