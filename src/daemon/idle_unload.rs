@@ -68,3 +68,43 @@ impl Drop for IdleUnload {
         self.task.abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::fake::{FakeEngine, FakeModel, FakeRun};
+    use crate::scheduler::SchedulerSettings;
+    use crate::status::Events;
+    use crate::store::Package;
+    use crate::task::Pipeline;
+    use crate::task::catalog::{Catalog, CatalogHandle, Families, Home, Loader, Presence};
+    use crate::task::fake::{self, FakePipeline};
+
+    #[tokio::test]
+    async fn what_nobody_uses_is_let_go_of_once_a_time_is_set() {
+        let pipeline = || Arc::new(FakePipeline::new(|_, _| Ok(fake::transcript("hello")))) as Arc<dyn Pipeline>;
+        let engine = FakeEngine(FakeModel::new(|_, _| FakeRun::Fail("no graph".into())));
+        let families = Families::default().with("test", move |_, _, _| Ok(pipeline()));
+        let (events, budget) = (Events::default(), Budget::default());
+        let loader = Loader { engine: Arc::new(engine), families, events: events.clone(), budget: budget.clone() };
+        let mut manifest = fake::manifest("a");
+        (manifest.canary, manifest.family) = (None, "test".to_owned());
+        let package = Package { dir: std::env::temp_dir(), manifest, unlisted: Vec::new() };
+        let home = Home::empty(package, loader, budget.clone(), false);
+        home.pipeline(&mut || Ok(())).expect("it loads");
+
+        let catalog = CatalogHandle::new(Arc::new(Catalog::new(Vec::new(), None)));
+        let scheduler = Scheduler::start(SchedulerSettings::default(), catalog, events).expect("threads start");
+        let scheduler = Arc::new(scheduler);
+        let idle = IdleUnload::start(&budget, &scheduler, Duration::ZERO);
+        tokio::time::sleep(LOOK_EVERY_AT_LEAST + Duration::from_millis(500)).await;
+        assert!(matches!(home.presence(), Presence::In(_)), "without a time everything stays");
+        idle.set(Duration::from_millis(100));
+        let gone = async {
+            while home.presence() != Presence::Out {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), gone).await.expect("it is let go of");
+    }
+}

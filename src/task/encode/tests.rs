@@ -85,6 +85,11 @@ fn masks_are_filled_as_the_reference_fills_them() {
             let input = Inputs::One(text.as_str().expect("a text").to_owned());
             let request = FillRequest { input, top_k: Some(5), explain: true, ..FillRequest::default() };
             let Ok(Answer::Filled(ours)) = ask(executor, TaskRequest::Fill(request)) else { panic!("{name}: {text}") };
+            let why = ours.explanation.unwrap_or_default();
+            assert!(
+                list(&why).iter().flat_map(list).all(|mask| mask["entropy"].as_f64().is_some_and(|e| e > 0.0)),
+                "{why}"
+            );
             let golden = if answer[0].is_array() { list(&answer) } else { vec![answer] };
             let ours: Vec<Vec<FillCandidate>> = flat(&ours.results);
             assert_eq!(ours.len(), golden.len(), "{name}: one list for each mask");
@@ -105,7 +110,10 @@ fn texts_are_labelled_as_the_reference_labels_them() {
             let input = Inputs::One(text.as_str().expect("a text").to_owned());
             let request = ClassifyRequest { input, explain: true, ..ClassifyRequest::default() };
             let Ok(Answer::Classified(ours)) = ask(executor, TaskRequest::Classify(request)) else { panic!("{name}") };
-            assert!(ours.explanation.is_some_and(|e| e[0]["words"].as_array().is_some_and(|words| !words.is_empty())));
+            let why = &ours.explanation.expect("it was asked for")[0];
+            let words = why["words"].as_array().expect("a list");
+            assert!(words.iter().any(|word| word["change"].as_f64().is_some_and(|change| change != 0.0)), "{why}");
+            assert_eq!((&why["method"], why["runs"].as_u64()), (&"occlusion".into(), Some(words.len() as u64)));
             let ours: Vec<Label> = flat(&ours.results).concat();
             let golden = if answer[0].is_array() { answer[0].clone() } else { answer.clone() };
             for (ours, golden) in ours.iter().zip(list(&golden)) {
@@ -141,8 +149,11 @@ fn entities_are_those_of_the_reference_in_every_aggregation() {
         let aggregation = piped["options"]["aggregation_strategy"].as_str().expect("a strategy").to_owned();
         for (text, answer) in list(&case["texts"]).iter().zip(list(&piped["answers"])) {
             let input = Inputs::One(text.as_str().expect("a text").to_owned());
-            let request = TagRequest { input, aggregation: Some(aggregation.clone()), ..TagRequest::default() };
+            let request =
+                TagRequest { input, aggregation: Some(aggregation.clone()), explain: true, ..TagRequest::default() };
             let Ok(Answer::Tagged(ours)) = ask(executor, TaskRequest::Tag(request)) else { panic!("{name}") };
+            let why = &ours.explanation.expect("it was asked for")[0];
+            assert!(list(why).iter().all(|unit| unit["top"][0]["score"].as_f64() >= unit["top"][1]["score"].as_f64()));
             let ours: Vec<Tagged> = flat(&ours.results).concat();
             let golden = list(&answer);
             let shown =
@@ -173,9 +184,12 @@ fn answers_are_those_of_the_reference() {
                 top_k: number("top_k"),
                 max_answer_tokens: number("max_answer_len"),
                 allow_no_answer: options["handle_impossible_answer"] == true,
+                explain: true,
                 ..AnswerRequest::default()
             };
             let Ok(Answer::Answered(ours)) = ask(executor, TaskRequest::Answer(request)) else { panic!("{name}") };
+            let why = ours.explanation.expect("it was asked for");
+            assert!(why["rule"].is_string() && why["no_answer"].is_number(), "{why}");
             let ours: Vec<SpanAnswer> = ours.results;
             for (ours, golden) in ours.iter().zip(list(&answer)) {
                 assert_eq!(ours.answer, golden["answer"].as_str().expect("text"), "{name} {options}: {pair}");
