@@ -65,21 +65,24 @@ impl Daemon {
         }
     }
 
-    /// Asks and hands on every event of the answer. Over MQTT there is one event: the whole answer.
+    /// Asks and hands on every event of the answer. Over MQTT the last one is the whole answer, whatever came before, and says so: `final`.
     pub async fn stream(
         &self,
         task: Task,
         mut body: Map<String, Value>,
         terms: Terms,
-        mut each: impl FnMut(Value) -> Result<(), ClientError>,
+        mut each: impl FnMut(Value) -> Result<(), ClientError> + Send,
     ) -> Result<(), ClientError> {
+        body.insert("stream".to_owned(), true.into());
+        add(terms, &mut body);
         match self {
-            Self::Local(local) => {
-                body.insert("stream".to_owned(), true.into());
-                add(terms, &mut body);
-                local.events(task.path, &body, each).await
+            Self::Local(local) => local.events(task.path, &body, each).await,
+            Self::Remote(remote) => {
+                let name = TaskName::new(task.name).map_err(|e| ClientError::Broken(e.to_string()))?;
+                let payload = Value::Object(body).to_string().into_bytes();
+                let whole = remote.stream(name, payload.into(), terms, &mut each).await?;
+                each(whole)
             }
-            Self::Remote(_) => each(self.ask(task, body, terms).await?),
         }
     }
 }

@@ -14,6 +14,7 @@ use rumqttc::{TlsConfiguration, Transport};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::{Audio, ClientError, Terms, query};
 
@@ -177,17 +178,39 @@ impl Remote {
         payload: Bytes,
         terms: Terms,
     ) -> Result<T, ClientError> {
+        let request = Outgoing { task, content_type, user_properties, payload };
+        read_answer(&self.send(request, terms, None).await?)
+    }
+
+    /// Sends a request as JSON that asks for pieces; hands them to `each` as they come, and gives the last message, which holds all of the
+    /// answer.
+    pub async fn stream(
+        &self,
+        task: TaskName,
+        payload: Bytes,
+        terms: Terms,
+        each: &mut (dyn FnMut(Value) -> Result<(), ClientError> + Send),
+    ) -> Result<Value, ClientError> {
+        let request = Outgoing { task, content_type: "application/json", user_properties: Vec::new(), payload };
+        read_answer(&self.send(request, terms, Some(Pieces { next: 0, each })).await?)
+    }
+
+    /// Sends a request, and gives the payload of its last answer.
+    async fn send(
+        &self,
+        request: Outgoing<'_>,
+        terms: Terms,
+        pieces: Option<Pieces<'_>>,
+    ) -> Result<Bytes, ClientError> {
         let id = format!("{:016x}", rand::random::<u64>());
         let (client, mut events) = AsyncClient::new(self.broker.options(&format!("linnet-{id}"))?, 8);
         let limit = terms.timeout.unwrap_or(DEFAULT_TIMEOUT);
         let wait = limit + CONNECT_TIMEOUT + STATUS_TIMEOUT;
-        let request = Outgoing { task, content_type, user_properties, payload };
-        let exchange = self.exchange(&client, &mut events, &id, request, terms);
+        let exchange = self.exchange(&client, &mut events, &id, request, terms, pieces);
         let answer = match tokio::time::timeout(wait, exchange).await {
             Ok(answer) => answer,
             Err(_) => Err(ClientError::TimedOut(limit)),
         };
-        let answer = answer.and_then(|payload| read_answer(&payload));
         // Says goodbye, so that the broker forgets the session at once. Failing to changes nothing.
         if client.try_disconnect().is_ok() {
             let _ =
@@ -203,6 +226,7 @@ impl Remote {
         id: &str,
         request: Outgoing<'_>,
         terms: Terms,
+        mut pieces: Option<Pieces<'_>>,
     ) -> Result<Bytes, ClientError> {
         let id_level = RequestId::new(id).map_err(|e| self.broker.failed(e))?;
         let response = Topic::Response { device: self.device.clone(), id: id_level }.to_string();
@@ -230,7 +254,13 @@ impl Remote {
         loop {
             match self.poll(events).await? {
                 Packet::Publish(answer) if answer.topic == response.as_bytes() && correlates(&answer, id) => {
-                    return Ok(answer.payload);
+                    let is_piece = match &mut pieces {
+                        Some(pieces) => pieces.take(&answer.payload)?,
+                        None => false,
+                    };
+                    if !is_piece {
+                        return Ok(answer.payload);
+                    }
                 }
                 Packet::Publish(will) if will.topic == status.as_bytes() && will.payload == "offline".as_bytes() => {
                     log_offline(&self.device);
@@ -307,6 +337,28 @@ struct Outgoing<'a> {
     payload: Bytes,
 }
 
+/// The pieces of a streamed answer, numbered from 0.
+struct Pieces<'a> {
+    next: u64,
+    each: &'a mut (dyn FnMut(Value) -> Result<(), ClientError> + Send),
+}
+
+impl Pieces<'_> {
+    /// Hands a piece on; `false` where it is none, but the end. One that comes again is passed over, and so is all that follows a gap: the end
+    /// holds everything.
+    fn take(&mut self, payload: &[u8]) -> Result<bool, ClientError> {
+        let Ok(piece) = serde_json::from_slice::<Value>(payload) else { return Ok(false) };
+        if piece["final"] != false {
+            return Ok(false);
+        }
+        if piece["seq"] == self.next {
+            self.next += 1;
+            (self.each)(piece)?;
+        }
+        Ok(true)
+    }
+}
+
 /// A daemon that restarts answers what was asked of it, so its absence is worth a word and no failure.
 fn log_offline(device: &DeviceName) {
     eprintln!("linnet: linnetd on {device} went offline; waiting for it to come back");
@@ -377,6 +429,32 @@ mod tests {
         ] {
             assert_eq!(broker(url).expect_err(url).exit_code(), 64, "{url}");
         }
+    }
+
+    #[test]
+    fn pieces_come_once_and_in_order_up_to_a_gap_and_the_end_is_none() {
+        let mut seen = Vec::new();
+        let mut each = |piece: Value| {
+            seen.push(piece["text"].as_str().unwrap_or_default().to_owned());
+            Ok(())
+        };
+        let mut pieces = Pieces { next: 0, each: &mut each };
+        for (payload, is_piece) in [
+            (r#"{"seq": 0, "final": false, "text": "a"}"#, true),
+            (r#"{"seq": 0, "final": false, "text": "a"}"#, true),
+            (r#"{"seq": 1, "final": false, "text": "b"}"#, true),
+            (r#"{"seq": 3, "final": false, "text": "d"}"#, true),
+            (r#"{"seq": 4, "final": true, "text": "abcd"}"#, false),
+            (r#"{"text": "an answer that is not streamed"}"#, false),
+            (r#"{"error": {"message": "full"}}"#, false),
+            ("rubbish", false),
+        ] {
+            assert_eq!(pieces.take(payload.as_bytes()).expect("it is taken"), is_piece, "{payload}");
+        }
+        assert_eq!(seen, ["a", "b"]);
+        let mut fails = |_| Err(ClientError::Broken("the pipe is closed".into()));
+        let mut pieces = Pieces { next: 0, each: &mut fails };
+        pieces.take(br#"{"seq": 0, "final": false}"#).expect_err("whoever prints has failed");
     }
 
     #[test]

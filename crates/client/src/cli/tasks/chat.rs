@@ -113,8 +113,8 @@ async fn answer(daemon: &Daemon, args: &ChatArgs, messages: &[Value]) -> Result<
     } else {
         let each = |event: Value| match event["choices"][0]["delta"]["content"].as_str() {
             Some(delta) => printed.add(delta),
-            // The whole answer, where nothing is streamed.
-            None => printed.add(text(&event).as_deref().unwrap_or_default()),
+            // The whole answer, where it comes at the end or nothing is streamed.
+            None => text(&event).map_or(Ok(()), |whole| printed.complete(&whole)),
         };
         daemon.stream(Task::CHAT, body, args.via.terms(), each).await?;
     }

@@ -107,7 +107,10 @@ pub(in crate::cli) async fn run(local: &Local, args: GenerateArgs) -> Result<Exi
         let answer = daemon.ask(Task::GENERATE, body, args.via.terms()).await?;
         printed.add(answer["choices"][0]["text"].as_str().ok_or_else(|| nonsense("text"))?)?;
     } else {
-        let each = |event: Value| printed.add(event["choices"][0]["text"].as_str().unwrap_or_default());
+        let each = |event: Value| {
+            let text = event["choices"][0]["text"].as_str().unwrap_or_default();
+            if event["final"] == true { printed.complete(text) } else { printed.add(text) }
+        };
         daemon.stream(Task::GENERATE, body, args.via.terms(), each).await?;
     }
     printed.end()?;
@@ -131,6 +134,16 @@ impl Printed {
         self.open = !text.ends_with('\n');
         self.text.push_str(text);
         output::write(text)
+    }
+
+    /// Prints what of the whole answer is not printed yet; all of it, on a line of its own, where that is not how it began.
+    pub(super) fn complete(&mut self, whole: &str) -> Result<(), ClientError> {
+        if let Some(rest) = whole.strip_prefix(self.text.as_str()) {
+            return self.add(rest);
+        }
+        self.end()?;
+        self.text.clear();
+        self.add(whole)
     }
 
     /// Ends the last line.

@@ -36,6 +36,9 @@ pub struct TranslateArgs {
     /// Beam width, 1 to 16
     #[arg(long, value_name = "N")]
     pub num_beams: Option<u32>,
+    /// Which words come from which, where the model tells; with --json
+    #[arg(long, requires = "json")]
+    pub explain: bool,
     #[command(flatten)]
     pub via: Via,
 }
@@ -81,16 +84,19 @@ async fn translate(daemon: &Daemon, args: &TranslateArgs, lines: Vec<String>) ->
     if !texts.is_empty() {
         let answer = ask(daemon, args, json!(texts)).await?;
         let list = |name: &str| answer[name].as_array().cloned().unwrap_or_default();
-        let (translated, alternatives, detected) =
-            (list("translatedText"), list("alternatives"), list("detectedLanguage"));
+        let translated = list("translatedText");
+        let beside = ["alternatives", "detectedLanguage", "alignment"].map(|name| (name, list(name)));
         if translated.len() != texts.len() {
             return Err(nonsense("translation of every line"));
         }
         for (at, text) in translated.into_iter().enumerate() {
             let mut line = json!({ "translatedText": text, "models": answer["models"] });
-            for (name, values) in [("alternatives", &alternatives), ("detectedLanguage", &detected)] {
+            if let Some(explanation) = answer.get("explanation") {
+                line["explanation"] = explanation.clone();
+            }
+            for (name, values) in &beside {
                 if let Some(value) = values.get(at) {
-                    line[name] = value.clone();
+                    line[*name] = value.clone();
                 }
             }
             answers.push(line);
@@ -113,6 +119,7 @@ async fn ask(daemon: &Daemon, args: &TranslateArgs, q: Value) -> Result<Value, C
             ("format", if args.html { "html".into() } else { Value::Null }),
             ("alternatives", args.alternatives.into()),
             ("num_beams", args.num_beams.into()),
+            ("explain", if args.explain { true.into() } else { Value::Null }),
         ]);
         match daemon.ask(Task::TRANSLATE, body, args.via.terms()).await {
             // Several requests are on their way at once, and a small queue may have no place for the last of them.
