@@ -114,7 +114,7 @@ fn an_encoder_decoders_graphs_compute_what_was_trained() {
         let device = super::judge::cpu().expect("a device");
         let bound = Bound::new(&held.weights, &device);
         let trained = Seq2Seq::new(config, &bound, None);
-        let (source, fed) = ([9u32, 5, 30, 77, 0], [config.pad, 12, 7, 40]);
+        let (source, fed) = ([9u32, 5, 30, 47, 0], [config.pad, 12, 7, 40]);
         let texts = Texts::new(&[source], config.pad);
         let encoded = trained.encode(&texts);
         let logits = trained.decode(encoded.clone(), &texts, &Texts::new(&[fed], config.pad));
