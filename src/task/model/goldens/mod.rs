@@ -3,6 +3,7 @@
 //! `LINNET_GOLDENS` names another place, `LINNET_GOLDEN` one of its directories. `LINNET_FIDELITY` names a file to which the
 //! table of `docs/fidelity.md` is written.
 
+mod full;
 mod mutations;
 mod runs;
 

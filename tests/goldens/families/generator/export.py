@@ -45,9 +45,9 @@ def lay_out_transformers_js(exported: Path, directory: Path):
     (directory / "onnx").mkdir()
     merged = (exported / "decoder_model_merged.onnx").exists()
     for path in exported.iterdir():
-        if not path.name.endswith(".onnx"):
+        if not path.name.endswith((".onnx", ".onnx_data")):
             shutil.copyfile(path, directory / path.name)
-        elif not (merged and path.name in ("decoder_model.onnx", "decoder_with_past_model.onnx")):
+        elif not (merged and path.name.removesuffix("_data") in ("decoder_model.onnx", "decoder_with_past_model.onnx")):
             shutil.copyfile(path, directory / "onnx" / path.name)
 
 

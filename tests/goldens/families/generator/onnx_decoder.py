@@ -32,8 +32,8 @@ def empty_past(inputs: dict, batch: int) -> dict:
 class Decoder:
     """A decoder-only export: `input_ids` and cache in, `logits` and cache out."""
 
-    def __init__(self, path: Path):
-        self.session = session(path)
+    def __init__(self, path: Path, as_written: bool = False):
+        self.session = session(path, as_written)
         self.inputs = {i.name: i for i in self.session.get_inputs()}
         self.outputs = [o.name for o in self.session.get_outputs()]
 

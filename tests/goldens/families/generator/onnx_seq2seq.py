@@ -10,10 +10,10 @@ from .onnx_decoder import empty_past, session
 class Seq2Seq:
     """`files` names `encoder` and either `decoder` (merged) or `decoder` and `decoder_with_past`."""
 
-    def __init__(self, directory: Path, files: dict):
-        self.encoder = session(directory / files["encoder"])
-        self.first = session(directory / files["decoder"])
-        self.next = session(directory / files["decoder_with_past"]) if "decoder_with_past" in files else self.first
+    def __init__(self, directory: Path, files: dict, as_written: bool = False):
+        self.encoder = session(directory / files["encoder"], as_written)
+        self.first = session(directory / files["decoder"], as_written)
+        self.next = session(directory / files["decoder_with_past"], as_written) if "decoder_with_past" in files else self.first
 
     def encode(self, feed: dict) -> np.ndarray:
         names = {i.name for i in self.encoder.get_inputs()}

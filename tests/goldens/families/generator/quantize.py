@@ -93,10 +93,19 @@ def external(source: Path, target: Path):
                     location=f"{target.name}_data", size_threshold=512)
 
 
-def variant(source: Path, dtype: str, **options) -> Path:
-    """Writes `source`'s variant beside it under transformers.js's name."""
-    target = source.with_name(source.stem + SUFFIXES[dtype] + ".onnx")
-    model = slim(source)
+# A protobuf holds 2 GB at most: larger graphs keep their weights beside them, and are not slimmed, which would need them inside.
+LARGEST_BYTES = 1_800_000_000
+
+
+def bytes_of(path: Path) -> int:
+    return sum(p.stat().st_size for p in path.parent.glob(f"{path.name}*"))
+
+
+def variant(source: Path, dtype: str, target_directory: Path | None = None, **options) -> Path:
+    """Writes `source`'s variant, beside it or in another directory, under transformers.js's name."""
+    target = (target_directory or source.parent) / (source.stem + SUFFIXES[dtype] + ".onnx")
+    large = bytes_of(source) > LARGEST_BYTES
+    model = onnx.load(source) if large else slim(source)
     if dtype == "f16":
         model = half(model, **options)
     elif dtype in ("int8", "uint8"):
@@ -104,7 +113,10 @@ def variant(source: Path, dtype: str, **options) -> Path:
     elif dtype in ("q4", "q4f16"):
         model = four_bits(model, **options)
         model = half(model) if dtype == "q4f16" else model
-    onnx.save(model, target)
+    if model.ByteSize() > LARGEST_BYTES:
+        onnx.save_model(model, str(target), save_as_external_data=True, all_tensors_to_one_file=True, location=f"{target.name}_data")
+    else:
+        onnx.save(model, target)
     return target
 
 

@@ -1,0 +1,117 @@
+"""Runs what `full` made on ONNX Runtime, one thread, and says how long each part took."""
+
+import json
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from . import golden
+from .onnx_decoder import Decoder, empty_past, session
+from .onnx_seq2seq import Seq2Seq
+
+
+class Clock:
+    """Seconds until the first answer, and for each answer after it."""
+
+    def __init__(self):
+        self.began, self.reading, self.steps = perf_counter(), None, []
+
+    def tick(self):
+        now = perf_counter()
+        if self.reading is None:
+            self.reading = now - self.began
+        else:
+            self.steps.append(now - self.began)
+        self.began = perf_counter()
+
+
+def follow(graphs: Seq2Seq, feed: dict, start: list[int], limit: int, forced: list[int] | None, clock: Clock | None = None):
+    """ids and logits of an encoder-decoder that is fed one id after the other: `forced`, or what it prefers."""
+    clock = clock or Clock()
+    hidden = graphs.encode(feed)
+    mask = feed["attention_mask"] if "input_ids" in feed else np.ones(hidden.shape[:2], np.int64)
+    past, ids, seen = {}, [], []
+    for token in start:
+        logits, past = graphs.step(np.array([[token]]), hidden, mask, past)
+    for place in range(limit):
+        clock.tick()
+        seen.append(logits[0, -1])
+        ids.append(int(forced[place] if forced else seen[-1].argmax()))
+        if place + 1 < limit:
+            logits, past = graphs.step(np.array([[ids[-1]]]), hidden, mask, past)
+    return ids, np.stack(seen)
+
+
+class Reference:
+    """One run of a golden.json on ONNX Runtime, `as_written`: without its optimisations."""
+
+    def __init__(self, directory: Path, head: dict, run: dict, as_written: bool = False):
+        self.directory, self.kind, self.run = directory, head["kind"], run
+        files = run["files"]
+        if self.kind == "decoder":
+            self.graph = Decoder(directory / files["decoder"], as_written)
+        elif self.kind == "seq2seq":
+            self.graph = Seq2Seq(directory, files, as_written)
+        elif self.kind == "encoder":
+            self.graph = session(directory / files["model"], as_written)
+        else:
+            from .full_zipformer import Transducer
+
+            self.graph = Transducer(directory, files, as_written)
+
+    def feed(self, case: dict) -> dict:
+        if "input_ids" in case:
+            ids = np.array([case["input_ids"]])
+            return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        read = lambda v: golden.read_array(v, self.directory) if isinstance(v, dict) else np.array(v, dtype=np.int64)
+        return {name: read(value) for name, value in case["inputs"].items()}
+
+    def case(self, case: dict, clock: Clock) -> list[tuple]:
+        """Pairs of what it answers and what the golden says."""
+        want = lambda name="logits": golden.read_array(case[name], self.directory)
+        if self.kind == "decoder":
+            past, past_len, ids, seen = empty_past(self.graph.inputs, 1), 0, np.array([case["prompt"]]), []
+            clock.__init__()
+            for token in case["ids"]:
+                logits, past = self.graph.forward(ids, past, past_len)
+                clock.tick()
+                past_len += ids.shape[1]
+                seen.append(logits[0, -1])
+                ids = np.array([[token]])
+            return [(np.stack(seen), want())]
+        feed = self.feed(case)
+        clock.__init__()
+        if self.kind == "seq2seq":
+            return [(follow(self.graph, feed, case["start"], len(case["ids"]), case["ids"], clock)[1], want())]
+        if self.kind == "encoder":
+            names = {i.name for i in self.graph.get_inputs()}
+            answers = self.graph.run(None, {k: v for k, v in feed.items() if k in names})
+            clock.tick()
+            named = zip([o.name for o in self.graph.get_outputs()], answers)
+            return [(got, golden.read_array(case["outputs"][name], self.directory)) for name, got in named if name in case["outputs"]]
+        encoded = self.graph.encode(feed)
+        clock.tick()
+        logits = self.graph.search(encoded, case["ids"], clock)
+        return [(encoded, golden.read_array(case["outputs"]["encoder_out"], self.directory)), (logits, want())]
+
+    def time(self) -> tuple[list[dict], float]:
+        """Seconds by case, and the largest difference from the golden over the golden's largest."""
+        found, error = [], 0.0
+        for case in self.run["cases"]:
+            clock = Clock()
+            for got, want in self.case(case, clock):
+                error = max(error, float(np.abs(got - want).max() / np.abs(want).max()))
+            found.append({"reading": clock.reading, "steps": clock.steps})
+        return found, error
+
+
+def bytes_of(directory: Path, run: dict) -> int:
+    """Size of a run's files, with the weights that lie beside them."""
+    paths = {p for file in run["files"].values() for p in (directory / file, directory / f"{file}_data") if p.exists()}
+    return sum(p.stat().st_size for p in paths)
+
+
+def runs(directory: Path) -> tuple[dict, list[dict]]:
+    head = json.loads((directory / "golden.json").read_text())
+    return head, head["runs"]
