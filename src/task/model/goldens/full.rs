@@ -63,8 +63,6 @@ fn measure(dir: PathBuf, dtype: &str) -> Result<(), String> {
     let run = golden["runs"].as_array().and_then(|runs| runs.iter().find(|run| run["dtype"] == dtype));
     let run = run.ok_or_else(|| format!("no run of {dtype}"))?;
     let cases = run["cases"].as_array().cloned().unwrap_or_default();
-    // What the process holds without a model, most of it its own code.
-    let base = status("VmRSS");
     let loaded = Loaded::load(&dir, &golden, run, &config).ok_or("a kind that is tested elsewhere")??;
     let (peak, loaded_rss) = (status("VmHWM"), status("VmRSS"));
     requests(&loaded, &cases)?;
@@ -75,7 +73,6 @@ fn measure(dir: PathBuf, dtype: &str) -> Result<(), String> {
         worker.case(case, super::runs::in_one_piece(dtype), &mut outcome)?;
     }
     tell(&json!({
-        "base": base,
         "peak": peak,
         "loaded": loaded_rss,
         "rss": rss,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -46,6 +46,12 @@ pub(super) struct Times {
     pub(super) reading: Duration,
     /// Each step after that.
     pub(super) steps: Vec<Duration>,
+}
+
+/// What this thread had of the processor: others that want it do not count.
+fn spent() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
 impl Outcome {
@@ -266,7 +272,7 @@ struct Walk<'a> {
     case: &'a Value,
     place: String,
     forced: bool,
-    began: Instant,
+    began: Duration,
 }
 
 impl Walk<'_> {
@@ -286,13 +292,13 @@ impl Walk<'_> {
             let logits: Logits =
                 model.step(&mut sequences, &[fed], Positions::Last).map_err(|e| format!("{place}: {e}"))?;
             match i {
-                0 => times.reading = began.elapsed(),
-                _ => times.steps.push(began.elapsed()),
+                0 => times.reading = spent() - began,
+                _ => times.steps.push(spent() - began),
             }
             let all = all.as_ref().and_then(|all| all.get(i * width..(i + 1) * width));
             outcome.add(&place, logits.last(0), step, all, *id, self.forced && i == 0);
             fed = vec![*id];
-            began = Instant::now();
+            began = spent();
         }
         Ok(times)
     }
@@ -306,7 +312,7 @@ fn decoder_case(
     outcome: &mut Outcome,
 ) -> Result<Times, String> {
     let prompt = ids(&case["prompt"]);
-    let began = Instant::now();
+    let began = spent();
     let mut sequences = model.begin().map_err(|e| e.to_string())?;
     // In two pieces, as a long prompt is prefilled.
     let (head, tail) = prompt.split_at(if whole { 0 } else { prompt.len() / 2 });
@@ -343,7 +349,7 @@ fn seq2seq_case(
         };
         inputs.push((port.name.as_str(), tensor));
     }
-    let began = Instant::now();
+    let began = spent();
     let states = session.run(&inputs).map_err(|e| format!("encoder: {e}"))?.remove(0).1;
     let mask = if sound { vec![1; states.shape.get(1).copied().unwrap_or(0)] } else { mask };
     model.listen(Encoded { states, mask });
@@ -400,9 +406,9 @@ fn encoder_case(
         }
         inputs.push((port.name.as_str(), input(dir, value, port.datum)));
     }
-    let began = Instant::now();
+    let began = spent();
     let outputs = session.run(&inputs).map_err(|e| e.to_string())?;
-    let times = Times { reading: began.elapsed(), steps: Vec::new() };
+    let times = Times { reading: spent() - began, steps: Vec::new() };
     if outcome.ignored {
         return Ok(times);
     }
@@ -431,9 +437,9 @@ fn transducer_case(
     let x = input(dir, &case["inputs"]["x"], Datum::F32);
     let frames = x.shape.get(1).map_or(0, |frames| *frames as i64);
     let given = [("x", x), ("x_lens", Tensor::i64([1], vec![frames]))];
-    let began = Instant::now();
+    let began = spent();
     let heard = encode.run(&given).map_err(|e| format!("encoder: {e}"))?.remove(0).1;
-    let mut times = Times { reading: began.elapsed(), steps: Vec::new() };
+    let mut times = Times { reading: spent() - began, steps: Vec::new() };
     if !outcome.ignored {
         outcome.add_output("encoder_out", &heard, &array(dir, &case["outputs"]["encoder_out"]))?;
     }
@@ -448,7 +454,7 @@ fn transducer_case(
     let mut expected: Option<Tensor> = None;
     let steps = case["steps"].as_array().into_iter().flatten();
     for (i, ((frame, step), id)) in frames.zip(steps).zip(ids(&case["ids"])).enumerate() {
-        let began = Instant::now();
+        let began = spent();
         let known = match expected.take() {
             Some(known) => known,
             None => {
@@ -458,7 +464,7 @@ fn transducer_case(
         };
         let pair = [(ports[0].name.as_str(), Tensor::f32([1, width], frame.to_vec())), (ports[1].name.as_str(), known)];
         let logits = join.run(&pair).map_err(|e| format!("joiner: {e}"))?.remove(0).1;
-        times.steps.push(began.elapsed());
+        times.steps.push(spent() - began);
         let row = logits.as_f32().ok_or("the joiner gave no floats")?;
         let all = all.as_ref().and_then(|all| all.get(i * row.len()..(i + 1) * row.len()));
         outcome.add(&format!("frame {i}"), row, step, all, id, false);
