@@ -167,6 +167,10 @@ impl Daemon {
                 break;
             }
         }
+        // No second wish cuts this short: it is soon done, and a mark that stays counts as a crash.
+        if let Some(mqtt) = &self.mqtt {
+            beat.keep(mqtt.blame_nobody()).await;
+        }
         let end = async {
             tokio::select! {
                 () = self.drain() => {}

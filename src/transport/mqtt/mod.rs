@@ -180,8 +180,6 @@ impl MqttTransport {
     /// Takes no new request from now on: what the broker delivers stays unacknowledged, for the next start. Called before
     /// the scheduler begins to turn jobs away, so that those too are left to the broker.
     pub async fn stop_intake(&self) {
-        // Now, and not when the link comes to it: the end may be asked for a second time before.
-        self.blame_nobody().await;
         // Fails only when the link has ended, and then nothing is taken either.
         let _ = self.commands.send(Command::StopIntake).await;
     }
@@ -197,14 +195,16 @@ impl MqttTransport {
         ended.await.unwrap_or(0)
     }
 
-    /// Closes the ledger, and waits for its files as long as the end may wait for the disk.
-    async fn blame_nobody(&self) {
+    /// The daemon ends as it was asked to: no request that runs is to blame for that. Waits for the files that say so as long as the end
+    /// may wait for the disk.
+    pub async fn blame_nobody(&self) {
         self.ledger.close();
         let ledger = Arc::clone(&self.ledger);
         let tidy = tokio::task::spawn_blocking(move || ledger.tidy());
         if tokio::time::timeout(SAVE_PATIENCE, tidy).await.is_err() {
             log::error!(
-                "mqtt: the marks of running requests have not been removed within {SAVE_PATIENCE:?}; what stays of them counts                  as a crash at the next start"
+                "mqtt: the marks of running requests have not been removed within {SAVE_PATIENCE:?}; what stays of them counts as a crash at \
+                 the next start"
             );
         }
     }
