@@ -147,7 +147,8 @@ mod tests {
 
     #[test]
     fn attention_that_is_none_gives_no_links() {
-        assert_eq!(links(("a", &[0..1]), ("b", &[0..1]), &[vec![f32::NAN]]), []);
-        assert_eq!(links(("a", &[0..1]), ("b", &[0..1]), &[]), []);
+        let one = std::slice::from_ref(&(0..1));
+        assert_eq!(links(("a", one), ("b", one), &[vec![f32::NAN]]), []);
+        assert_eq!(links(("a", one), ("b", one), &[]), []);
     }
 }
