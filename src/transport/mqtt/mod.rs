@@ -180,6 +180,8 @@ impl MqttTransport {
     /// Takes no new request from now on: what the broker delivers stays unacknowledged, for the next start. Called before
     /// the scheduler begins to turn jobs away, so that those too are left to the broker.
     pub async fn stop_intake(&self) {
+        // Now, and not when the link comes to it: the end may be asked for a second time before.
+        self.blame_nobody().await;
         // Fails only when the link has ended, and then nothing is taken either.
         let _ = self.commands.send(Command::StopIntake).await;
     }
