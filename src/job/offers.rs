@@ -157,7 +157,10 @@ impl Offers {
     pub fn no_route(&self, source: &str, target: &str) -> WireError {
         let pairs: BTreeSet<_> =
             self.models.iter().filter(|m| m.does("translate")).flat_map(Offer::all_pairs).collect();
-        let shown: Vec<_> = pairs.iter().take(MOST_PAIRS).map(|(s, t)| format!("{s} to {t}")).collect();
+        // A model may have ten thousand pairs: those of the asked languages say most.
+        let of_asked = |pair: &&(&str, &str)| means(source, pair.0) || means(target, pair.1);
+        let in_order = pairs.iter().filter(of_asked).chain(pairs.iter().filter(|pair| !of_asked(pair)));
+        let shown: Vec<_> = in_order.take(MOST_PAIRS).map(|(s, t)| format!("{s} to {t}")).collect();
         let there = match pairs.len() {
             0 => "no model here translates".to_owned(),
             n if n > MOST_PAIRS => {
@@ -212,6 +215,7 @@ mod tests {
         assert_eq!(reached["de"], BTreeSet::from(["de", "en", "fr"].map(str::to_owned)));
         assert!(!reached.contains_key("fr"));
         assert!(few.no_route("fr", "de").message.ends_with("there is: de to en, en to fr"));
+        assert!(few.no_route("en", "ja").message.ends_with("there is: en to fr, de to en"), "of English first");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 import base64
 import json
 import queue
+import uuid
 
 import paho.mqtt.client as paho
 import pytest
@@ -109,7 +110,9 @@ def test_a_text_task_takes_and_gives_the_json_of_http(daemon, client):
 def test_a_streamed_generation_is_numbered_and_ends_with_all_of_it(daemon, client):
     model = daemon.needs("llama", "generate")
     body = {"model": model, "prompt": "hello", "max_tokens": 8, "temperature": 0, "stream": True}
-    messages = ask_task(client, "generate", "stream", body, last=lambda m: m.get("final") or "error" in m)
+    # An id of its own for each version: the same request again would get the answer that is kept, without its pieces.
+    name = f"stream-{uuid.uuid4().hex}"
+    messages = ask_task(client, "generate", name, body, last=lambda m: m.get("final") or "error" in m)
     assert [m["seq"] for m in messages] == list(range(len(messages)))
     pieces = "".join(m["choices"][0]["text"] for m in messages[:-1] if m["choices"])
     assert messages[-1]["choices"][0]["text"].startswith(pieces)
