@@ -105,7 +105,8 @@ fn every_request_is_transcribed_although_daemon_and_broker_go_down_while_it_runs
     first.wait_until_busy(5);
     first.kill();
     let ran_first = marks(&home);
-    assert_eq!(ran_first.len(), 1, "one worker runs one request");
+    // One worker runs one request; the mark of the one before may be about to be removed.
+    assert!((1..=2).contains(&ran_first.len()), "{ran_first:?}");
     let left = counter.unanswered();
     assert!(left > 5, "{left} were in flight when it was killed");
 
