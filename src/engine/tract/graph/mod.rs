@@ -7,6 +7,7 @@
 //! (positions of this step), `P` (positions in the cache) and `E` (positions of the encoder), whatever the file called them
 //! (`docs/decisions/0009-cache-and-symbols.md`).
 
+mod condition;
 mod dequantize;
 mod elements;
 mod fused;
@@ -78,6 +79,7 @@ pub fn simplify(graph: &mut GraphProto, opset: i64, slots: &[Slot]) -> Result<()
     mask::mask_positions(graph);
     range::count_up(graph);
     elements::number_indices(graph);
+    condition::hide_positions(graph);
     stride::gather_strides(graph);
     dequantize::spell_before_softmax(graph);
     weights::keep_stored(graph);

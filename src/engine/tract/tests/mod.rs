@@ -4,7 +4,7 @@ mod refusals;
 
 use graph::*;
 use prost::Message;
-use tract_onnx::pb::{AttributeProto, GraphProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, TensorProto};
 
 use super::*;
 use crate::engine::{Session, Tensor};
@@ -55,6 +55,42 @@ fn a_graph_gives_what_it_says_for_any_number_of_frames_optimised_or_not() {
             assert_eq!(outputs[0].1.shape, [1, frames, 3]);
             assert_close(outputs[0].1.as_f32().expect("floats"), &expected(&input));
         }
+    }
+}
+
+/// `x` `[1, T, T]` plus the mask of the positions behind each.
+#[test]
+fn a_mask_of_positions_has_a_row_for_each() {
+    let scalar = |name: &str, value: i64| TensorProto { dims: Vec::new(), ..integers(name, &[value]) };
+    let level = |name: &str, value: f32| TensorProto { dims: Vec::new(), ..floats(name, &[1], &[value]) };
+    let graph = GraphProto {
+        name: "mask".into(),
+        node: vec![
+            node("Shape", &["x"], "shape", Vec::new()),
+            node("Gather", &["shape", "1"], "length", Vec::new()),
+            node("Range", &["0", "length", "1"], "keys", Vec::new()),
+            node("Reshape", &["keys", "column"], "rows", Vec::new()),
+            node("LessOrEqual", &["keys", "rows"], "seen", Vec::new()),
+            node("Where", &["seen", "nothing", "unseen"], "mask", Vec::new()),
+            node("Add", &["x", "mask"], "y", Vec::new()),
+        ],
+        initializer: vec![
+            scalar("0", 0),
+            scalar("1", 1),
+            integers("column", &[-1, 1]),
+            level("nothing", 0.0),
+            level("unseen", -9.0),
+        ],
+        input: vec![value("x", F32, &[1, -1, -1])],
+        output: vec![value("y", F32, &[1, -1, -1])],
+        ..GraphProto::default()
+    };
+    let loaded = load(package(&model(17, graph)).path()).expect("a good graph");
+    for length in [1, 3] {
+        let x = Tensor::f32([1, length, length], vec![1.0; length * length]);
+        let y = loaded.open().expect("a session").run(&[("x", x)]).expect("runs").remove(0).1;
+        let wanted = (0..length * length).map(|i| if i % length <= i / length { 1.0 } else { -8.0 });
+        assert_eq!((&y.shape[..], y.as_f32()), (&[1, length, length][..], Some(&wanted.collect::<Vec<f32>>()[..])));
     }
 }
 
