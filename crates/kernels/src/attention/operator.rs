@@ -1,4 +1,4 @@
-//! [`attend`](super::attend) as a tract operator.
+//! [`super::attend`] as a tract operator.
 
 use tract_onnx::tract_hir::internal::*;
 

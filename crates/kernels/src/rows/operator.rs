@@ -1,4 +1,4 @@
-//! [`product`](super::product) as a tract operator.
+//! [`super::product`] as a tract operator.
 
 use tract_onnx::tract_hir::internal::*;
 
