@@ -2,7 +2,7 @@
 //!
 //! A package is a directory with a `manifest.toml` that lists every other file with its size and SHA-256. Nothing
 //! of it is used before it is verified: [`Package::open`] checks the manifest, each path, size and digest, then the
-//! configuration against the tokenizer; [`Package::load`] checks the memory, loads the graph and checks its outputs
+//! configuration against the tokenizer; [`Package::load_ctc`] checks the memory, loads the graph and checks its outputs
 //! against the configuration. Each refusal is one sentence that names the package's file.
 
 mod ctc;

@@ -338,7 +338,7 @@ pub enum ModelsCommand {
         /// Type of weights: int8, f32, f16, uint8, q4, q4f16 [default: int8 where there is one]
         #[arg(long)]
         dtype: Option<String>,
-        /// The hub, or a mirror [env: HF_ENDPOINT] [default: https://huggingface.co]
+        /// The hub, or a mirror [env: HF_ENDPOINT] [default: `https://huggingface.co`]
         #[arg(long, value_name = "URL")]
         endpoint: Option<String>,
         /// Where files are kept [env: HF_HOME] [default: ~/.cache/huggingface/hub]

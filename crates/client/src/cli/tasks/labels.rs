@@ -14,7 +14,7 @@ use crate::{ClientError, Local};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  linnet fill 'The cat [MASK] on the mat.' --top-k 3")]
 pub struct FillArgs {
-    /// A text with [MASK], a file, or - for standard input
+    /// A text with `[MASK]`, a file, or - for standard input
     pub input: String,
     /// Candidates for each mask, 1 to 100
     #[arg(long, value_name = "N")]
