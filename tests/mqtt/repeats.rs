@@ -179,6 +179,8 @@ fn a_repeat_joins_its_running_request_although_requests_hold_all_memory() {
     peer.deliver(3, REQUEST, &payload(1), to(1));
     peer.deliver(4, REQUEST, &payload(4), to(4));
     assert_eq!(refusal(&peer.answer_taken()), ErrorCode::Overloaded, "a new one has no memory");
+    // It is digested beside the link; answered before that, it would get the answer that is kept.
+    eventually("the repeat has joined", || (fixture.link.counted(LinkCount::Repeated) == 1).then_some(()));
     for job in jobs {
         job.answer("words");
         assert_eq!(heard(&peer.answer_taken()), "words");
