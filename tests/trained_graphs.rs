@@ -129,7 +129,6 @@ fn a_transliterating_model_writes_its_five_words() {
 }
 
 #[test]
-#[ignore = "tract analyses the side of silero-vad that another sample rate would take, and its squeezed axis is not one (docs/upstream.md)"]
 fn a_voice_detector_tells_speech_with_its_probabilities() {
     let test = "a_voice_detector_tells_speech_with_its_probabilities";
     let Some(dir) = shared(test, "models/silero-vad") else { return };

@@ -5,15 +5,17 @@
 //! plain graph. Its plan is kept, and used again for inputs of the same sizes.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension::Value as Dim};
-use tract_onnx::pb::{GraphProto, ModelProto, TensorProto, TensorShapeProto, type_proto};
+use tract_onnx::pb::{GraphProto, ModelProto, TensorProto, TensorShapeProto, ValueInfoProto, type_proto};
+use tract_onnx::prelude::*;
 
-use super::graph::numbers_of_type;
+use super::graph::{numbers_of_type, prune, take_sides};
+use super::ops;
 use super::session::{TractModel, TractSession};
-use super::{TractEngine, ports};
+use super::{TractEngine, one_line, ports};
 use crate::engine::{Cache, EngineError, LoadOptions, Model, Port, Positions, Session, Tensor, TensorData};
 
 /// Plans that such a graph keeps; the oldest makes room.
@@ -71,6 +73,7 @@ impl SpecializedModel {
             fix(graph, &key);
         }
         let refuse = |reason: String| EngineError::Run(format!("{}: {reason}", self.name));
+        decide(&mut head, &self.directory).map_err(refuse)?;
         let plan =
             Arc::new(self.engine.assemble_safely(head, &self.directory, &LoadOptions::default()).map_err(refuse)?);
         if plans.len() == MAX_SPECIAL_PLANS {
@@ -127,6 +130,38 @@ fn fix(graph: &mut GraphProto, key: &Key) {
         true
     });
     graph.initializer.extend(constants);
+}
+
+/// Puts the side that each choice takes in its place, up to one that the sizes do not decide: tract analyses both sides of a choice, and
+/// the other one need not fit them.
+fn decide(head: &mut ModelProto, directory: &Path) -> Result<(), String> {
+    loop {
+        let choice = head.graph.iter().flat_map(|graph| &graph.node).find(|node| node.op_type == "If");
+        let Some((name, condition)) = choice.and_then(|node| Some((node.output.first()?, node.input.first()?))) else {
+            return Ok(());
+        };
+        let (name, condition) = (name.clone(), condition.clone());
+        let Some(holds) = constant(head, &condition, directory)? else { return Ok(()) };
+        let side = if holds { "then_branch" } else { "else_branch" };
+        if let Some(graph) = &mut head.graph {
+            take_sides(graph, side, |node| node.op_type == "If" && node.output.first() == Some(&name))?;
+        }
+    }
+}
+
+/// The flag that a value of a graph is, whatever the inputs hold; none when they decide it.
+fn constant(head: &ModelProto, value: &str, directory: &Path) -> Result<Option<bool>, String> {
+    let mut part = head.clone();
+    let Some(graph) = &mut part.graph else { return Ok(None) };
+    graph.output = vec![ValueInfoProto { name: value.to_owned(), ..ValueInfoProto::default() }];
+    prune(graph, &[value.to_owned()])?;
+    let find = || -> TractResult<Option<bool>> {
+        let model = ops::onnx().parse(&part, directory.to_str())?.model.into_typed()?.into_decluttered()?;
+        let Some(known) = &model.output_fact(0)?.konst else { return Ok(None) };
+        let flags = known.cast_to::<bool>()?;
+        Ok(flags.try_as_plain_ram()?.as_slice::<bool>()?.first().copied())
+    };
+    find().map_err(|e| one_line(&e))
 }
 
 impl Model for SpecializedModel {

@@ -44,14 +44,20 @@ pub fn take_part(graph: &mut GraphProto, part: Part) -> Result<(), String> {
     if !graph.node.iter().any(chosen) {
         return Err(format!("the graph has no `If` on `{USE_CACHE}`; it is not a merged decoder"));
     }
+    take_sides(graph, side, chosen)
+}
+
+/// Puts the side of that name of each `If` that is `chosen` in its place.
+pub fn take_sides(graph: &mut GraphProto, side: &str, chosen: impl Fn(&NodeProto) -> bool) -> Result<(), String> {
     let mut nodes = Vec::with_capacity(graph.node.len());
     for mut node in std::mem::take(&mut graph.node) {
         if !chosen(&node) {
             nodes.push(node);
             continue;
         }
+        let condition = node.input.first().cloned().unwrap_or_default();
         let branch = node.attribute.iter_mut().find(|a| a.name == side).and_then(|a| a.g.take());
-        let branch = branch.ok_or_else(|| format!("the `If` on `{USE_CACHE}` has no {side}"))?;
+        let branch = branch.ok_or_else(|| format!("the `If` on `{condition}` has no {side}"))?;
         if branch.output.len() != node.output.len() {
             return Err(format!("the {side} gives {} outputs, its `If` {}", branch.output.len(), node.output.len()));
         }
