@@ -8,6 +8,7 @@
 pub mod allocator;
 pub mod attention;
 pub mod bf16;
+pub mod bytes;
 pub mod rows;
 #[cfg(test)]
 mod testing;
