@@ -132,12 +132,16 @@ mod avx2 {
         let mut sums = [[_mm256_setzero_si256(); TILE]; P];
         let whole = rows[0].len() / STEP * STEP;
         for at in (0..whole).step_by(STEP) {
-            let w = rows.map(|row| load(&row[at..at + STEP]));
-            for (line, sums) in lines.iter().zip(&mut sums) {
-                let x = load(&line[at..at + STEP]);
-                for (sum, w) in sums.iter_mut().zip(w) {
+            // Loops, where `map` would be shorter: see `super::super::vnni`.
+            let mut w = [_mm256_setzero_si256(); TILE];
+            for i in 0..TILE {
+                w[i] = load(&rows[i][at..at + STEP]);
+            }
+            for p in 0..P {
+                let x = load(&lines[p][at..at + STEP]);
+                for i in 0..TILE {
                     // Pairs of products, each within 255², fit.
-                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x, w));
+                    sums[p][i] = _mm256_add_epi32(sums[p][i], _mm256_madd_epi16(x, w[i]));
                 }
             }
         }

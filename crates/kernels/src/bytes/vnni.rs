@@ -92,6 +92,8 @@ impl Given<'_> {
 }
 
 /// Each of `P` lines with each of the rows; all of the same length.
+///
+/// Loops, where `map` would be shorter: the library's functions are compiled without the instructions, so that what they call is not inlined.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
 fn dots<const TURN: bool, const P: usize>(lines: [&[u8]; P], rows: [&[u8]; TILE]) -> [[i32; TILE]; P] {
@@ -101,19 +103,28 @@ fn dots<const TURN: bool, const P: usize>(lines: [&[u8]; P], rows: [&[u8]; TILE]
     for at in (0..length).step_by(STEP) {
         let left = length - at;
         let mask = if left >= STEP { u64::MAX } else { (1 << left) - 1 };
-        let w = rows.map(|row| {
-            let row = load(&row[at..], mask);
-            // Past the end a line is 0, whatever a row is there.
-            if TURN { _mm512_xor_si512(row, turn) } else { row }
-        });
-        for (line, sums) in lines.iter().zip(&mut sums) {
-            let x = load(&line[at..], mask);
-            for (sum, w) in sums.iter_mut().zip(w) {
-                *sum = _mm512_dpbusd_epi32(*sum, x, w);
+        let mut w = [_mm512_setzero_si512(); TILE];
+        for i in 0..TILE {
+            w[i] = load(&rows[i][at..], mask);
+            if TURN {
+                // Past the end a line is 0, whatever a row is there.
+                w[i] = _mm512_xor_si512(w[i], turn);
+            }
+        }
+        for p in 0..P {
+            let x = load(&lines[p][at..], mask);
+            for i in 0..TILE {
+                sums[p][i] = _mm512_dpbusd_epi32(sums[p][i], x, w[i]);
             }
         }
     }
-    sums.map(|rows| rows.map(|sum| _mm512_reduce_add_epi32(sum)))
+    let mut dots = [[0; TILE]; P];
+    for p in 0..P {
+        for i in 0..TILE {
+            dots[p][i] = _mm512_reduce_add_epi32(sums[p][i]);
+        }
+    }
+    dots
 }
 
 /// Up to 64 bytes, those that `mask` names; 0 in place of others.
