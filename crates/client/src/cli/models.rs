@@ -85,6 +85,17 @@ async fn list(local: &Local, json: bool) -> Result<ExitCode, ClientError> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Most languages that are named for people; JSON has them all.
+const LANGUAGES_SHOWN: usize = 8;
+
+/// `en, de`, and of many the first and how many there are beside them.
+fn languages(tags: &[String]) -> String {
+    match tags.split_at_checked(LANGUAGES_SHOWN) {
+        Some((shown, more)) if !more.is_empty() => format!("{} and {} more", shown.join(", "), more.len()),
+        _ => tags.join(", "),
+    }
+}
+
 /// A model on one line, for people.
 pub(super) fn line(model: &ModelStatus) -> String {
     let state = match &model.state {
@@ -102,7 +113,7 @@ pub(super) fn line(model: &ModelStatus) -> String {
         model.name,
         model.version,
         model.tasks.join(", "),
-        model.languages.join(", "),
+        languages(&model.languages),
         model.memory_mib
     )
 }
@@ -152,4 +163,19 @@ async fn finish(mut command: Command) -> Result<ExitCode, ClientError> {
 fn beside(name: &str) -> PathBuf {
     let own = std::env::current_exe().ok().and_then(|own| own.parent().map(|dir| dir.join(name)));
     own.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_languages_eight_are_named_and_the_rest_counted() {
+        let tags = |count: usize| (0..count).map(|n| format!("l{n}")).collect::<Vec<_>>();
+        assert_eq!(languages(&tags(0)), "");
+        assert_eq!(languages(&tags(2)), "l0, l1");
+        assert_eq!(languages(&tags(8)), "l0, l1, l2, l3, l4, l5, l6, l7");
+        assert_eq!(languages(&tags(9)), "l0, l1, l2, l3, l4, l5, l6, l7 and 1 more");
+        assert!(languages(&tags(53)).ends_with("l7 and 45 more"));
+    }
 }
