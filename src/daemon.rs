@@ -74,6 +74,7 @@ struct Daemon {
     reloads: Reloads,
     /// Held while MQTT is on.
     state: Option<HeldState>,
+    _first: Option<HeldState>,
     _socket: OwnedSocket,
 }
 
@@ -93,6 +94,7 @@ impl Daemon {
         let (socket, unix) = OwnedSocket::claim(&config.http.socket, config.http.socket_mode, group)?;
         state_dir::prepare(&config);
         let state = state_dir::claim(&config)?;
+        let first = state_dir::warn_of_another(&config);
         descriptors::make_room_for(config.http.max_connections);
 
         let events = Events::default();
@@ -135,6 +137,7 @@ impl Daemon {
             idle,
             reloads,
             state,
+            _first: first,
             _socket: socket,
         };
         // It connects when it can: READY does not wait for the broker.

@@ -373,6 +373,22 @@ fn a_state_directory_that_cannot_be_written_stops_nobody() {
 }
 
 #[test]
+fn of_two_daemons_that_keep_nothing_the_second_names_the_first() {
+    let home = tempfile::tempdir().expect("a directory");
+    let state = home.path().join("state");
+    let first = Daemon::builder().state(&state).start();
+    let told = format!("another linnetd (process {}) has this state directory, too", first.pid());
+    let second = Daemon::builder().state(&state).start();
+    assert!(second.log().contains(&told) && second.log().contains("--state DIR"), "{}", second.log());
+    assert_eq!(second.transcribe(&sample())["model"], "stt-en-small");
+    drop(second);
+    first.kill();
+    // Whoever comes after the end of the first is alone.
+    let alone = Daemon::builder().state(&state).start();
+    assert!(!alone.log().contains("another linnetd"), "{}", alone.log());
+}
+
+#[test]
 fn two_daemons_do_not_share_a_state_directory() {
     let (home, mqtt) = (tempfile::tempdir().expect("a directory"), "[mqtt]\nurl = \"mqtt://127.0.0.1:1\"\n");
     let state = home.path().join("state");
@@ -382,8 +398,11 @@ fn two_daemons_do_not_share_a_state_directory() {
     assert_eq!(ended.status.code(), Some(69), "{}", ended.log);
     let why = format!("another linnetd (process {}) keeps its state here", first.pid());
     assert!(ended.log.contains(&why) && ended.log.contains("--state DIR"), "{}", ended.log);
-    // One that keeps nothing there disturbs nobody, and a reload that would change that is refused.
+    // One that keeps nothing there disturbs nobody, but is told; and a reload that would change that is refused.
     let third = Daemon::builder().state(&state).start();
+    let told = format!("another linnetd (process {}) has this state directory, too", first.pid());
+    assert!(third.log().contains(&told) && third.log().contains(&state.display().to_string()), "{}", third.log());
+    assert!(!first.log().contains("another linnetd"), "{}", first.log());
     third.write_config(mqtt);
     third.signal("HUP");
     third.wait_for_log("mqtt cannot take the new configuration, the old one stays");
