@@ -19,6 +19,7 @@ use crate::task::tokenizer::Encode;
 use crate::task::{Heartbeat, TaskContext};
 
 mod alignment;
+mod forced;
 
 fn families() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/families")
