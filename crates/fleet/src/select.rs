@@ -106,13 +106,7 @@ impl fmt::Display for Passed {
 /// paused, and not refused under the attempt that is asked for.
 ///
 /// `fleet` is the name that the device's own configuration gives.
-pub fn choose(
-    contents: &Contents,
-    fleet: &str,
-    device: &DeviceFacts,
-    running: u64,
-    refused: &[Refused],
-) -> Choice {
+pub fn choose(contents: &Contents, fleet: &str, device: &DeviceFacts, running: u64, refused: &[Refused]) -> Choice {
     let mut choice = Choice::default();
     for entry in &contents.rollouts {
         if entry.number > running && contents.generation(entry.number).is_none() {

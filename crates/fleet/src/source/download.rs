@@ -175,8 +175,12 @@ impl Window {
         self.bytes = self.bytes.saturating_add(piece);
         let took = self.began.elapsed();
         if took > pace.deadline(self.bytes) {
-            let said = format!("{} bytes took {} s; at least {} a second are asked for",
-                self.bytes, took.as_secs(), pace.least_bytes_per_sec);
+            let said = format!(
+                "{} bytes took {} s; at least {} a second are asked for",
+                self.bytes,
+                took.as_secs(),
+                pace.least_bytes_per_sec
+            );
             return Err(SourceFault::TooSlow(said));
         }
         if self.bytes >= WINDOW_BYTES {

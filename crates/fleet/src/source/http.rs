@@ -11,7 +11,9 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HOST, HeaderMap, RANGE, USER_AGENT};
+use hyper::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HOST, HeaderMap, RANGE, USER_AGENT,
+};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
@@ -59,7 +61,10 @@ impl Http {
     pub fn new(url: &str, ca: Option<&Path>) -> Result<Self, HttpSetupError> {
         let refuse = |why: &str| HttpSetupError(format!("the source `{}`: {why}", without_secrets(url)));
         let mut base = Url::parse(url).map_err(|e| refuse(&format!("this is no URL: {e}")))?;
-        if !base.username().is_empty() || base.password().is_some() || base.query().is_some() || base.fragment().is_some()
+        if !base.username().is_empty()
+            || base.password().is_some()
+            || base.query().is_some()
+            || base.fragment().is_some()
         {
             return Err(refuse("a source's URL has no user, password, query or fragment"));
         }
@@ -85,8 +90,7 @@ impl Http {
     async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, SourceFault> {
         let unreachable = |e: &dyn std::fmt::Display| SourceFault::Unreachable(format!("{}: {e}", self.base));
         let connected = async {
-            let stream =
-                TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| unreachable(&e))?;
+            let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| unreachable(&e))?;
             match &self.tls {
                 None => self.handshake(stream).await,
                 Some((connector, name)) => {
@@ -163,9 +167,8 @@ impl Http {
         let mut content = BytesMut::new();
         loop {
             let frame = tokio::time::timeout(IDLE, body.frame()).await;
-            let frame = frame.map_err(|_| {
-                SourceFault::TooSlow(format!("{url}: nothing more came within {} s", IDLE.as_secs()))
-            })?;
+            let frame = frame
+                .map_err(|_| SourceFault::TooSlow(format!("{url}: nothing more came within {} s", IDLE.as_secs())))?;
             let Some(frame) = frame else { return Ok(content.freeze()) };
             let frame = frame.map_err(|e| SourceFault::Unreachable(format!("{url}: {e}")))?;
             if let Some(data) = frame.data_ref() {
@@ -235,19 +238,22 @@ fn judge<B>(url: &Url, response: &Response<B>, range: Option<(u64, u64)>) -> Res
             }
         }
         // The whole file where the first piece of it was asked for: the same, if it is no longer than the piece.
-        (StatusCode::OK, Some((0, bytes))) if number(response.headers(), CONTENT_LENGTH.as_str()).is_some_and(|length| length <= bytes) => {
+        (StatusCode::OK, Some((0, bytes)))
+            if number(response.headers(), CONTENT_LENGTH.as_str()).is_some_and(|length| length <= bytes) =>
+        {
             Ok(())
         }
-        (StatusCode::OK, Some(_)) => {
-            unreachable("the server takes no ranges; serve the repository with one that does, such as nginx or Caddy".into())
-        }
+        (StatusCode::OK, Some(_)) => unreachable(
+            "the server takes no ranges; serve the repository with one that does, such as nginx or Caddy".into(),
+        ),
         (StatusCode::NOT_FOUND | StatusCode::GONE, _) => Err(SourceFault::NotThere),
         (StatusCode::RANGE_NOT_SATISFIABLE, Some((offset, _))) => {
             Err(SourceFault::Lied(format!("{url}: it ends before byte {offset}")))
         }
-        (status, _) if status.is_redirection() => {
-            unreachable(format!("status {}; redirects are not followed, name the address that it points to", status.as_u16()))
-        }
+        (status, _) if status.is_redirection() => unreachable(format!(
+            "status {}; redirects are not followed, name the address that it points to",
+            status.as_u16()
+        )),
         (status, _) => unreachable(format!("status {}", status.as_u16())),
     }
 }
@@ -305,12 +311,16 @@ mod tests {
 
     #[test]
     fn a_url_that_cannot_be_a_source_is_refused_without_its_password() {
-        for url in ["ftp://host/", "file:///x", "host/x", "http://u:secret@host/", "http://host/?q=secret", "mailto:x"] {
+        for url in ["ftp://host/", "file:///x", "host/x", "http://u:secret@host/", "http://host/?q=secret", "mailto:x"]
+        {
             let e = Http::new(url, None).expect_err(url).to_string();
             assert!(!e.contains("secret"), "{e}");
         }
         let source = Http::new("http://[::1]:8080/fleet", None).expect("a source");
-        assert_eq!((source.host.as_str(), source.port, source.name()), ("::1", 8080, "http://[::1]:8080/fleet/".into()));
+        assert_eq!(
+            (source.host.as_str(), source.port, source.name()),
+            ("::1", 8080, "http://[::1]:8080/fleet/".into())
+        );
     }
 
     #[test]

@@ -231,9 +231,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_busy_server_is_asked_again_under_a_new_id() {
         let busy = RangeHead { status: RangeStatus::Busy, offset: 0, total: 0, retry_after_ms: Some(u64::MAX) };
-        let (source, broker) = source(&[], move |nth, request| {
-            if nth < 3 { busy.with(&[]) } else { serve(&request, b"0123456789") }
-        });
+        let (source, broker) =
+            source(&[], move |nth, request| if nth < 3 { busy.with(&[]) } else { serve(&request, b"0123456789") });
         assert_eq!(source.piece("files/a", 4, 3).await.expect("found"), "456");
         let asked = broker.asked.lock().expect("no panic");
         assert_eq!(asked.len(), 3);

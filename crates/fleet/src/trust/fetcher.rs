@@ -1,7 +1,5 @@
 //! Gets metadata files from a source, each once, and stops everything at the first fault.
 
-use std::collections::BTreeMap;
-
 use linnet_proto::fleet::{RELEASES, ROLLOUTS};
 
 use super::File;
@@ -18,14 +16,14 @@ pub(super) const TARGETS: &str = "targets.json";
 pub(super) struct Fetcher<'a> {
     source: &'a dyn Source,
     limits: &'a Limits,
-    answers: BTreeMap<String, Option<File>>,
+    answers: Vec<(String, Option<File>)>,
     fault: Option<TrustError>,
     last: String,
 }
 
 impl<'a> Fetcher<'a> {
     pub(super) fn new(source: &'a dyn Source, limits: &'a Limits) -> Self {
-        Self { source, limits, answers: BTreeMap::new(), fault: None, last: String::new() }
+        Self { source, limits, answers: Vec::new(), fault: None, last: String::new() }
     }
 
     /// The file of a name, or none where the source says that there is none.
@@ -34,12 +32,12 @@ impl<'a> Fetcher<'a> {
             return Err(fault.clone());
         }
         name.clone_into(&mut self.last);
-        if let Some(answer) = self.answers.get(name) {
+        if let Some((_, answer)) = self.answers.iter().find(|(asked, _)| asked == name) {
             return Ok(answer.clone());
         }
         match self.fetch(name).await {
             Ok(answer) => {
-                self.answers.insert(name.to_owned(), answer.clone());
+                self.answers.push((name.to_owned(), answer.clone()));
                 Ok(answer)
             }
             Err(fault) => {
@@ -89,11 +87,20 @@ impl<'a> Fetcher<'a> {
 
     /// The file that was asked for last, and its content where there is one.
     pub(super) fn last(&self) -> (&str, Option<&File>) {
-        (&self.last, self.answers.get(&self.last).and_then(Option::as_ref))
+        (&self.last, self.answer(&self.last))
     }
 
     /// A file that was fetched in this refresh.
     pub(super) fn fetched(&self, name: &str) -> Option<File> {
-        self.answers.get(name).cloned().flatten()
+        self.answer(name).cloned()
+    }
+
+    /// Everything that was asked for, in that order, with its answer.
+    pub(super) fn asked(&self) -> &[(String, Option<File>)] {
+        &self.answers
+    }
+
+    fn answer(&self, name: &str) -> Option<&File> {
+        self.answers.iter().find(|(asked, _)| asked == name).and_then(|(_, answer)| answer.as_ref())
     }
 }

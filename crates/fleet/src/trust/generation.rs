@@ -23,8 +23,7 @@ pub async fn fetch_generation(
     let entry = contents.generation(number).ok_or_else(|| {
         TrustError::OtherGeneration(format!("no release signs for generation {number}; nothing else is installed"))
     })?;
-    let wanted =
-        Wanted { path: target_path(number, &entry.sha256), bytes: entry.bytes, sha256: entry.sha256.clone() };
+    let wanted = Wanted { path: target_path(number, &entry.sha256), bytes: entry.bytes, sha256: entry.sha256.clone() };
     if entry.bytes > limits.generation_bytes {
         return Err(TrustError::TooLarge { what: wanted.path, cap: limits.generation_bytes });
     }

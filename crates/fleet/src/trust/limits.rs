@@ -1,8 +1,10 @@
 //! Bounds of what is fetched and of how long that may take.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::memo::Memo;
 use crate::source::Pace;
 
 /// Bounds of a refresh. The defaults leave room for hundreds of generations and for rollouts that name thousands of devices.
@@ -29,6 +31,8 @@ pub struct Limits {
     /// Directory for `tough`'s datastore while it works, some kilobytes: in memory where there is such a place, so that no flash is
     /// worn.
     pub scratch: PathBuf,
+    /// What was verified before, where one process plays many devices; none on a device.
+    pub memo: Option<Arc<Memo>>,
 }
 
 impl Default for Limits {
@@ -45,6 +49,7 @@ impl Default for Limits {
             pace: Pace::default(),
             refresh: Duration::from_secs(15 * 60),
             scratch: if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() },
+            memo: None,
         }
     }
 }

@@ -18,7 +18,7 @@ use super::contents::Contents;
 use super::error::TrustError;
 use super::fetcher::{Fetcher, SNAPSHOT, TARGETS, TIMESTAMP};
 use super::limits::Limits;
-use super::trusted::{Metadata, Terms, Trusted, read};
+use super::trusted::{Accepted, Metadata, Terms, Trusted, read};
 use super::{refusal, shape};
 
 /// Verifies what the source has against `trusted`; gives what is to be trusted now, if it has not expired.
@@ -26,7 +26,7 @@ pub(super) async fn load(
     trusted: &Trusted,
     fetcher: &mut Fetcher<'_>,
     limits: &Limits,
-) -> Result<(Trusted, Contents), TrustError> {
+) -> Result<(Accepted, Contents), TrustError> {
     let scratch = scratch(trusted, &limits.scratch).await?;
     let repository = run(trusted, fetcher, limits, scratch.path()).await;
     // Removing is work for the disk, and nothing depends on when it is done.
@@ -59,7 +59,7 @@ pub(super) async fn load(
         rollouts: file(format!("{}.{ROLLOUTS}.json", rollouts.version))?,
         terms: [timestamp, snapshot, targets, releases, rollouts],
     };
-    Ok((trusted.verified(root_file, root_terms, metadata), contents))
+    Ok((Accepted { root: root_file, root_terms, metadata }, contents))
 }
 
 /// A datastore as `tough` expects it, without the latest known time: time is Linnet's.
@@ -178,20 +178,24 @@ fn require_no_step_back(
     releases: &Targets,
 ) -> Result<(), TrustError> {
     let Some(old) = trusted.metadata() else { return Ok(()) };
-    let old_root: Signed<Root> = read(trusted.root(), "root.json")?;
-    let old_targets: Signed<Targets> = read(&old.targets, TARGETS)?;
-    let old_delegations = shape::require_delegations(&old_targets.signed)?;
+    let [_, _, old_targets, old_releases, _] = old.terms.map(|terms| terms.version);
+    let (targets_version, releases_version) = (targets.version.get(), releases.version.get());
+    if targets_version >= old_targets && releases_version >= old_releases {
+        return Ok(());
+    }
     let step_back = |role: &str, old: u64, new: u64| {
         Err(TrustError::Rollback(format!("version {new} of {role}, and version {old} is trusted")))
     };
-    let (old_targets, targets) = (old_targets.signed.version.get(), targets.version.get());
-    if old_root.signed.roles.get(&RoleType::Targets) == root.roles.get(&RoleType::Targets) && targets < old_targets {
-        return step_back("targets", old_targets, targets);
+    let old_root: Signed<Root> = read(trusted.root(), "root.json")?;
+    let same_keys = old_root.signed.roles.get(&RoleType::Targets) == root.roles.get(&RoleType::Targets);
+    if same_keys && targets_version < old_targets {
+        return step_back("targets", old_targets, targets_version);
     }
+    let old: Signed<Targets> = read(&old.targets, TARGETS)?;
     let keys = |delegations| -> Result<_, TrustError> { Ok(shape::delegated(delegations, RELEASES)?.keys()) };
-    let (old_releases, releases) = (old.terms[3].version, releases.version.get());
-    if keys(old_delegations)? == keys(delegations)? && releases < old_releases {
-        return step_back(RELEASES, old_releases, releases);
+    let same_keys = keys(shape::require_delegations(&old.signed)?)? == keys(delegations)?;
+    if same_keys && releases_version < old_releases {
+        return step_back(RELEASES, old_releases, releases_version);
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ mod fetcher;
 mod generation;
 mod limits;
 mod load;
+mod memo;
 mod refusal;
 mod shape;
 mod trusted;
@@ -22,6 +23,7 @@ pub use contents::{Contents, GenerationEntry, RolloutEntry};
 pub use error::TrustError;
 pub use generation::fetch_generation;
 pub use limits::Limits;
+pub use memo::Memo;
 pub use trusted::{Trusted, Versions};
 
 use self::fetcher::{Fetcher, TIMESTAMP};
@@ -50,7 +52,11 @@ pub async fn refresh(
 ) -> Result<Refreshed, TrustError> {
     let whole = limits.refresh;
     tokio::time::timeout(whole, attempt(trusted, source, clock, limits)).await.unwrap_or_else(|_| {
-        Err(TrustError::TooSlow(format!("the metadata of {} have not come within {} s", source.name(), whole.as_secs())))
+        Err(TrustError::TooSlow(format!(
+            "the metadata of {} have not come within {} s",
+            source.name(),
+            whole.as_secs()
+        )))
     })
 }
 
@@ -68,9 +74,21 @@ async fn attempt(
         let contents = trusted.contents()?;
         return Ok(Refreshed { trusted, contents, changed: false });
     }
-    let (new, contents) = load::load(trusted, &mut fetcher, limits).await?;
-    let new = new.judged(clock)?;
-    Ok(Refreshed { trusted: new, contents, changed: true })
+    let recalled = match &limits.memo {
+        Some(memo) => memo.recall(trusted, &mut fetcher).await?,
+        None => None,
+    };
+    let (new, contents) = match recalled {
+        Some(recalled) => recalled,
+        None => {
+            let (accepted, contents) = load::load(trusted, &mut fetcher, limits).await?;
+            if let Some(memo) = &limits.memo {
+                memo.remember(trusted, &fetcher, accepted.clone(), &contents);
+            }
+            (trusted.accepting(accepted), contents)
+        }
+    };
+    Ok(Refreshed { trusted: new.judged(clock)?, contents, changed: true })
 }
 
 /// A metadata file as it came.

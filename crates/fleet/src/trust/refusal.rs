@@ -19,12 +19,16 @@ pub(super) fn of(error: &Error, last: (&str, Option<&File>)) -> TrustError {
         | Error::SnapshotRoleMissing { .. }
         | Error::SnapshotRoleRollback { .. } => TrustError::Rollback(error.to_string()),
         Error::VersionMismatch { .. } => TrustError::MixAndMatch(error.to_string()),
-        Error::VerifyMetadata { source, .. } | Error::VerifyRoleMetadata { source, .. } => signature(source, name, file),
+        Error::VerifyMetadata { source, .. } | Error::VerifyRoleMetadata { source, .. } => {
+            signature(source, name, file)
+        }
         Error::MaxUpdatesExceeded { max_root_updates, .. } => TrustError::TooManyRoots(*max_root_updates),
         Error::InvalidPath { .. } => {
             TrustError::Extraneous(format!("a role signs for what was not delegated to it: {error}"))
         }
-        Error::Transport { source, .. } if source.kind() == TransportErrorKind::FileNotFound => TrustError::missing(name),
+        Error::Transport { source, .. } if source.kind() == TransportErrorKind::FileNotFound => {
+            TrustError::missing(name)
+        }
         Error::Transport { source, .. } => match source.source().and_then(|cause| cause.downcast_ref::<Error>()) {
             Some(Error::HashMismatch { .. }) => {
                 TrustError::MixAndMatch(format!("the digest of {name} is not the one that signed metadata name"))

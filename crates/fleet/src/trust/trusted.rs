@@ -30,8 +30,16 @@ pub struct Trusted {
     root_terms: Terms,
 }
 
+/// What one load has accepted: a root and what it vouches for.
+#[derive(Debug, Clone)]
+pub(super) struct Accepted {
+    pub(super) root: File,
+    pub(super) root_terms: Terms,
+    pub(super) metadata: Metadata,
+}
+
 /// The five files that were accepted together.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct Metadata {
     pub(super) timestamp: File,
     pub(super) snapshot: File,
@@ -43,10 +51,16 @@ pub(super) struct Metadata {
 }
 
 /// What is asked of a role again and again.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Terms {
     pub(super) version: u64,
     pub(super) expires_secs: u64,
+}
+
+impl Metadata {
+    fn files(&self) -> [&File; 5] {
+        [&self.timestamp, &self.snapshot, &self.targets, &self.releases, &self.rollouts]
+    }
 }
 
 impl Terms {
@@ -161,8 +175,8 @@ impl Trusted {
         Contents::read(&releases.signed, &rollouts.signed)
     }
 
-    /// Of parts that `tough` has just verified.
-    pub(super) fn verified(&self, root: File, root_terms: Terms, metadata: Metadata) -> Self {
+    /// What a load over this value has accepted, with this value's time mark.
+    pub(super) fn accepting(&self, Accepted { root, root_terms, metadata }: Accepted) -> Self {
         Self { root, metadata: Some(metadata), known: self.known.under_root(root_terms.version), root_terms }
     }
 
@@ -195,6 +209,12 @@ impl Trusted {
         format!("{}.root.json", self.root_terms.version + 1)
     }
 
+    /// Whether both trust the same bytes, whatever time they know.
+    pub(super) fn has_files_of(&self, other: &Self) -> bool {
+        self.root == other.root
+            && self.metadata.as_ref().map(Metadata::files) == other.metadata.as_ref().map(Metadata::files)
+    }
+
     pub(super) fn has_timestamp(&self, timestamp: &File) -> bool {
         self.metadata.as_ref().is_some_and(|metadata| metadata.timestamp == timestamp)
     }
@@ -202,11 +222,7 @@ impl Trusted {
 
 impl PartialEq for Trusted {
     fn eq(&self, other: &Self) -> bool {
-        let files = |trusted: &Self| {
-            let metadata = trusted.metadata.clone();
-            metadata.map(|m| [m.timestamp, m.snapshot, m.targets, m.releases, m.rollouts])
-        };
-        self.root == other.root && self.known == other.known && files(self) == files(other)
+        self.known == other.known && self.has_files_of(other)
     }
 }
 

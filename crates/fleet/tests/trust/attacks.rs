@@ -1,5 +1,6 @@
 //! The attacks that The Update Framework names, one after the other.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_fleet::clock::VirtualClock;
@@ -44,6 +45,36 @@ async fn where_nothing_is_new_two_questions_are_asked() {
     let again = ask(&trusted, &device).await.expect("accepted");
     assert!(!again.changed);
     assert_eq!((again.trusted, device.memory.traffic().messages), (trusted, 2));
+}
+
+#[tokio::test]
+async fn what_is_recalled_is_what_was_verified_and_nothing_else() {
+    let (mut repo, shipped) = Repo::begun();
+    let first = accepted(&shipped, &repo).await;
+    repo.release(2);
+    repo.open(2);
+    repo.publish_all();
+    let honest = ask(&first, &repo).await.expect("accepted");
+    let limits = Limits { memo: Some(Arc::default()), ..Limits::default() };
+    let clock = VirtualClock::at(NOW);
+    for _ in 0..3 {
+        let device = repo.memory.clone();
+        let refreshed = refresh(&first, &device, &clock, &limits).await.expect("accepted");
+        assert_eq!((refreshed.trusted, refreshed.contents), (honest.trusted.clone(), honest.contents.clone()));
+        assert_eq!(device.traffic().messages, 6, "each device fetches for itself");
+    }
+    // Another beginning, another byte and another time are judged for themselves.
+    assert_eq!(refresh(&shipped, &repo.memory, &clock, &limits).await.expect("accepted").trusted, honest.trusted);
+    let late = refresh(&first, &repo.memory, &VirtualClock::at(NOW + 99 * DAY), &limits).await;
+    assert_eq!(late.expect_err("refused").code(), "expired");
+    for role in ["timestamp", "snapshot", "targets", "releases", "rollouts"] {
+        let mut evil = repo.clone();
+        evil.role(role).signed_by = Some(vec![Key(99)]);
+        repo.memory.put_metadata(&repo.name(role), evil.file(role));
+        let e = refresh(&first, &repo.memory, &clock, &limits).await.expect_err(role);
+        assert!(matches!(e.code(), "wrong_keys" | "mix_and_match"), "{role}: {e}");
+        repo.write();
+    }
 }
 
 #[tokio::test]
@@ -134,7 +165,11 @@ async fn older_metadata_are_refused_after_a_rotation_too() {
     let trusted = accepted(&trusted, &repo).await;
     old.write();
     assert_eq!(refused(&trusted, &repo).await, "rollback");
-    assert_eq!(refused(&Trusted::parse(&trusted.to_json()).expect("reads"), &repo).await, "rollback", "after a restart");
+    assert_eq!(
+        refused(&Trusted::parse(&trusted.to_json()).expect("reads"), &repo).await,
+        "rollback",
+        "after a restart"
+    );
 }
 
 #[tokio::test]
@@ -233,6 +268,15 @@ async fn extraneous_dependencies_are_refused() {
     evil.role("rollouts").overlay = vec![("delegations", to)];
     evil.write();
     assert_eq!(refused(&trusted, &evil).await, "extraneous");
+    // The new role's file is named by the snapshot, too; it is not even asked for.
+    let file = |role: &str| json!({ "version": evil.version(role) });
+    let meta = json!({ "targets.json": file("targets"), "releases.json": file("releases"),
+        "rollouts.json": file("rollouts"), "more.json": { "version": 1 } });
+    evil.role("snapshot").overlay = vec![("meta", meta)];
+    evil.write();
+    let down = Mirror(&evil.memory, "1.more.json", Err(SourceFault::Unreachable("asked for".into())));
+    let e = refresh(&trusted, &down, &VirtualClock::at(NOW), &Limits::default()).await.expect_err("refused");
+    assert_eq!(e.code(), "extraneous", "{e}");
     repo.write();
     accepted(&trusted, &repo).await;
 }
@@ -243,7 +287,10 @@ async fn the_delegations_must_be_the_fleet_s() {
     let online = Holders::of(&[30], 1);
     type Change<'a> = Box<dyn Fn(&mut serde_json::Value) + 'a>;
     let changes: [(&str, Change); 5] = [
-        ("a third role", Box::new(|d| d["roles"].as_array_mut().expect("roles").push(delegation("more", &online, json!(["x/*"]))))),
+        (
+            "a third role",
+            Box::new(|d| d["roles"].as_array_mut().expect("roles").push(delegation("more", &online, json!(["x/*"])))),
+        ),
         ("one role only", Box::new(|d| drop(d["roles"].as_array_mut().expect("roles").pop()))),
         ("wider paths", Box::new(|d| d["roles"][1]["paths"] = json!(["rollouts/*", "generations/*"]))),
         ("other paths", Box::new(|d| d["roles"][0]["paths"] = json!(["*"]))),
@@ -303,7 +350,8 @@ async fn a_snapshot_that_hides_a_role_is_refused() {
 #[tokio::test]
 async fn wrong_keys_and_no_keys_are_refused_at_each_role() {
     for role in ROLES.into_iter().skip(1) {
-        for (by, code) in [(vec![Key(99)], "wrong_keys"), (vec![Key(99), Key(98)], "wrong_keys"), (vec![], "unsigned")] {
+        for (by, code) in [(vec![Key(99)], "wrong_keys"), (vec![Key(99), Key(98)], "wrong_keys"), (vec![], "unsigned")]
+        {
             let (mut repo, trusted) = Repo::begun();
             repo.role(role).signed_by = Some(by);
             repo.write();
@@ -474,11 +522,11 @@ async fn a_malicious_mirror_can_only_withhold() {
     let (mut repo, trusted) = Repo::begun();
     let trusted = accepted(&trusted, &repo).await;
     repo.release(2);
-    repo.publish(&["timestamp", "snapshot", "targets", "releases", "rollouts"]);
+    repo.publish(&["root", "timestamp", "snapshot", "targets", "releases", "rollouts"]);
     let (clock, limits) = (VirtualClock::at(NOW), Limits::default());
     let unreachable = || Err(SourceFault::Unreachable("the link is down".into()));
     for role in ROLES {
-        let name = if role == "root" { "2.root.json".into() } else { repo.name(role) };
+        let name = repo.name(role);
         let honest = Bytes::from(repo.file(role));
         let cases = [
             (unreachable(), &["unreachable"][..]),

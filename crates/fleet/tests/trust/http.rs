@@ -101,7 +101,8 @@ async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin, asked: &Mutex<Vec<Ask
             request.push(line);
         }
         let path = request[0].split(' ').nth(1).expect("a path").to_owned();
-        let range = request.iter().find_map(|line| line.to_ascii_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
+        let range =
+            request.iter().find_map(|line| line.to_ascii_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
         let range = range.and_then(|range| {
             let (first, last) = range.split_once('-')?;
             Some((first.parse().ok()?, last.parse().ok()?))
@@ -219,14 +220,16 @@ async fn what_a_server_may_not_answer_is_refused() {
     let coded = head("200 OK", "Content-Encoding: gzip\r\n").await.source().metadata("timestamp.json", 99).await;
     assert!(matches!(coded, Err(SourceFault::Unreachable(_))));
     // Ranges: another one, none at all where one is needed, and the whole file where that is the same.
-    let other = head("206 Partial Content", "Content-Range: bytes 0-9/100\r\n").await.source().piece("files/a", 5, 10).await;
+    let other =
+        head("206 Partial Content", "Content-Range: bytes 0-9/100\r\n").await.source().piece("files/a", 5, 10).await;
     assert!(matches!(other, Err(SourceFault::Lied(_))));
     match head("200 OK", "").await.source().piece("files/a", 5, 10).await {
         Err(SourceFault::Unreachable(why)) => assert!(why.contains("ranges"), "{why}"),
         other => panic!("{other:?}"),
     }
     assert_eq!(head("200 OK", "").await.source().piece("files/a", 0, 10).await.expect("all of it"), "0123456789");
-    let longer = head("206 Partial Content", "Content-Range: bytes 5-14/100\r\n").await.source().piece("files/a", 5, 9).await;
+    let longer =
+        head("206 Partial Content", "Content-Range: bytes 5-14/100\r\n").await.source().piece("files/a", 5, 9).await;
     assert_eq!(longer, Err(SourceFault::TooLarge { cap: 9 }));
     let past = head("416 Range Not Satisfiable", "").await.source().piece("files/a", 5, 9).await;
     assert!(matches!(past, Err(SourceFault::Lied(_))));

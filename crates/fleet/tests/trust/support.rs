@@ -85,13 +85,8 @@ pub struct Repo {
 impl Repo {
     /// Version 1 of everything, nothing released; not written yet. The online key is 30.
     pub fn new() -> Self {
-        let role = |holders| RoleState {
-            version: 1,
-            expires: NOW + 30 * DAY,
-            holders,
-            signed_by: None,
-            overlay: Vec::new(),
-        };
+        let role =
+            |holders| RoleState { version: 1, expires: NOW + 30 * DAY, holders, signed_by: None, overlay: Vec::new() };
         let roles = [
             ("root", role(Holders::of(&[1, 2, 3], 2))),
             ("timestamp", role(Holders::of(&[30], 1))),
@@ -319,10 +314,8 @@ pub fn sign(signed: Value, keys: &[Key]) -> Vec<u8> {
         _ => Targets::canonical_form(&serde_json::from_value(signed.clone()).expect(read)),
     };
     let canonical = canonical.expect("canonical JSON");
-    let signatures: Vec<_> = keys
-        .iter()
-        .map(|key| json!({ "keyid": key.id(), "sig": hex::encode(key.pair().sign(&canonical)) }))
-        .collect();
+    let signatures: Vec<_> =
+        keys.iter().map(|key| json!({ "keyid": key.id(), "sig": hex::encode(key.pair().sign(&canonical)) })).collect();
     serde_json::to_vec(&json!({ "signed": signed, "signatures": signatures })).expect("JSON")
 }
 
