@@ -63,6 +63,11 @@ async fn what_is_recalled_is_what_was_verified_and_nothing_else() {
         assert_eq!((refreshed.trusted, refreshed.contents), (honest.trusted.clone(), honest.contents.clone()));
         assert_eq!(device.traffic().messages, 6, "each device fetches for itself");
     }
+    // What was accepted from an older beginning is a rollback from a newer one.
+    let old = Repo::begun().0;
+    refresh(&shipped, &old.memory, &clock, &limits).await.expect("accepted");
+    let e = refresh(&honest.trusted, &old.memory, &clock, &limits).await.expect_err("refused");
+    assert_eq!(e.code(), "rollback");
     // Another beginning, another byte and another time are judged for themselves.
     assert_eq!(refresh(&shipped, &repo.memory, &clock, &limits).await.expect("accepted").trusted, honest.trusted);
     let late = refresh(&first, &repo.memory, &VirtualClock::at(NOW + 99 * DAY), &limits).await;
@@ -186,6 +191,39 @@ async fn a_new_online_key_does_not_bring_old_releases_back() {
     thief.role("releases").version = 1;
     thief.publish(&["timestamp", "snapshot"]);
     assert_eq!(refused(&trusted, &thief).await, "rollback");
+}
+
+#[tokio::test]
+async fn a_new_online_key_does_not_bring_old_targets_back() {
+    let (mut repo, trusted) = Repo::begun();
+    repo.publish(&["timestamp", "snapshot", "targets"]);
+    let trusted = accepted(&trusted, &repo).await;
+    let mut thief = repo.clone();
+    for role in ["timestamp", "snapshot"] {
+        thief.role(role).holders = Holders::of(&[31], 1);
+    }
+    // With the delegations that they had, and perhaps a key that has been taken away since.
+    thief.role("targets").version = 1;
+    thief.publish(&["root", "timestamp", "snapshot"]);
+    assert_eq!(refused(&trusted, &thief).await, "rollback");
+    // Where the targets' own keys are new, they begin anew.
+    let by = [10, 11, 12, 13].map(Key).to_vec();
+    thief.role("targets").holders = Holders::of(&[12, 13], 2);
+    thief.role("targets").signed_by = Some(by);
+    thief.write();
+    assert_eq!(accepted(&trusted, &thief).await.versions().targets, 1);
+}
+
+#[tokio::test]
+async fn a_root_without_consistent_snapshots_is_not_followed() {
+    let (mut repo, trusted) = Repo::begun();
+    repo.role("root").overlay = vec![("consistent_snapshot", json!(false))];
+    repo.publish(&["root"]);
+    assert_eq!(refused(&trusted, &repo).await, "extraneous");
+    for role in ["snapshot", "targets", "releases", "rollouts"] {
+        repo.memory.put_metadata(&format!("{role}.json"), repo.file(role));
+    }
+    assert_eq!(refused(&trusted, &repo).await, "extraneous", "its files are not even asked for");
 }
 
 #[tokio::test]
