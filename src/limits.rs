@@ -4,6 +4,7 @@
 
 pub use crate::engine::tract::{MAX_ONNX_BYTES, MAX_SPECIAL_PLANS, MAX_TENSOR_BYTES};
 pub use crate::scheduler::bounds as scheduler;
+pub use crate::store::generations::bounds as generations;
 pub use crate::store::{
     MAX_CONFIG_BYTES as MAX_MODEL_CONFIG_BYTES, MAX_FILES as MAX_PACKAGE_FILES, MAX_MANIFEST_BYTES,
 };
