@@ -92,3 +92,10 @@ fn a_wrong_configuration_is_not_tried_again_and_again() {
         assert!(codes.contains(&(exit as u8).to_string().as_str()), "{never}");
     }
 }
+
+#[test]
+fn systemd_starts_more_often_than_a_generation_on_trial_is_opened() {
+    let burst: u32 = value("StartLimitBurst").parse().expect("a number");
+    // The start after the last opening is the one that goes back.
+    assert!(burst > linnet::push::bounds::MAX_OPENINGS + 1, "StartLimitBurst={burst}");
+}
