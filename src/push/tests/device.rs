@@ -17,6 +17,9 @@ use crate::store::generations::{GenerationStore, Opened, Options, StoreError, di
 pub(super) const SETTINGS: Settings =
     Settings { probe: Duration::from_secs(60), trial: Duration::from_secs(30), watch_every: Duration::from_secs(10) };
 
+/// A package's name, and path and content of each of its files but the manifest.
+type Package<'a> = (&'a str, &'a [(&'a str, &'a [u8])]);
+
 /// What an operator has published.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Source {
@@ -34,7 +37,7 @@ impl Source {
     }
 
     /// Publishes a generation whose packages have these files; how many bytes its document has.
-    pub(super) fn publish(&mut self, number: u64, packages: &[(&str, &[(&str, &[u8])])]) -> usize {
+    pub(super) fn publish(&mut self, number: u64, packages: &[Package<'_>]) -> usize {
         let mut lists = Vec::new();
         for (name, files) in packages {
             let manifest = format!("name = \"{name}\"\n").into_bytes();

@@ -5,3 +5,4 @@ mod driver;
 mod flash;
 mod machine;
 mod power_cut;
+mod start;

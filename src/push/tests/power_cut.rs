@@ -101,7 +101,7 @@ impl Scenario {
         self.check_restarted(&disk, first.as_ref(), loss)?;
         let fetched = first.map(|life| life.device.fetched).unwrap_or_default();
         let life = self.live(&disk, &fetched)?.ok_or("the store does not open")?;
-        self.check_end(&disk, &life, &[self.end.clone()])
+        self.check_end(&disk, &life, std::slice::from_ref(&self.end))
     }
 
     /// The disk as it comes back, before anything heals it: it is sound by itself.
