@@ -131,7 +131,7 @@ fn exit_code_of(code: ErrorCode) -> u8 {
         | ErrorCode::UnsupportedMedia
         | ErrorCode::TooLarge
         | ErrorCode::ContextLengthExceeded => 65,
-        ErrorCode::ModelFailed | ErrorCode::Unavailable => 69,
+        ErrorCode::ModelFailed | ErrorCode::Unavailable | ErrorCode::Updating => 69,
         ErrorCode::Poisoned | ErrorCode::Internal => 70,
         ErrorCode::Overloaded | ErrorCode::DeadlineExceeded | ErrorCode::RequestTimeout | ErrorCode::Cancelled => 75,
         ErrorCode::Unauthorized | ErrorCode::Forbidden => 77,
