@@ -6,11 +6,13 @@ pub(crate) mod models;
 mod own_thread;
 mod reload;
 mod state_dir;
+pub mod update;
 mod watchdog;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use linnet_proto::fleet::Running;
 use linnet_proto::status::Limits;
 use tokio::net::UnixListener;
 
@@ -33,10 +35,25 @@ pub use error::DaemonError;
 use idle_unload::IdleUnload;
 use own_thread::on_own_thread;
 use state_dir::HeldState;
+use update::{Order, Orders, Updates};
 use watchdog::Watchdog;
 
+/// How serving ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// As asked; nothing is left to do.
+    Done,
+    /// The process is to begin anew, by the same command line ([`crate::sys::restart`]).
+    Restart,
+}
+
 /// Serves until it is asked to end.
-pub fn serve(sources: Sources) -> Result<(), DaemonError> {
+pub fn serve(sources: Sources) -> Result<Ended, DaemonError> {
+    serve_updated(sources, drop)
+}
+
+/// The same; `updating` is called on the runtime once it is ready, with what to update it by, and must not wait.
+pub fn serve_updated(sources: Sources, updating: impl FnOnce(Updates)) -> Result<Ended, DaemonError> {
     let config = config::load(&sources)?;
     logging::start(config.log);
     events::log_panics();
@@ -51,8 +68,12 @@ pub fn serve(sources: Sources) -> Result<(), DaemonError> {
     let ended = runtime.block_on(async {
         let (reloads, asked) = reloads();
         let mut signals = Signals::listen(asked).map_err(DaemonError::Thread)?;
-        let Some(daemon) = Daemon::start(sources, config, reloads, &mut signals).await? else { return Ok(()) };
-        daemon.run(&mut signals).await
+        let Some(daemon) = Daemon::start(sources, config, reloads, &mut signals).await? else {
+            return Ok(Ended::Done);
+        };
+        let (updates, mut orders) = update::updates();
+        updating(updates);
+        daemon.run(&mut signals, &mut orders).await
     });
     runtime.shutdown_timeout(Duration::ZERO);
     ended
@@ -111,6 +132,10 @@ impl Daemon {
         let status = DaemonStatus::new(&*config.device, catalog.clone(), of, link.clone(), told, events, loops.clone());
         let status =
             Arc::new(status.with_reloads(reloads.clone(), config.own_models(sources.around.models.as_deref())));
+        let generation = config.generation();
+        if config.fleet.is_some() || generation > 0 {
+            status.set_generation(Some(Running { generation, confirmed: generation == 0 }));
+        }
 
         let listeners = Listeners {
             unix: UnixListener::from_std(unix).map_err(DaemonError::Thread)?,
@@ -143,44 +168,61 @@ impl Daemon {
         Ok(Some(daemon))
     }
 
-    /// Serves until the end is asked for, then drains.
-    async fn run(mut self, signals: &mut Signals) -> Result<(), DaemonError> {
+    /// Serves until the end, or a restart, is asked for, then drains.
+    async fn run(mut self, signals: &mut Signals, orders: &mut Orders) -> Result<Ended, DaemonError> {
         let watchdog = Watchdog::start(self.loops.clone(), Arc::clone(&self.scheduler)).map_err(DaemonError::Thread)?;
         let watch = self.loops.watch("the daemon's own loop");
         let beat = watch.beat();
         let mut again = false;
-        while std::mem::take(&mut again) || beat.keep(signals.next()).await == Wish::Reload {
-            // Whoever wishes for a reload during one has changed something that this one may not have read.
+        let ended = loop {
+            let next = match std::mem::take(&mut again) {
+                true => Next::Wish(Wish::Reload),
+                false => beat.keep(next(signals, orders)).await,
+            };
+            // Whoever wishes for a reload during this has changed something that this one may not have read.
             let end = async {
                 while signals.next().await == Wish::Reload {
                     again = true;
                 }
             };
-            let reload = async {
-                tokio::select! {
-                    () = self.reload() => false,
-                    () = end => true,
+            let work = async {
+                match next {
+                    Next::Wish(Wish::End) => {}
+                    Next::Order(Order::Restart) => return Some(Ended::Restart),
+                    Next::Wish(Wish::Reload) => tokio::select! {
+                        () = self.reload() => return None,
+                        () = end => {}
+                    },
+                    Next::Order(order) => tokio::select! {
+                        () = self.obey(order) => return None,
+                        () = end => {}
+                    },
                 }
+                Some(Ended::Done)
             };
-            if beat.keep(reload).await {
-                log::warn!("asked to end while the configuration is read again: the reload is given up");
-                break;
+            if let Some(ended) = beat.keep(work).await {
+                break ended;
             }
-        }
+        };
         // No second wish cuts this short: it is soon done, and a mark that stays counts as a crash.
         if let Some(mqtt) = &self.mqtt {
             beat.keep(mqtt.blame_nobody()).await;
         }
         let end = async {
             tokio::select! {
-                () = self.drain() => {}
-                () = end_is_wished(signals) => log::warn!("asked to end a second time: ending at once"),
+                () = self.drain(ended) => ended,
+                () = end_is_wished(signals) => {
+                    log::warn!("asked to end while running requests end: ending at once");
+                    Ended::Done
+                }
             }
         };
-        beat.keep(end).await;
+        let ended = beat.keep(end).await;
         drop(watchdog);
-        log::info!(MESSAGE_ID = message_id::ENDED; "linnetd has ended");
-        Ok(())
+        if ended == Ended::Done {
+            log::info!(MESSAGE_ID = message_id::ENDED; "linnetd has ended");
+        }
+        Ok(ended)
     }
 
     /// MQTT under `config`, where it is on.
@@ -211,10 +253,19 @@ impl Daemon {
     }
 
     /// Takes no new request, lets running ones end for `drain_secs`, answers the rest.
-    async fn drain(self) {
+    async fn drain(self, then: Ended) {
         let grace = self.config.scheduler.drain;
-        log::info!(MESSAGE_ID = message_id::DRAINING; "ending: running requests have {} s", grace.as_secs());
-        notify::stopping();
+        let secs = grace.as_secs();
+        match then {
+            Ended::Done => {
+                log::info!(MESSAGE_ID = message_id::DRAINING; "ending: running requests have {secs} s");
+                notify::stopping();
+            }
+            Ended::Restart => {
+                log::info!(MESSAGE_ID = message_id::RESTARTING; "restarting: running requests have {secs} s");
+                notify::restarting();
+            }
+        }
         // What the scheduler turns away from now on is left to the broker and to the next start.
         if let Some(mqtt) = &self.mqtt {
             mqtt.stop_intake().await;
@@ -239,6 +290,19 @@ impl Daemon {
         if left > 0 {
             log::warn!("{left} requests over MQTT are left; the broker delivers them again at the next start");
         }
+    }
+}
+
+/// What the daemon's loop has to do next.
+enum Next {
+    Wish(Wish),
+    Order(Order),
+}
+
+async fn next(signals: &mut Signals, orders: &mut Orders) -> Next {
+    tokio::select! {
+        wish = signals.next() => Next::Wish(wish),
+        order = orders.next() => Next::Order(order),
     }
 }
 

@@ -35,7 +35,7 @@ fn variable(name: &str) -> Option<OsString> {
 fn of_the_unit() -> config::Config {
     let start = value("ExecStart");
     let cli = Cli::try_parse_from(start.split(' ')).expect("the unit's command line is one of linnetd's");
-    let file = cli.serve.config.clone().expect("the unit names a configuration file");
+    let file = cli.serve.layer.config.clone().expect("the unit names a configuration file");
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/linnet.toml");
     assert_eq!(file.parent(), Some(Path::new(&format!("/etc/{}", value("ConfigurationDirectory")))));
     let sources = Sources {
@@ -46,6 +46,7 @@ fn of_the_unit() -> config::Config {
             state: surroundings::state(variable, false),
             ..surroundings::look()
         },
+        generation: None,
     };
     config::load(&sources).expect("the shipped file is right")
 }

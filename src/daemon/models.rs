@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use linnet_proto::fleet::Generation;
+
 use super::{DaemonError, on_own_thread};
 use crate::config::{Config, ConfigError};
 use crate::engine::tract::TractEngine;
 use crate::status::Events;
 use crate::sys::notify;
-use crate::task::catalog::{Budget, Catalog, Choices, Families, Loader, Loading};
+use crate::task::catalog::{Budget, Catalog, Changed, Choices, Families, Loader, Loading};
 
 /// The loader of this daemon.
 pub fn loader(events: Events) -> Loader {
@@ -25,10 +27,38 @@ pub fn loader(events: Events) -> Loader {
 pub async fn load(loader: &Loader, config: &Config, before: Option<Arc<Catalog>>) -> Result<Catalog, DaemonError> {
     let directories = readable(&config.models)?;
     check_default(config, &Catalog::listed(&directories))?;
-    let (loader, loading) = (loader.clone(), loading(config));
+    let (loader, loading, at_start) = (loader.clone(), loading(config), before.is_none());
     loader.budget.set_limit(config.memory.limit_bytes);
     let load = move || loader.load(&directories, &loading, before.as_deref());
-    notify::while_loading(on_own_thread("models", load)).await.map_err(DaemonError::Thread)
+    notify::while_loading(at_start, on_own_thread("models", load)).await.map_err(DaemonError::Thread)
+}
+
+/// Packages that were added on this device and stand beside a generation's, by name, in order; empty without a generation.
+pub fn added_locally(config: &Config) -> Vec<String> {
+    let Some(packages) = config.packages() else { return Vec::new() };
+    let own = config.models.iter().take_while(|dir| dir.as_path() != packages).cloned().collect::<Vec<_>>();
+    let mut names: Vec<_> = Catalog::listed(&own).failed().map(|package| package.name.clone()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Why the generation's packages cannot stand beside those that were added on this device: two of one name. `None` when all is well.
+pub fn clash(config: &Config) -> Option<String> {
+    let packages = config.packages()?;
+    let local = added_locally(config);
+    let pushed = Catalog::listed(&[packages.to_owned()]);
+    let clashing = pushed.failed().map(|package| &package.name).find(|name| local.contains(name))?;
+    Some(format!(
+        "the generation has a model {clashing}, and so has this device, where it was added by hand; remove that one (linnet models \
+         remove {clashing}), or add it under another name"
+    ))
+}
+
+/// What [`load`] would have to load under `config`, beside what `before` serves; the error is a package that cannot be read.
+pub fn changed(loader: &Loader, config: &Config, before: &Catalog) -> Result<Vec<Changed>, (PathBuf, String)> {
+    let directories: Vec<_> = config.models.iter().filter(|dir| dir.is_dir()).cloned().collect();
+    loader.changed(&directories, &loading(config), before)
 }
 
 /// Which models are loaded, and when.
@@ -43,6 +73,14 @@ fn loading(config: &Config) -> Loading {
         pinned: config.memory.pinned.clone(),
         dtype: config.memory.dtype.clone(),
     }
+}
+
+/// What stands in the configured directories as the manifests say, with the packages that `generation` names and that do not lie
+/// here: who is there to be meant by a name.
+pub fn listed(config: &Config, generation: Option<&Generation>) -> Catalog {
+    let named = generation.filter(|_| config.packages().is_none()).map(|generation| &generation.packages);
+    let names = named.into_iter().flatten().map(|package| package.name.clone());
+    Catalog::listed_with(&config.models, names)
 }
 
 /// A model that the configuration means must be a package of the catalog; whether it serves is told to who asks for it.

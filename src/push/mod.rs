@@ -1,0 +1,3 @@
+//! Generations that were pushed: proved before they serve.
+
+pub mod probe;
