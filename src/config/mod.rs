@@ -1,8 +1,8 @@
 //! One tree of settings: file -> raw -> checked. Unknown keys, wrong types and bad values are named with file, line and key.
 //!
 //! Five layers cover each other: the embedded `config/linnet.toml`, the file, a generation that was pushed, the environment, the
-//! command line ([`Sources`]); what is marked local in the file goes before a generation. [`keys`] is the table of every key; [`document`] holds values to it, `raw` gives them types, and
-//! [`Config`] is what has passed the rules between keys, too. `linnetd --check` and the start run the same [`load`].
+//! command line ([`Sources`]); what is marked local in the file goes before a generation. [`keys`] is the table of every key;
+//! [`document`] holds values to it, `raw` gives them types, and [`Config`] is what has passed the rules between keys, too. `linnetd --check` and the start run the same [`load`].
 //! [`diff`] is what `SIGHUP` applies, and can take back.
 
 mod check;

@@ -56,7 +56,8 @@ impl Daemon {
         self.reloads.end();
     }
 
-    /// Applies `diff` part by part, with the models of `known`, and gives those that served before. When a part refuses, those that have taken it are put back; the error is one sentence.
+    /// Applies `diff` part by part, with the models of `known`, and gives those that served before. When a part refuses, those that
+    /// have taken it are put back; the error is one sentence.
     pub(super) async fn apply_all(&mut self, diff: Diff, known: Known) -> Result<Arc<Catalog>, String> {
         let served = self.catalog.get();
         // What is told of the limits is also what MQTT counts with, so it changes first.

@@ -16,7 +16,7 @@ pub use window::DrainedWindow;
 use super::reload::Known;
 use super::{Daemon, models, on_own_thread};
 use crate::config::diff::{Diff, KeyChange};
-use crate::config::{self, Sources};
+use crate::config::{self, Config, Sources};
 use crate::logging::message_id;
 use crate::push::probe::{Code, Need, Probe, ProbeFault, ProbeLimits, Room};
 use crate::store::memory;
@@ -48,7 +48,7 @@ pub struct Activation {
 #[derive(Debug)]
 pub enum Outcome {
     /// It serves; this is the way back.
-    Serves(Back),
+    Serves(Box<Back>),
     /// Nothing was changed: these keys need a restart, which takes the generation whole.
     Restart(Vec<KeyChange>),
 }
@@ -57,6 +57,8 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Back {
     sources: Sources,
+    /// What they came to.
+    config: Arc<Config>,
     /// What served before.
     models: Arc<Catalog>,
     /// What serves as long as nothing was reloaded since.
@@ -119,6 +121,7 @@ impl Daemon {
             return Ok(Activation { local_packages, changed, outcome });
         }
         let changed = diff.changed.clone();
+        let config = Arc::clone(&self.config);
         let before = self.apply_all(diff, Known::Beside(self.catalog.get())).await?;
         let since = self.catalog.get();
         if let Some(window) = window {
@@ -127,13 +130,18 @@ impl Daemon {
         self.spare_memory(&before);
         let sources = std::mem::replace(&mut self.sources, candidate);
         self.tell_generation();
-        Ok(Activation { local_packages, changed, outcome: Outcome::Serves(Back { sources, models: before, since }) })
+        let back = Back { sources, config, models: before, since };
+        Ok(Activation { local_packages, changed, outcome: Outcome::Serves(Box::new(back)) })
     }
 
     /// Serves again what served before the switch that `back` comes from. What was reloaded since counts: it is read again, and of
     /// its models those that served before are taken as they are.
     pub(super) async fn go_back(&mut self, back: Back) -> Result<(), String> {
-        let to = config::load(&back.sources).map_err(|e| e.to_string())?;
+        // Whoever has broken the file meanwhile must not keep a bad generation alive.
+        let to = config::load(&back.sources).unwrap_or_else(|e| {
+            log::warn!("the configuration cannot be read again, and counts as it was before the update: {e}");
+            back.config.as_ref().clone()
+        });
         let diff = Diff::between(&self.config, &to, &back.sources.around).map_err(|e| e.to_string())?;
         for change in &diff.refused {
             log::warn!("needs a restart and keeps its old value: {change}");
@@ -195,7 +203,7 @@ impl Daemon {
                 let _ = answer.send(self.activate(candidate, window).await);
             }
             Order::GoBack { back, answer } => {
-                let _ = answer.send(self.go_back(back).await);
+                let _ = answer.send(self.go_back(*back).await);
             }
             Order::Restart => {}
         }

@@ -101,7 +101,8 @@ impl Worker {
             }
             // While all ends nothing is held back: what is left is worked off.
             let held = state.holds > 0 && state.phase == Phase::Open;
-            let Some(waiting) = Some(()).filter(|()| !held).and_then(|()| state.queue.pop()) else {
+            let first = if held { None } else { state.queue.pop() };
+            let Some(waiting) = first else {
                 state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };

@@ -39,7 +39,7 @@ pub enum Order {
     /// [`Updates::go_back`].
     GoBack {
         /// The way.
-        back: Back,
+        back: Box<Back>,
         /// Where the answer goes.
         answer: oneshot::Sender<Result<(), String>>,
     },
@@ -128,7 +128,7 @@ impl Updates {
     }
 
     /// Serves again what served before a switch.
-    pub async fn go_back(&self, back: Back) -> Result<(), Unapplied> {
+    pub async fn go_back(&self, back: Box<Back>) -> Result<(), Unapplied> {
         self.ask(|answer| Order::GoBack { back, answer }).await?.map_err(Unapplied::Refused)
     }
 

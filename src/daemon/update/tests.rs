@@ -85,7 +85,7 @@ impl Rig {
 
     fn go_back(&mut self, activation: Activation) -> Result<(), String> {
         let Outcome::Serves(back) = activation.outcome else { panic!("it does not serve: {activation:?}") };
-        self.runtime.block_on(self.daemon.go_back(back))
+        self.runtime.block_on(self.daemon.go_back(*back))
     }
 
     fn running(&self) -> Option<Running> {
@@ -227,6 +227,17 @@ fn a_reload_keeps_the_generation_and_the_way_back_keeps_what_was_added_since() {
     );
     rig.go_back(activation).expect("it goes back");
     assert_eq!((rig.daemon.config.generation(), rig.models()), (0, vec!["added".into(), "lang-id".into()]));
+}
+
+#[test]
+fn the_way_back_is_open_although_the_file_was_broken_meanwhile() {
+    let mut rig = Rig::start("[limits]\nmax_channels = 3\n");
+    let candidate = rig.generation(7, "[limits]\nmax_channels = 4\n", &["tongue"]);
+    let activation = rig.activate(candidate).expect("it takes it");
+    std::fs::write(rig.path("linnet.toml"), "[limits").expect("a file");
+    rig.go_back(activation).expect("it goes back");
+    assert_eq!((rig.daemon.config.generation(), rig.daemon.config.intake.audio.max_channels), (0, 3));
+    assert_eq!(rig.models(), ["lang-id"]);
 }
 
 #[test]
