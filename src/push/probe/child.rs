@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, set_parent_process_death_signal, setrlimit};
 
-use super::{Code, Line};
+use super::{Code, Line, starved};
 use crate::config::{self, Config, Overrides, Sources};
 use crate::daemon::models;
 use crate::exit::Exit;
@@ -35,6 +35,7 @@ struct Fault(Code, String);
 
 /// Proves what is asked for and says so on stdout.
 pub fn run(asked: Asked) -> Exit {
+    starved::notice_panics(asked.memory_mib);
     let done = limit(asked.memory_mib, asked.cpu_secs)
         .map_err(|e| Fault(Code::Start, format!("it cannot limit itself: {e}")))
         .and_then(|()| prove_all(asked));
@@ -69,7 +70,7 @@ fn limit(memory_mib: u64, cpu_secs: u64) -> io::Result<()> {
 }
 
 /// By how much what serves goes before.
-const NICE: i32 = 15;
+const NICE: i32 = 10;
 
 fn set(resource: Resource, most: u64) -> io::Result<()> {
     let most = getrlimit(resource).maximum.map_or(most, |allowed| allowed.min(most));
@@ -82,9 +83,15 @@ fn prove_all(asked: Asked) -> Result<usize, Fault> {
     let config = check(&asked.generation, flags, environment)?;
     tell(&Line::Config)?;
     let loader = models::loader(Events::default());
+    let memory_mib = asked.memory_mib;
     for dir in &asked.prove {
         tell(&Line::Begins { dir: dir.clone() })?;
-        let proved = prove(dir, &config, &loader)?;
+        let proved = prove(dir, &config, &loader).map_err(|Fault(code, reason)| match code {
+            Code::Load | Code::Canary if starved::is_starved(&reason) => {
+                Fault(Code::Memory, format!("it needed more than the {memory_mib} MiB that it may take: {reason}"))
+            }
+            code => Fault(code, reason),
+        })?;
         tell(&proved)?;
         // What the next one may take is not what this one has left behind.
         linnet_kernels::allocator::give_back();

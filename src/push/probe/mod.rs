@@ -10,6 +10,7 @@ mod child;
 mod fault;
 mod lines;
 mod room;
+mod starved;
 #[cfg(test)]
 mod tests;
 
@@ -132,6 +133,8 @@ impl Probe {
         for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID"] {
             command.env_remove(variable);
         }
+        // Where memory is what is missing, a backtrace asks for more of it, and waits for ever for the lock that it holds itself.
+        command.env("RUST_BACKTRACE", "0").env("RUST_LIB_BACKTRACE", "0");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         command
     }
