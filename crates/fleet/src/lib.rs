@@ -6,5 +6,8 @@
 
 mod bucket;
 pub mod keys;
+pub mod range_server;
+pub mod repository;
+pub mod waves;
 
 pub use bucket::bucket;
