@@ -73,6 +73,18 @@ pub enum ClientError {
     /// A program beside this one is needed and did not run.
     #[error("{0}")]
     Beside(String),
+    /// A fleet's repository cannot be read or changed.
+    #[error(transparent)]
+    Fleet(linnet_fleet::repository::RepositoryError),
+    /// A check found what must not be signed.
+    #[error("{0}")]
+    Checked(String),
+    /// Too many devices failed.
+    #[error("halted: {0}")]
+    Halted(String),
+    /// A push stopped before its end.
+    #[error("paused: {0}")]
+    Paused(String),
     /// Ctrl-C, and what becomes of the request.
     #[error("interrupted{0}")]
     Interrupted(&'static str),
@@ -112,9 +124,27 @@ impl ClientError {
             Self::Pull(_) => 69,
             Self::TimedOut(_) => 75,
             Self::Output(_) => 74,
+            Self::Fleet(e) => exit_code_of_repository(e),
+            Self::Checked(_) => 65,
+            Self::Halted(_) => 70,
+            Self::Paused(_) => 75,
             Self::Interrupted(_) => 130,
             Self::Refused(refused) => exit_code_of(refused.code),
         }
+    }
+}
+
+fn exit_code_of_repository(e: &linnet_fleet::repository::RepositoryError) -> u8 {
+    use linnet_fleet::repository::RepositoryError as E;
+    match e {
+        E::Setting(_) => 64,
+        E::Metadata { .. } | E::Exhausted { .. } | E::Package { .. } | E::Generation(_) | E::Rollout(_) => 65,
+        E::Read { .. } | E::List { .. } | E::NotARepository { .. } | E::NoGeneration { .. } => 66,
+        E::NotEmpty { .. } => 73,
+        E::MakeDirectory { .. } | E::Write { .. } | E::Sync { .. } | E::Rename { .. } | E::Remove { .. } => 74,
+        E::Locked { .. } => 75,
+        E::Lock { .. } => 74,
+        E::Sign { .. } | E::Key(_) => 77,
     }
 }
 

@@ -84,7 +84,7 @@ impl Broker {
         Ok(Self { host: host.to_owned(), port, tls, user, password: in_url.or(password), ca_file })
     }
 
-    fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 
@@ -92,7 +92,7 @@ impl Broker {
         ClientError::Broker { address: self.address(), reason: reason.to_string() }
     }
 
-    fn options(&self, client_id: &str) -> Result<MqttOptions, ClientError> {
+    pub(crate) fn options(&self, client_id: &str) -> Result<MqttOptions, ClientError> {
         let mut options = MqttOptions::new(client_id, &self.host, self.port);
         options.set_max_packet_size(Some(u32::try_from(MAX_PAYLOAD_BYTES).unwrap_or(u32::MAX)));
         options.set_clean_start(true);

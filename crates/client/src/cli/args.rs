@@ -9,6 +9,7 @@ use linnet_proto::{Priority, TranscribeOptions};
 
 use crate::Terms;
 
+use super::fleet::FleetArgs;
 use super::tasks::chat::ChatArgs;
 use super::tasks::generate::GenerateArgs;
 use super::tasks::labels::{ClassifyArgs, FillArgs, IntentArgs, TagArgs};
@@ -29,7 +30,8 @@ use super::tasks::translate::{DetectArgs, TranslateArgs};
         linnet translate --from en --to de - < lines.txt\n  \
         linnet chat 'What does a linnet eat?'\n  \
         linnet classify 'What a day!' --labels glad,sad\n  \
-        linnet status\n\n\
+        linnet status\n  \
+        linnet fleet push --to all --mqtt mqtt://broker.local\n\n\
         Exit codes are those of sysexits.h: 64 usage, 65 bad audio or text, 66 no such file, 69 no daemon, 70 its fault,\n\
         74 the output cannot be written, 75 busy or too late (try again), 76 broken answer, 77 not allowed, 130 interrupted."
 )]
@@ -96,6 +98,8 @@ pub enum Command {
     },
     /// List the daemon's models, or verify packages
     Models(ModelsArgs),
+    /// Push signed configuration and models to many devices, wave by wave
+    Fleet(Box<FleetArgs>),
     /// Print completions for a shell: linnet completions bash > /etc/bash_completion.d/linnet
     Completions {
         /// The shell.
@@ -126,6 +130,7 @@ impl Command {
             Self::Classify(args) => args.via.mqtt.is_some(),
             Self::Tag(args) => args.via.mqtt.is_some(),
             Self::Intent(args) => args.via.mqtt.is_some(),
+            Self::Fleet(args) => return args.command.after_interrupt(),
             Self::Status(_) | Self::Models(_) | Self::Bench { .. } | Self::Completions { .. } | Self::Man { .. } => {
                 return "";
             }

@@ -1,6 +1,7 @@
 //! The command line: arguments, what each command does, exit codes.
 
 mod args;
+mod fleet;
 mod models;
 mod output;
 mod progress;
@@ -78,6 +79,7 @@ async fn run(cli: Cli) -> Result<ExitCode, ClientError> {
             let numbers = [threads, prompt_tokens, new_tokens, rounds];
             models::bench(&model, numbers, json).await
         }
+        Command::Fleet(args) => fleet::run(*args).await,
         Command::Completions { shell } => shell::completions(shell),
         Command::Man { dir } => shell::man(dir.as_deref()),
     }

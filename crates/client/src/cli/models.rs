@@ -126,18 +126,25 @@ pub(super) async fn bench(model: &str, numbers: [usize; 4], json: bool) -> Resul
 }
 
 /// A verb of the `linnetd` beside this program.
-fn command(verb: &str) -> Command {
+pub(super) fn command(verb: &str) -> Command {
+    let mut command = program();
+    command.arg(verb);
+    command
+}
+
+/// The `linnetd` beside this program.
+pub(super) fn program() -> Command {
     let mut command = Command::new(beside("linnetd"));
-    command.arg(verb).kill_on_drop(true);
+    command.kill_on_drop(true);
     command
 }
 
 /// Runs it to its end and gives its exit code.
-async fn finish(mut command: Command) -> Result<ExitCode, ClientError> {
+pub(super) async fn finish(mut command: Command) -> Result<ExitCode, ClientError> {
     let program = PathBuf::from(command.as_std().get_program());
     let status = command.status().await.map_err(|e| {
         let way_out = match e.kind() {
-            ErrorKind::NotFound => "; `linnet models` runs the linnetd that is installed beside it, or in PATH",
+            ErrorKind::NotFound => "; this command runs the linnetd that is installed beside it, or in PATH",
             _ => "",
         };
         ClientError::Beside(format!("{}: {e}{way_out}", program.display()))

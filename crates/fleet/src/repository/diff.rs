@@ -41,7 +41,7 @@ impl Diff {
         let version = |version: &Option<String>| version.clone().unwrap_or_default();
         field("min_linnetd", old.map(|g| version(&g.min_linnetd)), version(&new.min_linnetd));
         field("max_linnetd", old.map(|g| version(&g.max_linnetd)), version(&new.max_linnetd));
-        field("audience", old.map(|g| audience(g)), audience(new));
+        field("audience", old.map(audience), audience(new));
         Self { config: lines(config, &new.config), packages: packages(old_packages, &new.packages), other, fetch_bytes }
     }
 

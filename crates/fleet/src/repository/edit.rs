@@ -64,6 +64,11 @@ impl Editor {
         Self { repository, disk, _lock: lock }
     }
 
+    /// Keeps a second push out while one runs; the repository itself stays open for pauses and refreshes.
+    pub fn hold_push(dir: &Path) -> Result<Lock, RepositoryError> {
+        Lock::take(dir, ".push.lock", "push")
+    }
+
     /// Calls `hook` before each step of writing; an error from it stops there, as a power cut would.
     pub fn hook(&mut self, hook: Hook) {
         self.disk.hook(hook);

@@ -5,7 +5,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use linnet_proto::fleet::{FLEET_WIRE, Generation, PackageFile, PackageList, Selector, rollout_target};
+use linnet_proto::fleet::{
+    CUSTOM, FLEET_WIRE, Generation, PackageFile, PackageList, Release, Selector, rollout_target,
+};
 use linnet_proto::manifest::Manifest;
 use sha2::{Digest, Sha256};
 use tough::schema::Target;
@@ -28,6 +30,10 @@ pub struct Draft {
     pub config_version: u32,
     /// Directories of model packages, each with its `manifest.toml`.
     pub packages: Vec<PathBuf>,
+    /// Takes the newest generation's packages along, but for those whose names are given anew or stand in `without`.
+    pub keep_packages: bool,
+    /// Names of packages that are not taken along.
+    pub without: Vec<String>,
     /// Oldest `linnetd` that can run it.
     pub min_linnetd: Option<String>,
     /// Newest `linnetd` that can run it.
@@ -57,6 +63,18 @@ impl Repository {
         for dir in &draft.packages {
             packages.push(package(dir, &mut sources)?);
         }
+        let newest = self.newest();
+        if draft.keep_packages && newest > 0 {
+            let old = self.generation(newest)?.packages;
+            if let Some(name) = draft.without.iter().find(|name| old.iter().all(|package| package.name != **name)) {
+                return Err(RepositoryError::Setting(format!(
+                    "generation {newest} has no package `{name}` to leave out"
+                )));
+            }
+            let anew: BTreeSet<String> = packages.iter().map(|package| package.name.clone()).collect();
+            packages
+                .extend(old.into_iter().filter(|old| !anew.contains(&old.name) && !draft.without.contains(&old.name)));
+        }
         packages.sort_by(|a, b| a.name.cmp(&b.name));
         self.prepared(draft, packages, sources, None, now_secs)
     }
@@ -68,6 +86,8 @@ impl Repository {
             config: old.config,
             config_version: old.config_version,
             packages: Vec::new(),
+            keep_packages: false,
+            without: Vec::new(),
             min_linnetd: old.min_linnetd,
             max_linnetd: old.max_linnetd,
             audience: old.audience,
@@ -137,7 +157,12 @@ impl Editor {
         self.disk.put(&target_path(&self.repository.dir, number, &sha256), &bytes)?;
 
         let mut releases = self.repository.metadata.releases.signed.signed.clone();
-        releases.targets.insert(target_name(number)?, target(&bytes));
+        let mut listed = target(&bytes);
+        // Whom it can be meant for is said in metadata, too, so that nobody else fetches it to find out.
+        let release = Release { wire: FLEET_WIRE, audience: generation.audience.clone() };
+        let release = serde_json::to_value(release).map_err(|e| RepositoryError::Setting(e.to_string()))?;
+        listed.custom.insert(CUSTOM.to_owned(), release);
+        releases.targets.insert(target_name(number)?, listed);
         let mut rollouts = self.repository.metadata.rollouts.signed.signed.clone();
         let before = rollouts.targets.len();
         let numbers: BTreeSet<u64> = super::generations::numbers(&releases).into_keys().collect();

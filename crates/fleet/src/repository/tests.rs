@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use linnet_proto::fleet::{CUSTOM, Rollout, Selector};
+use linnet_proto::fleet::{CUSTOM, Release, Rollout, Selector};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tough::schema::{Signed, Timestamp};
@@ -140,6 +140,8 @@ fn generations(repository: &tough::Repository, dir: &Path) -> BTreeSet<u64> {
         let bytes = std::fs::read(dir.join(format!("targets/generations/{sha256}.{number}.json"))).expect("the file");
         assert_eq!(hex::encode(Sha256::digest(&bytes)), sha256);
         let generation = linnet_proto::fleet::Generation::parse(&bytes).expect("a generation");
+        let release: Release = serde_json::from_value(target.custom[CUSTOM].clone()).expect("a release");
+        assert_eq!(release.audience, generation.audience);
         for file in generation.files() {
             let content = std::fs::read(dir.join("files").join(&file.sha256)).expect("its file");
             assert_eq!(
@@ -473,6 +475,27 @@ fn old_generations_and_metadata_go_and_what_a_reader_may_still_need_stays() {
     let listed = index(&repository.metadata_files().expect("read"));
     assert!(listed.has("timestamp.json") && listed.has("1.root.json"), "{listed:?}");
     assert_eq!(listed.files.last().map(|file| file.name.as_str()), Some("timestamp.json"));
+}
+
+#[test]
+fn packages_are_taken_along_unless_they_are_given_anew_or_left_out() {
+    let fleet = Fleet::new();
+    let (a, b) = (fleet.package("a", "one"), fleet.package("b", "two"));
+    fleet.publish(&Draft { packages: vec![a, b], ..fleet.draft("n = 1") });
+    let b = fleet.package("b", "three");
+    let draft = Draft { packages: vec![b], keep_packages: true, ..fleet.draft("n = 2") };
+    let (old, new) =
+        (fleet.load().generation(1).expect("1"), fleet.load().prepare(&draft, fleet.now).expect("prepared"));
+    let diff = Diff::between(Some(&old), &new.generation);
+    assert_eq!(diff.packages, ["~ b 1.0.0 -> 1.0.0 (2 files new or changed)"]);
+    assert_eq!(diff.config, ["- n = 1", "+ n = 2"]);
+    fleet.publish(&draft);
+    let draft = Draft { keep_packages: true, without: vec!["a".into()], ..fleet.draft("n = 2") };
+    fleet.publish(&draft);
+    let names: Vec<_> = fleet.load().generation(3).expect("3").packages.into_iter().map(|p| p.name).collect();
+    assert_eq!(names, ["b"]);
+    let e = fleet.load().prepare(&draft, fleet.now).map(drop).expect_err("a is gone already").to_string();
+    assert!(e.contains("no package `a`"), "{e}");
 }
 
 #[test]
