@@ -70,6 +70,14 @@ pub enum ClientError {
     /// Standard output cannot be written.
     #[error("standard output: {0}")]
     Output(std::io::Error),
+    /// A file cannot be written.
+    #[error("{path} cannot be written: {source}; name a place that this user may write, with room to spare")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
     /// A program beside this one is needed and did not run.
     #[error("{0}")]
     Beside(String),
@@ -123,7 +131,7 @@ impl ClientError {
             Self::Broken(_) => 76,
             Self::Pull(_) => 69,
             Self::TimedOut(_) => 75,
-            Self::Output(_) => 74,
+            Self::Output(_) | Self::Write { .. } => 74,
             Self::Fleet(e) => exit_code_of_repository(e),
             Self::Checked(_) => 65,
             Self::Halted(_) => 70,

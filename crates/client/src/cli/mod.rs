@@ -1,6 +1,7 @@
 //! The command line: arguments, what each command does, exit codes.
 
 mod args;
+mod doctor;
 mod fleet;
 mod models;
 mod output;
@@ -74,6 +75,7 @@ async fn run(cli: Cli) -> Result<ExitCode, ClientError> {
         Command::Tag(args) => tasks::labels::tag(&local, *args).await,
         Command::Intent(args) => tasks::labels::intent(&local, *args).await,
         Command::Status(args) => status::run(&local, args.json).await,
+        Command::Doctor(args) => doctor::run(&local, args).await,
         Command::Models(args) => models::run(&local, args).await,
         Command::Bench { model, threads, prompt_tokens, new_tokens, rounds, json } => {
             let numbers = [threads, prompt_tokens, new_tokens, rounds];
