@@ -246,7 +246,9 @@ mod tests {
 
     #[test]
     fn a_real_directory_has_an_owner_and_space() {
+        use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().expect("a directory");
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).expect("ours");
         let Place::Found(found) = look(dir.path()) else { panic!("it is there") };
         assert_eq!((found.uid, found.mode, found.writable), (Caller::look().uid, 0o700, true));
         assert!(found.free_bytes > 0 && !found.read_only);

@@ -108,37 +108,38 @@ fn without_logins(line: &str) -> String {
 
 /// Values of keys that sound like secrets. `password_file` names a path and stays.
 fn without_values(line: &str) -> String {
-    let mut clean = line.to_owned();
-    let mut from = 0;
     // ASCII alone changes its case, so that places are the same in both.
-    while let Some(value) = value_of_a_secret(&clean, from) {
-        clean.replace_range(value.clone(), REMOVED);
-        from = value.start + REMOVED.len();
-    }
-    clean
-}
-
-/// Where the value of the first secret key after `from` stands.
-fn value_of_a_secret(line: &str, from: usize) -> Option<std::ops::Range<usize>> {
     let lower = line.to_ascii_lowercase();
-    let after_words = WORDS.iter().flat_map(|word| lower[from..].match_indices(word).map(|(at, _)| from + at + word.len()));
+    let after_words = WORDS.iter().flat_map(|word| lower.match_indices(word).map(|(at, _)| at + word.len()));
     let mut places: Vec<usize> = after_words.collect();
     places.sort_unstable();
-    places.into_iter().find_map(|at| {
-        // An end of quotes, then `=` or `:`, then the value, in quotes or up to the next blank.
-        let rest = line[at..].trim_start_matches(['"', '\'', '\\']);
-        let rest = rest.trim_start().strip_prefix(['=', ':'])?.trim_start();
-        let quote = QUOTES.iter().find(|quote| rest.starts_with(**quote));
-        let value = &rest[quote.map_or(0, |quote| quote.len())..];
-        let end = match quote {
-            Some(quote) => unescaped(value, quote),
-            None => value.find(|c: char| c.is_whitespace() || matches!(c, ',' | '"' | '\'' | '}' | ']')),
-        };
-        let end = end.unwrap_or(value.len());
-        let start = line.len() - value.len();
-        let harmless = [REMOVED, "true", "false", "null", ""].contains(&&value[..end]) || line[start..].starts_with(REMOVED);
-        (!harmless).then_some(start..start + end)
-    })
+    let mut clean = String::with_capacity(line.len());
+    let mut done = 0;
+    for value in places.into_iter().filter_map(|at| value_after(line, at)) {
+        // A word inside of a value that is gone already.
+        if value.start >= done {
+            clean.push_str(&line[done..value.start]);
+            clean.push_str(REMOVED);
+            done = value.end;
+        }
+    }
+    clean + &line[done..]
+}
+
+/// Where the value of a key stands that ends at `at`: after an end of quotes, then `=` or `:`; in quotes, or up to the next blank.
+fn value_after(line: &str, at: usize) -> Option<std::ops::Range<usize>> {
+    let rest = line[at..].trim_start_matches(['"', '\'', '\\']);
+    let rest = rest.trim_start().strip_prefix(['=', ':'])?.trim_start();
+    let quote = QUOTES.iter().find(|quote| rest.starts_with(**quote));
+    let value = &rest[quote.map_or(0, |quote| quote.len())..];
+    let end = match quote {
+        Some(quote) => unescaped(value, quote),
+        None => value.find(|c: char| c.is_whitespace() || matches!(c, ',' | '"' | '\'' | '}' | ']')),
+    };
+    let end = end.unwrap_or(value.len());
+    let start = line.len() - value.len();
+    let harmless = ["true", "false", "null", ""].contains(&&value[..end]) || value.starts_with(REMOVED);
+    (!harmless).then_some(start..start + end)
 }
 
 /// How a value begins and ends; with a backslash where it stands in a text that is itself in JSON.
