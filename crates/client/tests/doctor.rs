@@ -198,10 +198,10 @@ fn a_daemon_that_is_well_is_told_so_check_by_check() {
         ("config", "linnet.toml is right"),
         ("version", "ok: linnetd and linnet are both 0.1.0"),
         ("health", "ok: kitchen serves"),
-        ("models", "ok: 1 models"),
+        ("models", "ok: none of 1 models failed"),
         ("broker", "skipped: MQTT is off"),
         ("state", "to spare"),
-        ("files", "ok: 1 files"),
+        ("files", "ok: 1 of 1 files"),
         ("fleet", "skipped: "),
         ("cpu", "ok: X, 4 threads, with dotprod"),
     ] {
@@ -247,7 +247,10 @@ fn what_the_daemon_tells_of_itself_is_judged() {
     assert_eq!(code, 70, "a part that stands still is linnetd's own fault: {report}");
     assert!(finding(&report, "version").starts_with("warning: linnetd is 9.9.9"), "{report}");
     assert!(finding(&report, "health").contains("stands still: the MQTT link"), "{report}");
-    assert!(finding(&report, "models").starts_with("wrong: torn 0.2.0 failed (it takes 12 MiB): model.onnx"), "{report}");
+    assert!(
+        finding(&report, "models").starts_with("wrong: torn 0.2.0 failed (it takes 12 MiB): model.onnx"),
+        "{report}"
+    );
     let text = bench.run(&[]).stdout;
     assert!(!text.contains(&0x1b), "what a daemon says moves no cursor");
 }
@@ -385,6 +388,22 @@ fn a_support_file_holds_what_helps_and_nothing_that_is_secret_or_that_anybody_sa
     let seen = std::fs::metadata(&bundle).expect("it is there");
     assert_eq!(seen.permissions().mode() & 0o777, 0o600, "for this user alone");
     assert!(seen.len() < 1 << 20, "{} bytes", seen.len());
+}
+
+#[test]
+fn a_password_under_a_key_that_linnetd_does_not_know_stays_out_of_the_support_file() {
+    let bench = Bench::new();
+    // What is refused is quoted by this linnetd.
+    bench.config("nonsense = \"marker-own\"\n");
+    program(&bench.at("linnetd"), "#!/bin/sh\ncat \"$2\" >&2\nexit 78\n");
+    daemon(&bench, true, &status());
+    let bundle = bench.at("support.tar.gz");
+    let (code, report) = bench.report_with(&["--bundle", &bundle.display().to_string()]);
+    assert_eq!(code, 78, "{report}");
+    let parts = unpack(&bundle);
+    let config = &parts["linnet-support/config.txt"];
+    assert!(config.contains("nonsense = \"[a text of 10 characters]\""), "{config}");
+    assert!(parts.values().all(|text| !text.contains("marker-")), "{config}");
 }
 
 #[test]

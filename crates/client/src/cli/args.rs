@@ -295,13 +295,11 @@ pub struct StatusArgs {
 
 /// Arguments of `linnet doctor`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  \
+#[command(after_help = "Examples:\n  \
         linnet doctor\n  \
         sudo linnet doctor --bundle linnet-support.tar.gz\n\n\
         Exit codes: 0 nothing is wrong (warnings do not count), else that of the first thing that is: 69 something that is needed is\n\
-        missing or does not work, 70 a fault of linnetd, 77 permissions, 78 the configuration or a file that it names."
-)]
+        missing or does not work, 70 a fault of linnetd, 77 permissions, 78 the configuration or a file that it names.")]
 pub struct DoctorArgs {
     /// One JSON object on one line
     #[arg(long)]

@@ -249,16 +249,20 @@ pub(super) fn judge(seen: &Seen) -> Finding {
             told,
             "name the configuration that linnetd runs with by --config, to have the broker tried from here",
         ),
-        Reach::Unresolved(why) => {
-            wrong(&format!("has no address: {why}"), "correct the host in mqtt.url, or the machine's DNS (/etc/resolv.conf)")
-        }
-        Reach::Refused => {
-            wrong("refuses the connection", "start the broker, or correct the port in mqtt.url; does it listen beyond its own machine?")
-        }
+        Reach::Unresolved(why) => wrong(
+            &format!("has no address: {why}"),
+            "correct the host in mqtt.url, or the machine's DNS (/etc/resolv.conf)",
+        ),
+        Reach::Refused => wrong(
+            "refuses the connection",
+            "start the broker, or correct the port in mqtt.url; does it listen beyond its own machine?",
+        ),
         Reach::TimedOut => {
             wrong("does not answer", "look whether the broker's machine is on, and whether a firewall stands between")
         }
-        Reach::Failed(why) => wrong(&format!("cannot be reached: {why}"), "look after this machine's network (`ip route`)"),
+        Reach::Failed(why) => {
+            wrong(&format!("cannot be reached: {why}"), "look after this machine's network (`ip route`)")
+        }
         Reach::Files(why) => Finding::wrong(
             CHECK,
             Trouble::Config,
@@ -267,8 +271,12 @@ pub(super) fn judge(seen: &Seen) -> Finding {
         ),
         Reach::Tls(fault) => {
             let (what, way_out) = match fault {
-                TlsFault::Expired => ("has a certificate that has expired", "renew it on the broker, and look at both clocks"),
-                TlsFault::NotYetValid => ("has a certificate that does not count yet", "set this machine's clock, or the broker's"),
+                TlsFault::Expired => {
+                    ("has a certificate that has expired", "renew it on the broker, and look at both clocks")
+                }
+                TlsFault::NotYetValid => {
+                    ("has a certificate that does not count yet", "set this machine's clock, or the broker's")
+                }
                 TlsFault::UnknownAuthority => (
                     "has a certificate that mqtt.ca_file does not vouch for",
                     "put the authority that signed it into mqtt.ca_file",
@@ -277,19 +285,25 @@ pub(super) fn judge(seen: &Seen) -> Finding {
                     "has a certificate for another name",
                     "write the name of its certificate into mqtt.url, or give it one for this name",
                 ),
-                TlsFault::NotTls => {
-                    ("does not speak TLS on this port", "use the broker's TLS port (often 8883), or mqtt:// without TLS")
-                }
+                TlsFault::NotTls => (
+                    "does not speak TLS on this port",
+                    "use the broker's TLS port (often 8883), or mqtt:// without TLS",
+                ),
                 TlsFault::Other(why) => (why.as_str(), "see the broker's own log"),
             };
-            let joined = if matches!(fault, TlsFault::Other(_)) { format!("ends the TLS handshake: {what}") } else { what.into() };
+            let joined = if matches!(fault, TlsFault::Other(_)) {
+                format!("ends the TLS handshake: {what}")
+            } else {
+                what.into()
+            };
             wrong(&joined, way_out)
         }
         Reach::Reached(_) if seen.state.is_none() => {
             Finding::ok(CHECK, format!("{at} takes connections; whether it admits linnetd shows when that runs"))
         }
         Reach::Reached(ip) => {
-            let beyond = "the unit lets linnetd speak to local networks only: add the address with IPAddressAllow= in a drop-in";
+            let beyond =
+                "the unit lets linnetd speak to local networks only: add the address with IPAddressAllow= in a drop-in";
             let login = "look at linnetd's user, password and client_id there, and at the broker's log";
             wrong("takes the connection", if is_local(*ip) { login } else { beyond })
         }
@@ -336,7 +350,8 @@ mod tests {
         let url = Some("mqtts://broker.lan");
         let home = || Reach::Reached("192.168.1.2".parse().expect("an address"));
         let far = || Reach::Reached("203.0.113.9".parse().expect("an address"));
-        let table: [(Option<&str>, Option<&str>, Reach, Verdict, Option<u8>, &str); 18] = [
+        type Row = (Option<&'static str>, Option<&'static str>, Reach, Verdict, Option<u8>, &'static str);
+        let table: [Row; 18] = [
             (Some("up"), url, Reach::NotTried, Fine, None, "connected to broker.lan:8883"),
             (Some("off"), None, Reach::NotTried, Skipped, None, "off"),
             (None, None, Reach::NotTried, Skipped, None, "off"),
@@ -357,7 +372,8 @@ mod tests {
             (None, url, home(), Fine, None, "takes connections"),
         ];
         for (state, url, reach, verdict, code, words) in table {
-            let seen = Seen { state: state.map(Into::into), reason: Some("why".into()), url: url.map(Into::into), reach };
+            let seen =
+                Seen { state: state.map(Into::into), reason: Some("why".into()), url: url.map(Into::into), reach };
             let finding = judge(&seen);
             assert_eq!((finding.verdict, finding.code), (verdict, code), "{seen:?}: {finding:?}");
             let all = format!("{} {}", finding.sentence, finding.way_out.unwrap_or_default());
@@ -373,7 +389,10 @@ mod tests {
     fn a_port_is_reached_refused_or_speaks_no_tls() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("its number").port();
-        assert_eq!(of(format!("mqtt://127.0.0.1:{port}"), None), Reach::Reached("127.0.0.1".parse().expect("an address")));
+        assert_eq!(
+            of(format!("mqtt://127.0.0.1:{port}"), None),
+            Reach::Reached("127.0.0.1".parse().expect("an address"))
+        );
         let without = of(format!("mqtts://127.0.0.1:{port}"), None);
         assert!(matches!(&without, Reach::Files(why) if why.contains("mqtt.ca_file")), "{without:?}");
         let dir = tempfile::tempdir().expect("a directory");

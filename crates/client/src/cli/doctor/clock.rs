@@ -69,9 +69,10 @@ pub(super) fn judge(seen: &Seen) -> Finding {
     }
     match (seen.synchronized, seen.has_rtc) {
         (true, _) => Finding::ok(CHECK, format!("{day}, set from the network")),
-        (false, true) => {
-            Finding::ok(CHECK, format!("{day}; not known to be set from the network, but kept while the machine is off"))
-        }
+        (false, true) => Finding::ok(
+            CHECK,
+            format!("{day}; not known to be set from the network, but kept while the machine is off"),
+        ),
         (false, false) => Finding::warning(
             CHECK,
             format!("{day}, not set from the network, and nothing keeps the time while the machine is off"),
@@ -89,7 +90,8 @@ mod tests {
     fn the_clock_is_judged_by_its_year_then_by_the_daemons_then_by_who_keeps_it() {
         let now = dates::of_rfc3339("2026-03-01T12:00:00Z").expect("a date");
         let past = dates::of_rfc3339("2023-12-31T23:59:59Z").expect("a date");
-        let table: [(i64, bool, bool, Option<i64>, Verdict, &str); 9] = [
+        type Row = (i64, bool, bool, Option<i64>, Verdict, &'static str);
+        let table: [Row; 9] = [
             (0, true, true, None, Wrong, "1970-01-01"),
             (past, true, true, None, Wrong, "2023-12-31"),
             (now, true, false, None, Ok, "set from the network"),

@@ -71,7 +71,10 @@ pub(super) fn judge_health(status: &Status, ready: bool) -> Vec<Finding> {
             let degraded = if status.health == Health::Degraded { ", without a part that is named below" } else { "" };
             findings.push(Finding::ok(
                 CHECK,
-                format!("{} serves{degraded}; {} workers, {} jobs waiting", status.device, status.workers, status.queue_depth),
+                format!(
+                    "{} serves{degraded}; {} workers, {} jobs waiting",
+                    status.device, status.workers, status.queue_depth
+                ),
             ));
         }
         Health::Ready | Health::Degraded => {}
@@ -96,7 +99,10 @@ pub(super) fn judge_models(status: &Status) -> Vec<Finding> {
                 CHECK,
                 Trouble::Unavailable,
                 format!("{} {} failed (it takes {} MiB): {reason}", model.name, model.version, model.memory_mib),
-                format!("check it with `linnet models verify {0}`; add it anew, or `linnet models remove {0}`", model.name),
+                format!(
+                    "check it with `linnet models verify {0}`; add it anew, or `linnet models remove {0}`",
+                    model.name
+                ),
             )
         })
         .collect();
@@ -105,7 +111,7 @@ pub(super) fn judge_models(status: &Status) -> Vec<Finding> {
         let (count, memory) = loaded.fold((0, 0), |(n, mib), model| (n + 1, mib + model.memory_mib));
         findings.push(Finding::ok(
             CHECK,
-            format!("{} models, of which {count} are loaded and take {memory} MiB; none failed", status.models.len()),
+            format!("none of {} models failed; {count} are loaded and take {memory} MiB", status.models.len()),
         ));
     }
     findings
@@ -175,7 +181,13 @@ pub(super) mod tests {
             ("given up", |s| s.workers_stuck = 1, true, Warning, None),
             ("2 workers were replaced", |s| s.worker_restarts = 2, true, Warning, None),
             ("not ready yet", |s| s.health = Health::Starting, false, Warning, None),
-            ("still starting after 1000 s", |s| (s.health, s.uptime_secs) = (Health::Starting, 1000.0), false, Wrong, Some(69)),
+            (
+                "still starting after 1000 s",
+                |s| (s.health, s.uptime_secs) = (Health::Starting, 1000.0),
+                false,
+                Wrong,
+                Some(69),
+            ),
             ("ending", |s| s.health = Health::Draining, false, Warning, None),
             ("/readyz", |_| (), false, Warning, None),
         ];

@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn days_and_dates_are_each_others_inverse() {
-        for (date, number) in [("1970-01-01", 0), ("2000-02-29", 11_016), ("2024-03-01", 19_783), ("2100-03-01", 47_541)]
+        for (date, number) in
+            [("1970-01-01", 0), ("2000-02-29", 11_016), ("2024-03-01", 19_783), ("2100-03-01", 47_541)]
         {
             assert_eq!(day(number * 86_400), date);
             assert_eq!(of_rfc3339(&format!("{date}T00:00:00Z")), Some(number * 86_400), "{date}");

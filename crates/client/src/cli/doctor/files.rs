@@ -99,12 +99,14 @@ pub(super) fn judge(files: &[Named], daemon_uid: Option<u32>, names: &Names, now
     if files.is_empty() {
         return vec![Finding::skipped(CHECK, "the configuration names no key, password or certificate", "")];
     }
-    let mut findings: Vec<Finding> =
-        files.iter().flat_map(|file| of_file(file, daemon_uid, names, now)).collect();
+    let mut findings: Vec<Finding> = files.iter().flat_map(|file| of_file(file, daemon_uid, names, now)).collect();
     let closed = findings.iter().filter(|finding| finding.verdict == Verdict::Skipped).count();
     if findings.len() == closed && closed < files.len() {
         let sound = files.len() - closed;
-        findings.push(Finding::ok(CHECK, format!("{sound} files that the configuration names are there and in order")));
+        findings.push(Finding::ok(
+            CHECK,
+            format!("{sound} of {} files that the configuration names are there and in order", files.len()),
+        ));
     }
     findings
 }
@@ -132,7 +134,10 @@ fn of_file(file: &Named, daemon_uid: Option<u32>, names: &Names, now: i64) -> Ve
             CHECK,
             Trouble::NotAllowed,
             format!("{at} has mode {mode:04o}: every user of this machine may use what is secret"),
-            format!("`chmod 640 {}` (or 600), and change what it holds if others use this machine", file.path.display()),
+            format!(
+                "`chmod 640 {}` (or 600), and change what it holds if others use this machine",
+                file.path.display()
+            ),
         ));
     }
     if let Some(daemon) = daemon_uid.filter(|daemon| *daemon != 0 && *daemon != uid)
@@ -142,7 +147,11 @@ fn of_file(file: &Named, daemon_uid: Option<u32>, names: &Names, now: i64) -> Ve
         findings.push(Finding::wrong(
             CHECK,
             Trouble::NotAllowed,
-            format!("{at} belongs to {} with mode {mode:04o}: linnetd's user {} cannot read it", names.user(uid), names.user(daemon)),
+            format!(
+                "{at} belongs to {} with mode {mode:04o}: linnetd's user {} cannot read it",
+                names.user(uid),
+                names.user(daemon)
+            ),
             "give it to linnetd's user or group, or hand it over as a systemd credential (drop-ins/credentials.conf)",
         ));
     }
@@ -166,7 +175,8 @@ fn of_certificates(at: &str, kind: Kind, certificates: &[Validity], now: i64) ->
     if last.until < now {
         Some(config(format!("{at} expired on {}", dates::day(last.until)), renew))
     } else if certificates.iter().all(|validity| validity.from > now) {
-        let sentence = format!("{at} counts from {} on, and the clock stands at {}", dates::day(last.from), dates::day(now));
+        let sentence =
+            format!("{at} counts from {} on, and the clock stands at {}", dates::day(last.from), dates::day(now));
         Some(config(sentence, "set the clock, or wait"))
     } else if expired > 0 {
         Some(Finding::warning(CHECK, format!("{at}: {expired} of {} have expired", certificates.len()), renew))
@@ -199,7 +209,8 @@ mod tests {
         use Kind::{Authorities, Chain, Secret};
         let names = Names::of("linnet:x:990:990::/:\nann:x:1000:1000::/:\n", "");
         let empty = Place::Found { uid: 990, mode: 0o600, bytes: 0, certificates: None };
-        let table: [(Kind, Place, u32, Verdict, Option<u8>, &str); 17] = [
+        type Row = (Kind, Place, u32, Verdict, Option<u8>, &'static str);
+        let table: [Row; 17] = [
             (Secret, found(0o600, None), 990, Fine, None, "in order"),
             (Secret, found(0o640, None), 990, Fine, None, "in order"),
             (Secret, found(0o644, None), 990, Wrong, Some(77), "0644"),

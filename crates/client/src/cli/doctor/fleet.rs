@@ -25,7 +25,10 @@ pub(super) enum Root {
     /// It is no root of TUF.
     Broken(String),
     /// Its version, and when it expires, seconds since 1970.
-    Read { version: u64, expires: i64 },
+    Read {
+        version: u64,
+        expires: i64,
+    },
 }
 
 /// What was seen.
@@ -94,7 +97,10 @@ pub(super) fn judge(seen: &Seen, now: i64) -> Finding {
     let config = |sentence: String, way_out: &str| Finding::wrong(CHECK, Trouble::Config, sentence, way_out);
     match &seen.root {
         Root::NotNamed => {
-            return config(format!("the device belongs to the fleet {name}, and fleet.root is not set"), "name its root.json");
+            return config(
+                format!("the device belongs to the fleet {name}, and fleet.root is not set"),
+                "name its root.json",
+            );
         }
         Root::Missing => return config(format!("{path} (fleet.root) is not there"), copy),
         Root::Failed(why) => return config(format!("{path} (fleet.root): {why}"), copy),
@@ -130,7 +136,9 @@ pub(super) fn judge(seen: &Seen, now: i64) -> Finding {
             format!("the configuration names the fleet {name}, and linnetd tells no generation"),
             "restart linnetd, so that it reads [fleet]; an older one knows no fleets",
         ),
-        None => Finding::ok(CHECK, format!("{name}: {path} is in order; which generation serves shows when linnetd runs")),
+        None => {
+            Finding::ok(CHECK, format!("{name}: {path} is in order; which generation serves shows when linnetd runs"))
+        }
     }
 }
 
@@ -144,7 +152,8 @@ mod tests {
         let now = 20_000 * 86_400;
         let root = || Root::Read { version: 1, expires: now + 1 };
         let serves = |generation, confirmed| Some(Running { generation, confirmed });
-        let table: [(Option<&str>, Root, Option<Running>, bool, Verdict, &str); 13] = [
+        type Row = (Option<&'static str>, Root, Option<Running>, bool, Verdict, &'static str);
+        let table: [Row; 13] = [
             (None, Root::NotNamed, None, true, Skipped, "no fleet"),
             (None, Root::NotNamed, serves(3, true), true, Fine, "generation 3"),
             (Some("home"), Root::NotNamed, None, true, Wrong, "fleet.root is not set"),
@@ -152,7 +161,14 @@ mod tests {
             (Some("home"), Root::Closed, None, true, Skipped, "may not read"),
             (Some("home"), Root::Failed("I/O".into()), None, true, Wrong, "I/O"),
             (Some("home"), Root::Broken("no JSON".into()), None, true, Wrong, "no JSON"),
-            (Some("home"), Root::Read { version: 1, expires: now - 1 }, serves(3, true), true, Warning, "expired on 2024-10-03"),
+            (
+                Some("home"),
+                Root::Read { version: 1, expires: now - 1 },
+                serves(3, true),
+                true,
+                Warning,
+                "expired on 2024-10-03",
+            ),
             (Some("home"), root(), serves(0, true), true, Fine, "shipped"),
             (Some("home"), root(), serves(3, true), true, Fine, "generation 3 serves and was confirmed"),
             (Some("home"), root(), serves(3, false), true, Warning, "on trial"),
@@ -169,10 +185,12 @@ mod tests {
 
     #[test]
     fn a_root_is_read_by_its_version_and_its_end_and_anything_else_is_told() {
-        let root = r#"{"signed": {"_type": "root", "version": 2, "expires": "2030-01-31T12:00:00Z"}, "signatures": []}"#;
+        let root =
+            r#"{"signed": {"_type": "root", "version": 2, "expires": "2030-01-31T12:00:00Z"}, "signatures": []}"#;
         let expires = dates::of_rfc3339("2030-01-31T12:00:00Z").expect("a date");
         assert_eq!(parse(root), Root::Read { version: 2, expires });
-        for text in ["", "{}", r#"{"signed": {"_type": "targets"}}"#, r#"{"signed": {"_type": "root", "version": 1}}"#] {
+        for text in ["", "{}", r#"{"signed": {"_type": "targets"}}"#, r#"{"signed": {"_type": "root", "version": 1}}"#]
+        {
             assert!(matches!(parse(text), Root::Broken(_)), "{text}");
         }
     }

@@ -139,7 +139,9 @@ mod tests {
     #[test]
     fn a_processor_is_judged_by_what_the_kernels_need() {
         let page = |architecture: &str, features: &str| {
-            format!("processor     X\narchitecture  {architecture}\nfeatures      {features}\nthreads       4\nkernels\n")
+            format!(
+                "processor     X\narchitecture  {architecture}\nfeatures      {features}\nthreads       4\nkernels\n"
+            )
         };
         for (architecture, features, verdict) in [
             ("x86_64", "avx2 fma f16c", Fine),

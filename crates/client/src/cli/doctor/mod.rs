@@ -41,7 +41,9 @@ use crate::{ClientError, Local};
 const MAX_STATUS_BYTES: usize = 1 << 20;
 
 pub(super) async fn run(local: &Local, args: DoctorArgs) -> Result<ExitCode, ClientError> {
-    let seen = Seen::look(local, args.config).await;
+    // An empty variable counts as none.
+    let config = args.config.filter(|path| !path.as_os_str().is_empty());
+    let seen = Seen::look(local, config).await;
     let findings = seen.judge();
     let mut report = Report::new(&seen, findings);
     if let Some(path) = &args.bundle {

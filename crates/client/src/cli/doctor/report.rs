@@ -135,9 +135,12 @@ mod tests {
         assert_eq!(report.exit_code(), ExitCode::from(78));
         let json = serde_json::to_value(&report).expect("JSON");
         assert_eq!((&json["verdict"], &json["wrong"], &json["warnings"]), (&"wrong".into(), &2.into(), &1.into()));
-        assert_eq!(json["checks"][2], serde_json::json!({
-            "check": "config", "verdict": "wrong", "sentence": "line 1 is wrong", "way_out": "mend it",
-        }));
+        assert_eq!(
+            json["checks"][2],
+            serde_json::json!({
+                "check": "config", "verdict": "wrong", "sentence": "line 1 is wrong", "way_out": "mend it",
+            })
+        );
     }
 
     #[test]

@@ -61,7 +61,9 @@ pub(super) fn judge(unit: Option<&Properties>, answers: bool) -> Finding {
             CHECK,
             Trouble::Unavailable,
             format!("{UNIT} has failed: {}", why(of("Result"), of("ExecMainStatus"))),
-            format!("see why in `journalctl -u {UNIT}`, then `systemctl reset-failed {UNIT}` and `systemctl start {UNIT}`"),
+            format!(
+                "see why in `journalctl -u {UNIT}`, then `systemctl reset-failed {UNIT}` and `systemctl start {UNIT}`"
+            ),
         ),
         // A daemon that somebody started by hand.
         state if answers => Finding::ok(CHECK, format!("{UNIT} is {state}; another linnetd answers")),
@@ -106,7 +108,12 @@ mod tests {
             ("LoadState=not-found\nActiveState=inactive\n", false, Verdict::Skipped, "not installed"),
             ("LoadState=loaded\nActiveState=active\nNRestarts=0\n", true, Verdict::Ok, "is active"),
             ("LoadState=loaded\nActiveState=active\nNRestarts=3\n", true, Verdict::Warning, "3 restarts"),
-            ("LoadState=loaded\nActiveState=activating\nSubState=auto-restart\n", false, Verdict::Warning, "auto-restart"),
+            (
+                "LoadState=loaded\nActiveState=activating\nSubState=auto-restart\n",
+                false,
+                Verdict::Warning,
+                "auto-restart",
+            ),
             ("LoadState=loaded\nActiveState=inactive\n", false, Verdict::Warning, "installed and inactive"),
             ("LoadState=loaded\nActiveState=inactive\n", true, Verdict::Ok, "another linnetd"),
             (

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 use toml::{Table, Value};
 
+use super::files::KEYS;
 use super::finding::{Finding, Trouble};
 use super::process::Process;
 use super::programs::{self, Said};
@@ -78,9 +79,76 @@ impl Settings {
         })
     }
 
-    /// Every value without the file's comments, which may hold anything.
-    pub(super) fn without_comments(&self) -> String {
-        toml::to_string(&self.values).unwrap_or_default()
+    /// Every value without the file's comments, which may hold anything. Of a file that nobody has found right, a text is shown only where its
+    /// key is known to hold no secret: somebody may have written his password under a key of his own.
+    pub(super) fn without_comments(&self, is_right: bool) -> String {
+        let mut values = self.values.clone();
+        if !is_right {
+            each_text(&mut values, "", &mut |key, text| {
+                if !is_harmless(key) {
+                    *text = format!("[a text of {} characters]", text.chars().count());
+                }
+            });
+        }
+        toml::to_string(&values).unwrap_or_default()
+    }
+
+    /// Texts of keys that are not known to hold no secret.
+    pub(super) fn doubtful_texts(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        each_text(&mut self.values.clone(), "", &mut |key, text| {
+            if !is_harmless(key) {
+                found.push(text.clone());
+            }
+        });
+        found
+    }
+
+    /// Whether this is the configuration, or the socket, of a daemon that systemd starts.
+    fn is_systems(&self, socket: &Path) -> bool {
+        socket == Path::new(SYSTEM_PATH) || self.file.as_deref() == Some(Path::new(SYSTEM_FILE))
+    }
+}
+
+/// Keys whose texts are no secret, whatever stands there; logins in URLs are taken out apart.
+const HARMLESS: [&str; 17] = [
+    "device",
+    "socket",
+    "state",
+    "models",
+    "default_model",
+    "dtype",
+    "preload",
+    "pinned",
+    "log",
+    "http.socket_mode",
+    "http.socket_group",
+    "http.tcp",
+    "mqtt.url",
+    "mqtt.device",
+    "wyoming.tcp",
+    "fleet.name",
+    "fleet.root",
+];
+
+fn is_harmless(key: &str) -> bool {
+    HARMLESS.contains(&key) || KEYS.iter().any(|(own, _)| *own == key)
+}
+
+/// Every text of a table, by the path of its key.
+fn each_text(table: &mut Table, under: &str, each: &mut impl FnMut(&str, &mut String)) {
+    fn of_value(value: &mut Value, key: &str, each: &mut impl FnMut(&str, &mut String)) {
+        match value {
+            Value::String(text) => each(key, text),
+            Value::Array(values) => values.iter_mut().for_each(|value| of_value(value, key, each)),
+            Value::Table(table) => {
+                table.iter_mut().for_each(|(name, value)| of_value(value, &format!("{key}.{name}"), each))
+            }
+            _ => {}
+        }
+    }
+    for (name, value) in table.iter_mut() {
+        of_value(value, &format!("{under}{name}"), each);
     }
 }
 
@@ -96,11 +164,7 @@ pub(super) fn file(asked: Option<PathBuf>, process: Option<&Process>, socket: &P
 }
 
 /// Reads and checks the configuration of `process`, or of the daemon that would listen on `socket`.
-pub(super) async fn look(
-    asked: Option<PathBuf>,
-    process: Option<&Process>,
-    socket: &Path,
-) -> (Settings, Checked) {
+pub(super) async fn look(asked: Option<PathBuf>, process: Option<&Process>, socket: &Path) -> (Settings, Checked) {
     let mut settings = Settings { file: file(asked, process, socket, Path::new(SYSTEM_FILE)), ..Settings::default() };
     if let Some(path) = &settings.file {
         match read(path) {
@@ -162,12 +226,12 @@ async fn explain(settings: &Settings, process: Option<&Process>, socket: &Path) 
             command.args(process.flags(flag).pop().into_iter().flat_map(|value| [flag.to_owned(), value]));
         }
     }
-    surround(&mut command, process, socket);
+    surround(&mut command, process, settings.is_systems(socket), socket);
     programs::ask(command, MAX_BYTES).await
 }
 
 /// The variables of the daemon in place of the caller's.
-fn surround(command: &mut Command, process: Option<&Process>, socket: &Path) {
+fn surround(command: &mut Command, process: Option<&Process>, is_systems: bool, socket: &Path) {
     let own: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
     let makes_a_configuration = |name: &str| name.starts_with("LINNET_") || OF_SURROUNDINGS.contains(&name);
     let replace = |command: &mut Command, with: Vec<(String, OsString)>| {
@@ -189,7 +253,7 @@ fn surround(command: &mut Command, process: Option<&Process>, socket: &Path) {
             replace(command, its.map(|(name, value)| (name.clone(), value.clone())).collect());
         }
         // Another user's daemon, or the system's that is not running.
-        _ if socket == Path::new(SYSTEM_PATH) => replace(command, of_system()),
+        _ if is_systems => replace(command, of_system()),
         _ => {
             command.env("LINNET_SOCKET", socket);
         }
@@ -202,7 +266,7 @@ pub(super) fn state_dir(settings: &Settings, process: Option<&Process>, socket: 
         let variable = |name: &str| process.variable(name).map(PathBuf::from);
         process.path_flag("--state").or_else(|| variable("LINNET_STATE"))
     };
-    let of_system = || (socket == Path::new(SYSTEM_PATH)).then(|| PathBuf::from(SYSTEM_STATE));
+    let of_system = || settings.is_systems(socket).then(|| PathBuf::from(SYSTEM_STATE));
     process.and_then(own).or_else(|| settings.path("state")).or_else(of_system)
 }
 
@@ -270,7 +334,10 @@ mod tests {
 
     #[test]
     fn values_are_read_from_sections_and_from_dotted_keys_alike() {
-        for text in ["[mqtt]\nurl = \"mqtt://b\"\nca_file = \"ca.pem\"\n", "mqtt.url = \"mqtt://b\"  # file:2\nmqtt.ca_file = \"ca.pem\""] {
+        for text in [
+            "[mqtt]\nurl = \"mqtt://b\"\nca_file = \"ca.pem\"\n",
+            "mqtt.url = \"mqtt://b\"  # file:2\nmqtt.ca_file = \"ca.pem\"",
+        ] {
             let settings = Settings::of(text);
             assert_eq!(settings.text("mqtt.url"), Some("mqtt://b"));
             assert_eq!(settings.path("mqtt.ca_file"), Some(PathBuf::from("/etc/linnet/ca.pem")));
@@ -283,8 +350,19 @@ mod tests {
     #[test]
     fn comments_of_the_file_are_left_out() {
         let settings = Settings::of("# the old password was hunter2\nlog = \"info\" # hunter3\n");
-        let written = settings.without_comments();
+        let written = settings.without_comments(true);
         assert!(written.contains("log = \"info\"") && !written.contains("hunter"), "{written}");
+    }
+
+    #[test]
+    fn a_text_of_a_key_that_linnetd_does_not_know_is_not_told() {
+        let text =
+            "log = \"info\"\n[mqtt]\nurl = \"mqtt://b\"\npass = \"hunter2\"\n[own]\na = [{ b = \"hunter3\" }]\nn = 4\n";
+        let settings = Settings::of(text);
+        let written = settings.without_comments(false);
+        assert!(!written.contains("hunter") && written.contains("pass = \"[a text of 7 characters]\""), "{written}");
+        assert!(written.contains("mqtt://b") && written.contains("n = 4"), "{written}");
+        assert_eq!(settings.doubtful_texts(), ["hunter2", "hunter3"]);
     }
 
     #[test]
@@ -306,7 +384,12 @@ mod tests {
             (Checked::Right, Verdict::Ok, None, "is right"),
             (Checked::Unreadable("permission denied".into()), Verdict::Skipped, None, "permission denied"),
             (Checked::NotAsked("linnetd: not found".into()), Verdict::Skipped, None, "not checked: linnetd: not found"),
-            (Checked::Faults("linnetd: a:1: x: no\na:2: y: no\n".into()), Verdict::Wrong, Some(78), "a:1: x: no (and 1 more)"),
+            (
+                Checked::Faults("linnetd: a:1: x: no\na:2: y: no\n".into()),
+                Verdict::Wrong,
+                Some(78),
+                "a:1: x: no (and 1 more)",
+            ),
             (Checked::Faults(String::new()), Verdict::Wrong, Some(78), "does not say why"),
         ] {
             let finding = judge(&settings, &checked);

@@ -71,7 +71,12 @@ pub(super) fn look(path: &Path) -> Place {
     }
 }
 
-pub(super) fn judge(at: Option<(&PathBuf, &Place)>, around: Around<'_>, caller: &Caller, names: &Names) -> Vec<Finding> {
+pub(super) fn judge(
+    at: Option<(&PathBuf, &Place)>,
+    around: Around<'_>,
+    caller: &Caller,
+    names: &Names,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     let broken = |sentence: String, way_out: &str| Finding::wrong(CHECK, Trouble::Unavailable, sentence, way_out);
     if let Some(told) = around.told {
@@ -111,7 +116,9 @@ pub(super) fn judge(at: Option<(&PathBuf, &Place)>, around: Around<'_>, caller: 
         Place::NoDirectory => {
             broken(format!("{shown} is no directory"), "remove it, or name another with --state or `state`")
         }
-        Place::Failed(why) => broken(format!("{shown}: {why}"), "look after the file system (`dmesg`), or name another"),
+        Place::Failed(why) => {
+            broken(format!("{shown}: {why}"), "look after the file system (`dmesg`), or name another")
+        }
         Place::Found(directory) => {
             findings.extend(faults(&shown.to_string(), directory, around, caller, names));
             if findings.is_empty() {
@@ -164,7 +171,8 @@ fn faults(path: &str, seen: &Directory, around: Around<'_>, caller: &Caller, nam
         ));
     }
     let mib = seen.free_bytes >> 20;
-    let room = "make room (`journalctl --vacuum-size=50M`, `linnet models remove NAME`), or name another disk with `state`";
+    let room =
+        "make room (`journalctl --vacuum-size=50M`, `linnet models remove NAME`), or name another disk with `state`";
     if seen.free_bytes < LEAST_BYTES {
         findings.push(broken(format!("{path} has {mib} MiB to spare: writing is about to fail"), room));
     } else if seen.free_bytes < LITTLE_BYTES {

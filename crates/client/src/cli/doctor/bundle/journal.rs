@@ -20,13 +20,26 @@ const INFO: u64 = 6;
 /// The records, one a line, the newest last; or why there are none.
 pub(super) async fn look() -> String {
     let mut command = Command::new("journalctl");
-    command.args(["--unit", UNIT, "--priority", "info", "--lines", MAX_RECORDS, "--output", "json", "--no-pager", "--quiet"]);
+    command.args([
+        "--unit",
+        UNIT,
+        "--priority",
+        "info",
+        "--lines",
+        MAX_RECORDS,
+        "--output",
+        "json",
+        "--no-pager",
+        "--quiet",
+    ]);
     command.args(["--output-fields", "PRIORITY,_TRANSPORT,SYSLOG_IDENTIFIER,_PID,MESSAGE"]);
     match programs::ask(command, MAX_ASKED_BYTES).await {
         Err(why) => format!("not there: {why}\n"),
         Ok(said) if !said.succeeded() => format!("not there: {}\n", said.stderr.trim()),
         Ok(said) => match records(&said.stdout) {
-            lines if lines.is_empty() => "no record that this user may read; try `sudo linnet doctor --bundle FILE`\n".into(),
+            lines if lines.is_empty() => {
+                "no record that this user may read; try `sudo linnet doctor --bundle FILE`\n".into()
+            }
             lines => lines,
         },
     }
@@ -47,7 +60,8 @@ fn record(line: &str) -> Option<String> {
     let secs = of("__REALTIME_TIMESTAMP")?.parse::<i64>().ok()? / 1_000_000;
     let (day, second) = (dates::day(secs), secs.rem_euclid(86_400));
     let time = format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60);
-    let level = ["emerg", "alert", "crit", "error", "warning", "notice", "info"].get(usize::try_from(priority).ok()?)?;
+    let level =
+        ["emerg", "alert", "crit", "error", "warning", "notice", "info"].get(usize::try_from(priority).ok()?)?;
     let who = of("SYSLOG_IDENTIFIER").unwrap_or("?");
     // A message that is no UTF-8 comes as a list of bytes: whoever wrote it, it is no sentence of ours.
     let message = of("MESSAGE")?.replace(['\n', '\r'], " ");
@@ -72,7 +86,8 @@ mod tests {
             line("3", "journal", "a model\nfailed"),
             line("7", "journal", "what somebody said"),
             line("6", "stdout", "panicked inside of what somebody said"),
-            r#"{"PRIORITY": "6", "_TRANSPORT": "journal", "MESSAGE": [255], "__REALTIME_TIMESTAMP": "1"}"#.to_owned() + "\n",
+            r#"{"PRIORITY": "6", "_TRANSPORT": "journal", "MESSAGE": [255], "__REALTIME_TIMESTAMP": "1"}"#.to_owned()
+                + "\n",
             "{\"PRIORITY\": \"6\", \"MESS".to_owned(),
         ];
         assert_eq!(

@@ -21,6 +21,7 @@ use self::parts::Part;
 use self::scrub::Scrub;
 use super::Seen;
 use super::report::Report;
+use super::settings::Checked;
 use crate::{ClientError, Local};
 
 /// Directory of everything in the file.
@@ -58,7 +59,7 @@ impl fmt::Display for Written {
 
 /// Writes the support file, readable by this user alone. A file of that name is replaced once the new one is whole.
 pub(super) async fn write(path: &Path, local: &Local, seen: &Seen, report: &Report) -> Result<Written, ClientError> {
-    let scrub = Scrub::of(&seen.settings);
+    let scrub = Scrub::of(&seen.settings, matches!(seen.checked, Checked::Right | Checked::NoFile));
     let mut parts = parts::gather(local, seen, report).await;
     for part in &mut parts {
         part.text = scrub.clean(&part.text);

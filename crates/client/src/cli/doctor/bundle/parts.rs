@@ -36,10 +36,18 @@ pub(super) struct Part {
 pub(super) async fn gather(local: &Local, seen: &Seen, report: &Report) -> Vec<Part> {
     let part = |name, what, text| Part { name, what, text: bounded(text) };
     vec![
-        part("versions.txt", "versions of linnet, of the linnetd beside it, and of the running one", versions(seen).await),
+        part(
+            "versions.txt",
+            "versions of linnet, of the linnetd beside it, and of the running one",
+            versions(seen).await,
+        ),
         part("doctor.json", "what this command found", pretty(report)),
         part("status.json", "/v1/status: models, limits, counts, the MQTT link", status(seen)),
-        part("metrics.txt", "/metrics: counts and times of requests, none of their content", metrics(local, seen).await),
+        part(
+            "metrics.txt",
+            "/metrics: counts and times of requests, none of their content",
+            metrics(local, seen).await,
+        ),
         part("config.txt", "the configuration, secrets by the paths of their files", config(seen)),
         part("service.txt", "systemd's view of the unit, without its environment", unit(seen)),
         part("journal.txt", "linnetd's last records at info level and above", journal::look().await),
@@ -116,7 +124,7 @@ fn config(seen: &Seen) -> String {
     }
     match &seen.settings.page {
         Some(page) => text.push_str(page),
-        None => text.push_str(&seen.settings.without_comments()),
+        None => text.push_str(&seen.settings.without_comments(seen.checked == Checked::Right)),
     }
     text
 }
@@ -151,8 +159,7 @@ fn of_cpuinfo(text: &str) -> String {
 fn system() -> String {
     let uname = rustix::system::uname();
     let word = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
-    let mut text =
-        format!("# uname\n{} {} {}\n", word(uname.sysname()), word(uname.release()), word(uname.machine()));
+    let mut text = format!("# uname\n{} {} {}\n", word(uname.sysname()), word(uname.release()), word(uname.machine()));
     for path in OF_KERNEL {
         let _ = write!(text, "\n# {path}\n{}", read(path));
     }

@@ -24,8 +24,14 @@ pub(super) struct Scrub {
 }
 
 impl Scrub {
-    pub(super) fn of(settings: &Settings) -> Self {
+    /// `is_right`: whether `linnetd` knows every key of the configuration, so that secrets can stand in files only.
+    pub(super) fn of(settings: &Settings, is_right: bool) -> Self {
         let mut scrub = Self::default();
+        if !is_right {
+            for text in settings.doubtful_texts() {
+                scrub.take(&text);
+            }
+        }
         for (key, _) in KEYS.iter().filter(|(_, kind)| *kind == Kind::Secret) {
             if let Some(path) = settings.path(key) {
                 scrub.take_file(&path);
@@ -162,9 +168,10 @@ mod tests {
             dir.path().join(name)
         };
         let token = write("token", "tok\"en-marker\n");
-        let key = write("key", "-----BEGIN PRIVATE KEY-----\nAAAAmarkerAAAA\nBBBBmarkerBBBB\n-----END PRIVATE KEY-----\n");
+        let key =
+            write("key", "-----BEGIN PRIVATE KEY-----\nAAAAmarkerAAAA\nBBBBmarkerBBBB\n-----END PRIVATE KEY-----\n");
         let text = format!("[http]\ntoken_file = {token:?}\ntls_key = {key:?}\ntls_cert = {key:?}\n");
-        let scrub = Scrub::of(&Settings::of(&text));
+        let scrub = Scrub::of(&Settings::of(&text), true);
         let told = "a tok\"en-marker b\n{\"why\": \"tok\\\"en-marker\"}\nBBBBmarkerBBBB\n-----BEGIN PRIVATE KEY-----\n";
         let clean = scrub.clean(told);
         assert_eq!(clean, "a [removed] b\n{\"why\": \"[removed]\"}\n[removed]\n-----BEGIN PRIVATE KEY-----\n");
