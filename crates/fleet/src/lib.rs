@@ -3,3 +3,8 @@
 //! The Update Framework (<https://theupdateframework.github.io/specification/latest/>, crate `tough`) gives signatures, thresholds,
 //! key rotation, and the rules against rollback, freeze and mixing. What is Linnet's own stands in targets and in their custom
 //! parts (`linnet_proto::fleet`). Nothing here knows of the engine, so that `linnet` can use it.
+
+pub mod clock;
+pub mod select;
+pub mod source;
+pub mod trust;

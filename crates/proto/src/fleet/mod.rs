@@ -7,6 +7,7 @@
 mod generation;
 mod index;
 mod range;
+mod release;
 mod report;
 mod rollout;
 mod selector;
@@ -14,6 +15,7 @@ mod selector;
 pub use generation::{Generation, GenerationFault, PackageFile, PackageList};
 pub use index::{Index, IndexEntry};
 pub use range::{MAX_RANGE_BYTES, RangeHead, RangeRequest, RangeStatus};
+pub use release::Release;
 pub use report::{PushState, Report, Running};
 pub use rollout::{Attempt, Rollout};
 pub use selector::{DeviceFacts, Selector};
