@@ -3,18 +3,9 @@
 use std::fmt;
 
 use linnet_proto::fleet::{Attempt, DeviceFacts, Rollout};
-use sha2::{Digest, Sha256};
 
+use crate::bucket;
 use crate::trust::{Contents, GenerationEntry, RolloutEntry};
-
-/// The bucket of a device under a push's salt, below [`Rollout::BUCKETS`]: the first eight bytes, big-endian, of SHA-256 of
-/// `salt`, a zero byte and the name, modulo the number of buckets.
-pub fn bucket(salt: &str, device: &str) -> u32 {
-    let digest = Sha256::new().chain_update(salt).chain_update([0]).chain_update(device).finalize();
-    let first = digest.iter().take(8).fold(0u64, |number, &byte| number << 8 | u64::from(byte));
-    // Below BUCKETS, which is a u32.
-    (first % u64::from(Rollout::BUCKETS)) as u32
-}
 
 /// A generation that this device has rejected or gone back from, and under which attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]

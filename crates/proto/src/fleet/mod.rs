@@ -11,6 +11,7 @@ mod release;
 mod report;
 mod rollout;
 mod selector;
+mod topic;
 
 pub use generation::{Generation, GenerationFault, PackageFile, PackageList};
 pub use index::{Index, IndexEntry};
@@ -19,6 +20,7 @@ pub use release::Release;
 pub use report::{PushState, Report, Running};
 pub use rollout::{Attempt, Rollout};
 pub use selector::{DeviceFacts, Selector};
+pub use topic::FleetTopic;
 
 /// Version of every form in this module. A device that finds a newer one refuses the generation by name.
 pub const FLEET_WIRE: u32 = 1;

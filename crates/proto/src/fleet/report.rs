@@ -1,6 +1,10 @@
 //! What a device says of its generation: `linnet/<device>/config/reported`, retained.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
+
+use super::DeviceFacts;
 
 /// Where a device stands with the generation it was last given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +38,15 @@ pub struct Report {
     pub took: Vec<(PushState, u64)>,
     /// Version of `linnetd`.
     pub linnetd: String,
+    /// Groups that its own configuration puts it in: what a selector asks, so that the operator knows whom a push means.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub groups: BTreeSet<String>,
+    /// Labels of its own configuration.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Free storage where generations are kept, MiB.
+    #[serde(default)]
+    pub free_mib: u64,
     /// Packages that stand beside the generation's because they were added on the device.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub local_packages: Vec<String>,
@@ -41,6 +54,29 @@ pub struct Report {
     pub metadata: [u64; 3],
     /// Random, made once on the device: two devices under one name are told apart by it.
     pub instance: String,
+}
+
+impl Report {
+    /// Largest payload of a report that is read, bytes.
+    pub const MAX_BYTES: usize = 16 << 10;
+
+    /// Reads one; a fault is one sentence.
+    pub fn parse(payload: &[u8]) -> Result<Self, String> {
+        if payload.len() > Self::MAX_BYTES {
+            return Err(format!("a report of {} bytes; at most {} are read", payload.len(), Self::MAX_BYTES));
+        }
+        serde_json::from_slice(payload).map_err(|e| format!("the report cannot be read: {e}"))
+    }
+
+    /// What selectors ask of the device.
+    pub fn facts(&self) -> DeviceFacts {
+        DeviceFacts {
+            name: self.device.clone(),
+            groups: self.groups.clone(),
+            labels: self.labels.clone(),
+            free_mib: self.free_mib,
+        }
+    }
 }
 
 /// The generation that serves.
