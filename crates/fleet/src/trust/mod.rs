@@ -78,17 +78,18 @@ async fn attempt(
         Some(memo) => memo.recall(trusted, &mut fetcher).await?,
         None => None,
     };
-    let (new, contents) = match recalled {
-        Some(recalled) => recalled,
+    let loaded = match recalled {
+        Some(loaded) => loaded,
         None => {
-            let (accepted, contents) = load::load(trusted, &mut fetcher, limits).await?;
+            let loaded = load::load(trusted, &mut fetcher, limits).await;
             if let Some(memo) = &limits.memo {
-                memo.remember(trusted, &fetcher, accepted.clone(), &contents);
+                memo.remember(trusted, &fetcher, &loaded);
             }
-            (trusted.accepting(accepted), contents)
+            loaded
         }
     };
-    Ok(Refreshed { trusted: new.judged(clock)?, contents, changed: true })
+    let (accepted, contents) = loaded?;
+    Ok(Refreshed { trusted: trusted.accepting(accepted).judged(clock)?, contents, changed: true })
 }
 
 /// A metadata file as it came.

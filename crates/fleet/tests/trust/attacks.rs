@@ -78,6 +78,29 @@ async fn what_is_recalled_is_what_was_verified_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn what_was_refused_is_refused_again_and_by_a_link_s_fault_nothing_is() {
+    let (mut repo, shipped) = Repo::begun();
+    let limits = Limits { memo: Some(Arc::default()), ..Limits::default() };
+    let clock = VirtualClock::at(NOW);
+    repo.role("timestamp").signed_by = Some(vec![Key(99)]);
+    repo.publish(&["timestamp"]);
+    for _ in 0..3 {
+        let device = repo.memory.clone();
+        let e = refresh(&shipped, &device, &clock, &limits).await.expect_err("refused");
+        assert_eq!((e.code(), device.traffic().messages), ("wrong_keys", 2));
+    }
+    // The same timestamp with all that it vouches for, but a file is missing for a while.
+    repo.role("timestamp").signed_by = None;
+    repo.publish(&["timestamp"]);
+    let (name, file) = (repo.name("rollouts"), repo.file("rollouts"));
+    repo.memory.remove_metadata(&name);
+    let e = refresh(&shipped, &repo.memory, &clock, &limits).await.expect_err("missing");
+    assert!(e.is_transient(), "{e}");
+    repo.memory.put_metadata(&name, file);
+    refresh(&shipped, &repo.memory, &clock, &limits).await.expect("accepted as soon as it is there");
+}
+
+#[tokio::test]
 async fn arbitrary_software_is_refused_by_its_digest() {
     let (repo, trusted) = Repo::begun();
     let contents = ask(&trusted, &repo).await.expect("accepted").contents;
