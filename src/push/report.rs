@@ -1,5 +1,7 @@
 //! Where an update stands, as a device says it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use linnet_proto::fleet::{FLEET_WIRE, PushState, Report, Running};
 
 use super::machine::{Fault, Persisted};
@@ -17,6 +19,12 @@ pub struct ReportFacts {
     pub clock_trusted: bool,
     /// Version of `linnetd`.
     pub linnetd: String,
+    /// Groups of its own configuration.
+    pub groups: BTreeSet<String>,
+    /// Labels of its own configuration.
+    pub labels: BTreeMap<String, String>,
+    /// Free storage where generations are kept, MiB.
+    pub free_mib: u64,
     /// Packages that were added on the device.
     pub local_packages: Vec<String>,
     /// Versions of the trusted root, timestamp and snapshot.
@@ -47,6 +55,9 @@ pub fn report(update: Option<&Persisted>, waiting: Option<&Fault>, facts: &Repor
         clock_trusted: facts.clock_trusted,
         took: update.map(|update| update.took.clone()).unwrap_or_default(),
         linnetd: facts.linnetd.clone(),
+        groups: facts.groups.clone(),
+        labels: facts.labels.clone(),
+        free_mib: facts.free_mib,
         local_packages: facts.local_packages.clone(),
         metadata: facts.metadata,
         instance: facts.instance.clone(),

@@ -212,6 +212,9 @@ fn a_report_says_what_is_persisted_and_what_is_waited_for() {
         running: Running { generation: 1, confirmed: true },
         clock_trusted: true,
         linnetd: "0.1.0".into(),
+        groups: ["beta".to_owned()].into(),
+        labels: [("board".to_owned(), "pi4".to_owned())].into(),
+        free_mib: 100,
         local_packages: vec!["own".into()],
         metadata: [1, 2, 3],
         instance: "i".into(),
@@ -226,7 +229,9 @@ fn a_report_says_what_is_persisted_and_what_is_waited_for() {
     assert_eq!((waits.since_secs, waits.took), (1000, vec![(Received, 7)]));
     let rejected = report(Some(&at(Rejected, 0)), Some(&waiting), &facts);
     assert_eq!(rejected.code.as_deref(), Some("canary"), "why it failed is said before what is waited for");
-    assert_eq!((rejected.device, rejected.local_packages), ("kitchen".into(), vec!["own".to_owned()]));
+    assert_eq!((&*rejected.device, &rejected.local_packages[..]), ("kitchen", &["own".to_owned()][..]));
+    let meant = rejected.facts();
+    assert_eq!((meant.groups.len(), meant.labels["board"].as_str(), meant.free_mib), (1, "pi4", 100));
 }
 
 #[test]
