@@ -7,6 +7,7 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Overrides;
+use crate::push::simulate::SimulateArgs;
 
 /// Speech-to-text on the device that hears you.
 #[derive(Debug, Parser)]
@@ -69,7 +70,7 @@ pub struct Serve {
     pub log: Option<OsString>,
 }
 
-/// The verbs that need the engine.
+/// The verbs that need the daemon's own code.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Show what Linnet does: a broker, a daemon and one recording over the socket and over MQTT.
@@ -152,6 +153,8 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Push a generation to a simulated fleet in virtual time, with the real state machine, signatures and waves.
+    Simulate(SimulateArgs),
     /// Print what the processor offers, the kernels that are chosen on it, threads and memory.
     ExplainCpu,
 }

@@ -47,6 +47,7 @@ pub fn run(cli: Cli) -> Exit {
             let asked = bench::Bench { dir: PathBuf::new(), threads, prompt_tokens, new_tokens, rounds };
             bench_model(asked, &model, models, json)
         }
+        Some(Verb::Simulate(args)) => simulate_push(&args),
         None => match &cli.serve.check {
             Some(file) => check(file),
             None => serve(&cli.serve),
@@ -152,6 +153,28 @@ fn bench_model(mut asked: bench::Bench, model: &str, mut models: Vec<PathBuf>, j
         Ok(measured) => print(&measured.lines()),
         Err(bench::BenchError::Package(e)) => fail(Exit::NoInput, &e),
         Err(e) => fail(Exit::Data, &e),
+    }
+}
+
+/// `linnetd simulate`. A fault that was asked for is no failure of the program, whatever it leads to.
+fn simulate_push(args: &push::simulate::SimulateArgs) -> Exit {
+    logging::start(log::LevelFilter::Error);
+    let plan = match args.plan() {
+        Ok(plan) => plan,
+        Err(e) => return fail(Exit::Usage, &e),
+    };
+    let mut line = push::simulate::ProgressLine::new();
+    let done = push::simulate::simulate(&plan, &mut |progress| line.show(&progress));
+    line.clear();
+    match done {
+        Ok(summary) => {
+            let text = if args.json { format!("{}\n", summary.json()) } else { summary.lines() };
+            match print(&text) {
+                Exit::Ok if !summary.converged && plan.fault.is_none() => Exit::Software,
+                exit => exit,
+            }
+        }
+        Err(e) => fail(e.exit(), &e),
     }
 }
 

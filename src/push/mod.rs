@@ -10,6 +10,7 @@ mod driver;
 mod keep;
 pub mod machine;
 mod report;
+pub mod simulate;
 pub mod table;
 #[cfg(test)]
 mod tests;
