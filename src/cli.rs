@@ -7,6 +7,7 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Overrides;
+use crate::push::simulate::SimulateArgs;
 
 /// Speech-to-text on the device that hears you.
 #[derive(Debug, Parser)]
@@ -33,17 +34,41 @@ pub struct Cli {
 /// Flags of serving.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Serve with this configuration file.
-    #[arg(long, value_name = "FILE", help = "Serve with this configuration file [env: LINNET_CONFIG]")]
-    pub config: Option<PathBuf>,
+    /// Settings that go before the file.
+    #[command(flatten)]
+    pub layer: Layer,
     /// Check a configuration file and end.
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["config", "socket", "models", "default_model", "state", "log"],
+        num_args = 0..=1,
+        conflicts_with = "config",
         help = "Say what is wrong with a configuration file, with line and key, and end"
     )]
-    pub check: Option<PathBuf>,
+    pub check: Option<Option<PathBuf>>,
+    /// Say of each key who gave it.
+    #[arg(
+        long,
+        requires = "check",
+        help = "With --check: print every key, its value, and who gives it: flag, variable, line of the file, generation, or default"
+    )]
+    pub explain: bool,
+    /// Check with what a fleet's operator is about to push.
+    #[arg(
+        long,
+        value_name = "PATH",
+        requires = "check",
+        help = "With --check: a generation (JSON, or its directory), or a configuration that is to be pushed (TOML)"
+    )]
+    pub generation: Option<PathBuf>,
+}
+
+/// Flags that are a layer of the configuration.
+#[derive(Debug, Args)]
+pub struct Layer {
+    /// Serve with this configuration file.
+    #[arg(long, value_name = "FILE", help = "Serve with this configuration file [env: LINNET_CONFIG]")]
+    pub config: Option<PathBuf>,
     /// The local socket.
     #[arg(long, value_name = "PATH", help = "Path of the local socket [env: LINNET_SOCKET]")]
     pub socket: Option<OsString>,
@@ -69,7 +94,7 @@ pub struct Serve {
     pub log: Option<OsString>,
 }
 
-/// The verbs that need the engine.
+/// The verbs that need the daemon's own code.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Show what Linnet does: a broker, a daemon and one recording over the socket and over MQTT.
@@ -128,6 +153,15 @@ pub enum Verb {
         #[arg(long, value_name = "DIR")]
         models: Option<PathBuf>,
     },
+    /// Go back to what was shipped with the device, whatever was pushed to it. No linnetd may run on its state directory.
+    Recover {
+        /// To what was shipped; nothing else can be gone back to by hand.
+        #[arg(long, required = true)]
+        factory: bool,
+        /// Settings that go before the file.
+        #[command(flatten)]
+        layer: Layer,
+    },
     /// Measure how fast a model is on this machine.
     Bench {
         /// A model's directory, or its name.
@@ -152,6 +186,27 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Prove a generation in this process, within limits; `linnetd` runs it for itself.
+    #[command(hide = true)]
+    Probe {
+        /// The generation's directory.
+        #[arg(long, value_name = "DIR")]
+        generation: PathBuf,
+        /// The directory of a package that is to prove itself; may be repeated.
+        #[arg(long, value_name = "DIR")]
+        prove: Vec<PathBuf>,
+        /// Memory that it may take, MiB; 0 is no limit.
+        #[arg(long, value_name = "MIB", default_value_t = 0)]
+        memory_mib: u64,
+        /// Time of processors that it may take, seconds; 0 is no limit.
+        #[arg(long, value_name = "SECS", default_value_t = 0)]
+        cpu_secs: u64,
+        /// Settings that go before the file, as the daemon has them.
+        #[command(flatten)]
+        layer: Layer,
+    },
+    /// Push a generation to a simulated fleet in virtual time, with the real state machine, signatures and waves.
+    Simulate(SimulateArgs),
     /// Print what the processor offers, the kernels that are chosen on it, threads and memory.
     ExplainCpu,
 }
@@ -161,16 +216,40 @@ Examples:
   linnetd                                        serve with the bundled models
   linnetd --config /etc/linnet/linnet.toml
   linnetd --check /etc/linnet/linnet.toml
+  linnetd --check /etc/linnet/linnet.toml --explain
   linnetd --socket ./linnet.sock --models ./models --log debug
 
-A flag goes before the environment, that before the file, that before the default. docs/config.md lists every key.
+A flag goes before the environment, that before what is local in the file, that before a generation that was pushed, that
+before the file, that before the default. docs/config.md lists every key.
 
 Exit codes (sysexits.h): 0 ended as asked; 64 wrong use; 65 a package fails its check; 66 no input file; 69 the
 socket belongs to another daemon, or the demo got no answer; 70 a fault of linnetd; 71 the system refused a thread; 73
 something cannot be created; 74 reading or writing failed; 78 the configuration is wrong; 130 the demo was interrupted.";
 
 impl Serve {
-    /// The flags as a layer of the configuration.
+    /// What is wrong with the flags together, beyond what each says of itself; one sentence.
+    pub fn wrong_use(&self) -> Option<&'static str> {
+        let Some(check) = &self.check else { return None };
+        let Layer { socket, models, default_model, state, log, .. } = &self.layer;
+        let others = [socket, default_model, state, log];
+        if !self.explain && (others.iter().any(|flag| flag.is_some()) || !models.is_empty()) {
+            return Some("--check looks at the file alone; add --explain to see what it comes to with other flags");
+        }
+        if check.is_none() && !self.explain && self.generation.is_none() {
+            return Some("--check needs a file, for example --check /etc/linnet/linnet.toml");
+        }
+        None
+    }
+
+    /// The flags as a layer of the configuration; a file that is only checked counts as its file.
+    pub fn overrides(&self) -> Overrides {
+        let overrides = self.layer.overrides();
+        Overrides { config: overrides.config.or_else(|| self.check.clone().flatten()), ..overrides }
+    }
+}
+
+impl Layer {
+    /// As a layer of the configuration.
     pub fn overrides(&self) -> Overrides {
         Overrides {
             config: self.config.clone(),
@@ -203,6 +282,19 @@ mod tests {
     }
 
     #[test]
+    fn a_layer_that_is_given_on_as_flags_is_the_same_layer() {
+        let flags =
+            ["--config", "a.toml", "--socket", "s", "--models", "b", "--models", "=a", "--state", "", "--log", "x"];
+        let serve = |flags: &[OsString]| {
+            let line = std::iter::once("linnetd".into()).chain(flags.iter().cloned());
+            Cli::try_parse_from(line).expect("flags").serve.overrides()
+        };
+        let given = serve(&flags.map(OsString::from));
+        assert_eq!(given.models, ["b", "=a"]);
+        assert_eq!(serve(&given.as_flags()), given);
+    }
+
+    #[test]
     fn directories_of_models_keep_their_order() {
         let cli =
             Cli::try_parse_from(["linnetd", "--models", "b", "--default-model", "m", "--models", "a"]).expect("flags");
@@ -212,8 +304,25 @@ mod tests {
     }
 
     #[test]
-    fn checking_takes_no_other_flag() {
-        assert!(Cli::try_parse_from(["linnetd", "--check", "a.toml", "--socket", "s"]).is_err());
-        assert!(Cli::try_parse_from(["linnetd", "--check", "a.toml"]).is_ok());
+    fn checking_takes_no_other_flag_unless_it_is_to_explain_them() {
+        let wrong = |line: &[&str]| Cli::try_parse_from(line).expect("each flag is right").serve.wrong_use();
+        assert!(wrong(&["linnetd", "--check", "a.toml", "--socket", "s"]).is_some());
+        assert!(wrong(&["linnetd", "--check"]).is_some());
+        for right in [
+            &["linnetd", "--check", "a.toml"][..],
+            &["linnetd", "--check", "a.toml", "--socket", "s", "--explain"],
+            &["linnetd", "--check", "--explain"],
+            &["linnetd", "--check", "--generation", "g.json"],
+            &["linnetd", "--check", "a.toml", "--generation", "g.json"],
+        ] {
+            assert_eq!(wrong(right), None, "{right:?}");
+        }
+        for refused in [
+            &["linnetd", "--explain"][..],
+            &["linnetd", "--generation", "g.json"],
+            &["linnetd", "--check", "a.toml", "--config", "b.toml"],
+        ] {
+            assert!(Cli::try_parse_from(refused).is_err(), "{refused:?}");
+        }
     }
 }

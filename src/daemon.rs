@@ -6,11 +6,13 @@ pub(crate) mod models;
 mod own_thread;
 mod reload;
 mod state_dir;
+pub mod update;
 mod watchdog;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use linnet_proto::fleet::Running;
 use linnet_proto::status::Limits;
 use tokio::net::UnixListener;
 
@@ -19,6 +21,7 @@ use crate::job::Admit;
 use crate::job::chain::Chains;
 use crate::limits::{BLOCKING_THREAD_IDLE, CLOSE_GRACE, RUNTIME_BLOCKING_THREADS, RUNTIME_THREADS};
 use crate::logging::{self, message_id};
+use crate::push::agent::{Agent, Parts};
 use crate::scheduler::{Scheduler, SchedulerSettings};
 use crate::status::{BrokerLink, DaemonStatus, Events, StatusSource, events};
 use crate::sys::liveness::Loops;
@@ -28,15 +31,27 @@ use crate::sys::socket::OwnedSocket;
 use crate::sys::{descriptors, notify};
 use crate::task::catalog::{CatalogHandle, Loader};
 use crate::transport::http::{HttpServer, Listeners};
+use crate::transport::mqtt::notices::Notices;
 use crate::transport::mqtt::{MqttStartError, MqttTransport};
 pub use error::DaemonError;
 use idle_unload::IdleUnload;
 use own_thread::on_own_thread;
 use state_dir::HeldState;
+pub use state_dir::hold_state;
+use update::{Begun, Order, Orders, Updates};
 use watchdog::Watchdog;
 
-/// Serves until it is asked to end.
-pub fn serve(sources: Sources) -> Result<(), DaemonError> {
+/// How serving ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// As asked; nothing is left to do.
+    Done,
+    /// The process is to begin anew, by the same command line ([`crate::sys::restart`]).
+    Restart,
+}
+
+/// Serves until it is asked to end. `sources` are without a generation: which one serves is found in the state directory.
+pub fn serve(sources: Sources) -> Result<Ended, DaemonError> {
     let config = config::load(&sources)?;
     logging::start(config.log);
     events::log_panics();
@@ -51,8 +66,18 @@ pub fn serve(sources: Sources) -> Result<(), DaemonError> {
     let ended = runtime.block_on(async {
         let (reloads, asked) = reloads();
         let mut signals = Signals::listen(asked).map_err(DaemonError::Thread)?;
-        let Some(daemon) = Daemon::start(sources, config, reloads, &mut signals).await? else { return Ok(()) };
-        daemon.run(&mut signals).await
+        let Some((daemon, begun)) = Daemon::start(sources, config, reloads, &mut signals).await? else {
+            return Ok(Ended::Done);
+        };
+        let (updates, mut orders) = update::updates();
+        let agent = begun.map(|begun| daemon.start_agent(begun, updates)).transpose().map_err(DaemonError::Thread)?;
+        let ended = daemon.run(&mut signals, &mut orders).await;
+        drop(orders);
+        if let Some(agent) = agent {
+            // It may have a child process or a piece of a file at hand.
+            let _ = on_own_thread("update-end", move || agent.end(CLOSE_GRACE)).await;
+        }
+        ended
     });
     runtime.shutdown_timeout(Duration::ZERO);
     ended
@@ -63,6 +88,8 @@ struct Daemon {
     http: HttpServer,
     mqtt: Option<MqttTransport>,
     link: BrokerLink,
+    /// What MQTT carries for updates.
+    notices: Notices,
     status: Arc<DaemonStatus>,
     scheduler: Arc<Scheduler>,
     loader: Loader,
@@ -72,20 +99,21 @@ struct Daemon {
     loops: Loops,
     idle: IdleUnload,
     reloads: Reloads,
-    /// Held while MQTT is on.
+    /// Held while MQTT is on, or the device belongs to a fleet.
     state: Option<HeldState>,
+    _first: Option<HeldState>,
     _socket: OwnedSocket,
 }
 
 impl Daemon {
-    /// From a checked configuration to READY. `None` when the end was asked for meanwhile.
+    /// From a checked configuration, without a generation, to READY. With the daemon comes what it was begun with of updates, where the
+    /// device belongs to a fleet. `None` when the end was asked for meanwhile.
     async fn start(
         sources: Sources,
         config: Config,
         reloads: Reloads,
         signals: &mut Signals,
-    ) -> Result<Option<Self>, DaemonError> {
-        let config = Arc::new(config);
+    ) -> Result<Option<(Self, Option<Begun>)>, DaemonError> {
         log::info!("linnetd {} starts on {}", env!("CARGO_PKG_VERSION"), config.http.socket.display());
 
         // The path first: a second daemon is refused before it loads anything, and who connects meanwhile waits.
@@ -93,6 +121,9 @@ impl Daemon {
         let (socket, unix) = OwnedSocket::claim(&config.http.socket, config.http.socket_mode, group)?;
         state_dir::prepare(&config);
         let state = state_dir::claim(&config)?;
+        let first = state_dir::warn_of_another(&config);
+        let (begun, sources, config) = update::begin(sources, config)?;
+        let config = Arc::new(config);
         descriptors::make_room_for(config.http.max_connections);
 
         let events = Events::default();
@@ -111,6 +142,10 @@ impl Daemon {
         let status = DaemonStatus::new(&*config.device, catalog.clone(), of, link.clone(), told, events, loops.clone());
         let status =
             Arc::new(status.with_reloads(reloads.clone(), config.own_models(sources.around.models.as_deref())));
+        let generation = config.generation();
+        if let Some(begun) = &begun {
+            status.set_generation(Some(Running { generation, confirmed: generation == begun.store.good() }));
+        }
 
         let listeners = Listeners {
             unix: UnixListener::from_std(unix).map_err(DaemonError::Thread)?,
@@ -125,6 +160,7 @@ impl Daemon {
             http,
             mqtt: None,
             link,
+            notices: Notices::default(),
             status,
             scheduler,
             loader,
@@ -135,52 +171,91 @@ impl Daemon {
             idle,
             reloads,
             state,
+            _first: first,
             _socket: socket,
         };
         // It connects when it can: READY does not wait for the broker.
         daemon.mqtt = daemon.start_mqtt(&daemon.config)?;
         daemon.tell_ready();
-        Ok(Some(daemon))
+        Ok(Some((daemon, begun)))
     }
 
-    /// Serves until the end is asked for, then drains.
-    async fn run(mut self, signals: &mut Signals) -> Result<(), DaemonError> {
+    /// Serves until the end, or a restart, is asked for, then drains.
+    async fn run(mut self, signals: &mut Signals, orders: &mut Orders) -> Result<Ended, DaemonError> {
         let watchdog = Watchdog::start(self.loops.clone(), Arc::clone(&self.scheduler)).map_err(DaemonError::Thread)?;
         let watch = self.loops.watch("the daemon's own loop");
         let beat = watch.beat();
         let mut again = false;
-        while std::mem::take(&mut again) || beat.keep(signals.next()).await == Wish::Reload {
-            // Whoever wishes for a reload during one has changed something that this one may not have read.
+        let ended = loop {
+            let next = match std::mem::take(&mut again) {
+                true => Next::Wish(Wish::Reload),
+                false => beat.keep(next(signals, orders)).await,
+            };
+            // Whoever wishes for a reload during this has changed something that this one may not have read.
             let end = async {
                 while signals.next().await == Wish::Reload {
                     again = true;
                 }
             };
-            let reload = async {
-                tokio::select! {
-                    () = self.reload() => false,
-                    () = end => true,
+            let work = async {
+                match next {
+                    Next::Wish(Wish::End) => {}
+                    Next::Wish(Wish::Reload) => tokio::select! {
+                        () = self.reload() => return None,
+                        () = end => {
+                            log::warn!("asked to end while the configuration is read again: the reload is given up");
+                        }
+                    },
+                    Next::Order(order) if matches!(*order, Order::Restart) => return Some(Ended::Restart),
+                    Next::Order(order) => tokio::select! {
+                        () = self.obey(*order) => return None,
+                        () = end => log::warn!("asked to end while a generation is switched: the switch is given up"),
+                    },
                 }
+                Some(Ended::Done)
             };
-            if beat.keep(reload).await {
-                log::warn!("asked to end while the configuration is read again: the reload is given up");
-                break;
+            if let Some(ended) = beat.keep(work).await {
+                break ended;
             }
-        }
+        };
         // No second wish cuts this short: it is soon done, and a mark that stays counts as a crash.
         if let Some(mqtt) = &self.mqtt {
             beat.keep(mqtt.blame_nobody()).await;
         }
         let end = async {
             tokio::select! {
-                () = self.drain() => {}
-                () = end_is_wished(signals) => log::warn!("asked to end a second time: ending at once"),
+                () = self.drain(ended) => ended,
+                () = end_is_wished(signals) => {
+                    log::warn!("asked to end a second time: ending at once");
+                    Ended::Done
+                }
             }
         };
-        beat.keep(end).await;
+        let ended = beat.keep(end).await;
         drop(watchdog);
-        log::info!(MESSAGE_ID = message_id::ENDED; "linnetd has ended");
-        Ok(())
+        if ended == Ended::Done {
+            log::info!(MESSAGE_ID = message_id::ENDED; "linnetd has ended");
+        }
+        Ok(ended)
+    }
+
+    /// What updates this device, on a thread of its own.
+    fn start_agent(&self, begun: Begun, updates: Updates) -> std::io::Result<Agent> {
+        let catalog = self.catalog.clone();
+        Agent::start(Parts {
+            store: begun.store,
+            update: begun.update,
+            trusted: begun.trusted,
+            base: begun.base,
+            config: Arc::clone(&self.config),
+            settings: begun.settings,
+            updates,
+            notices: self.notices.clone(),
+            events: self.loader.events.clone(),
+            status: Arc::clone(&self.status),
+            link: self.link.clone(),
+            prove_again: Box::new(move |packages| models::prove_again(&catalog.get(), packages)),
+        })
     }
 
     /// MQTT under `config`, where it is on.
@@ -188,7 +263,7 @@ impl Daemon {
         let Some(mqtt) = config.mqtt.clone() else { return Ok(None) };
         let (admit, status) = (admit(&self.scheduler), Arc::clone(&self.status) as _);
         let (intake, link) = (config.mqtt_intake.clone(), self.link.clone());
-        MqttTransport::start(mqtt, intake, admit, status, link, &self.loops).map(Some)
+        MqttTransport::start(mqtt, intake, admit, status, link, self.notices.clone(), &self.loops).map(Some)
     }
 
     fn tell_ready(&self) {
@@ -211,10 +286,19 @@ impl Daemon {
     }
 
     /// Takes no new request, lets running ones end for `drain_secs`, answers the rest.
-    async fn drain(self) {
+    async fn drain(self, then: Ended) {
         let grace = self.config.scheduler.drain;
-        log::info!(MESSAGE_ID = message_id::DRAINING; "ending: running requests have {} s", grace.as_secs());
-        notify::stopping();
+        let secs = grace.as_secs();
+        match then {
+            Ended::Done => {
+                log::info!(MESSAGE_ID = message_id::DRAINING; "ending: running requests have {secs} s");
+                notify::stopping();
+            }
+            Ended::Restart => {
+                log::info!(MESSAGE_ID = message_id::RESTARTING; "restarting: running requests have {secs} s");
+                notify::restarting();
+            }
+        }
         // What the scheduler turns away from now on is left to the broker and to the next start.
         if let Some(mqtt) = &self.mqtt {
             mqtt.stop_intake().await;
@@ -239,6 +323,19 @@ impl Daemon {
         if left > 0 {
             log::warn!("{left} requests over MQTT are left; the broker delivers them again at the next start");
         }
+    }
+}
+
+/// What the daemon's loop has to do next.
+enum Next {
+    Wish(Wish),
+    Order(Box<Order>),
+}
+
+async fn next(signals: &mut Signals, orders: &mut Orders) -> Next {
+    tokio::select! {
+        wish = signals.next() => Next::Wish(wish),
+        order = orders.next() => Next::Order(Box::new(order)),
     }
 }
 

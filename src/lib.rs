@@ -16,6 +16,7 @@ pub mod import;
 pub mod job;
 pub mod limits;
 pub mod logging;
+pub mod push;
 pub mod scheduler;
 pub mod status;
 pub mod store;
@@ -24,11 +25,10 @@ pub mod task;
 pub mod transport;
 pub mod verify;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cli::{Cli, Verb};
 use exit::Exit;
-use task::catalog::Catalog;
 
 /// Does what the command line asks; errors are one sentence on stderr.
 pub fn run(cli: Cli) -> Exit {
@@ -36,19 +36,27 @@ pub fn run(cli: Cli) -> Exit {
         #[cfg(feature = "demo")]
         Some(Verb::Demo { file, models }) => run_demo(file, models),
         Some(Verb::ExplainCpu) => print(&engine::tract::cpu_report().to_string()),
+        Some(Verb::Probe { generation, prove, memory_mib, cpu_secs, layer }) => {
+            let environment = config::Overrides::from_environment(|name| std::env::var_os(name));
+            let layers = (layer.overrides(), environment);
+            push::probe::run_child(push::probe::Asked { generation, prove, memory_mib, cpu_secs, layers })
+        }
         Some(Verb::Verify { packages, models, json }) => verify_packages(&packages, models, json),
         Some(Verb::Import { from, name, aliases, dtype, copy, replace, models, json }) => {
             let asked = import::Import { from, into: PathBuf::new(), name, aliases, dtype, copy, replace };
             import_model(asked, models, json)
         }
         Some(Verb::Remove { name, models }) => remove_model(&name, models),
+        Some(Verb::Recover { factory: _, layer }) => recover(layer.overrides()),
         Some(Verb::Bench { model, threads, prompt_tokens, new_tokens, rounds, models, json }) => {
             let asked = bench::Bench { dir: PathBuf::new(), threads, prompt_tokens, new_tokens, rounds };
             bench_model(asked, &model, models, json)
         }
-        None => match &cli.serve.check {
-            Some(file) => check(file),
-            None => serve(&cli.serve),
+        Some(Verb::Simulate(args)) => simulate_push(&args),
+        None => match (&cli.serve.check, cli.serve.wrong_use()) {
+            (_, Some(wrong)) => fail(Exit::Usage, &wrong),
+            (Some(_), None) => check(&cli.serve),
+            (None, None) => serve(&cli.serve),
         },
     }
 }
@@ -60,19 +68,46 @@ fn serve(flags: &cli::Serve) -> Exit {
         flags: flags.overrides(),
         environment: config::Overrides::from_environment(|name| std::env::var_os(name)),
         around: sys::surroundings::look(),
+        generation: None,
     };
     match daemon::serve(sources) {
-        Ok(()) => Exit::Ok,
+        Ok(daemon::Ended::Done) => Exit::Ok,
+        Ok(daemon::Ended::Restart) => {
+            let error = sys::restart::replace_self();
+            fail(Exit::OsError, &format!("linnetd cannot begin anew: {error}"))
+        }
         Err(e) => fail(e.exit(), &e),
     }
 }
 
-/// `linnetd --check FILE`.
-fn check(file: &Path) -> Exit {
-    let checked = config::check_file(file, &sys::surroundings::look())
-        .and_then(|config| daemon::models::check_default(&config, &Catalog::listed(&config.models)));
+/// `linnetd --check FILE`: the file, or what is to be pushed, or both, by the rules of the start.
+fn check(flags: &cli::Serve) -> Exit {
+    let read = match flags.generation.as_deref().map(config::generation::read).transpose() {
+        Ok(read) => read,
+        Err(refused) => return fail(Exit::Config, &refused),
+    };
+    let sources = config::Sources {
+        flags: flags.overrides(),
+        // What is checked is the file; what it comes to here and now is what is explained.
+        environment: match flags.explain {
+            true => config::Overrides::from_environment(|name| std::env::var_os(name)),
+            false => config::Overrides::default(),
+        },
+        around: sys::surroundings::look(),
+        generation: read.as_ref().map(|read| read.layer.clone()),
+    };
+    let generation = read.as_ref().and_then(|read| read.generation.as_ref());
+    let checked = config::explain::explain(&sources).and_then(|(config, explained)| {
+        daemon::models::check_default(&config, &daemon::models::listed(&config, generation))?;
+        Ok(explained)
+    });
     match checked {
-        Ok(()) => print(&format!("{}: ok\n", file.display())),
+        Ok(explained) if flags.explain => print(&config::explain::page(&explained)),
+        Ok(_) => {
+            let named = [sources.file(), flags.generation.as_deref()];
+            let named = named.into_iter().flatten().map(|path| format!("{}: ok\n", path.display()));
+            print(&named.collect::<String>())
+        }
         Err(refused) => fail(Exit::Config, &refused),
     }
 }
@@ -138,6 +173,25 @@ fn remove_model(name: &str, models: Option<PathBuf>) -> Exit {
     }
 }
 
+/// `linnetd recover --factory`.
+fn recover(flags: config::Overrides) -> Exit {
+    logging::start(log::LevelFilter::Error);
+    let environment = config::Overrides::from_environment(|name| std::env::var_os(name));
+    let around = sys::surroundings::look();
+    let config = match config::load(&config::Sources { flags, environment, around, generation: None }) {
+        Ok(config) => config,
+        Err(e) => return fail(Exit::Config, &e),
+    };
+    match push::recover::to_factory(&config) {
+        Ok(done) if done.from == 0 => print("what was shipped served already\n"),
+        Ok(done) => print(&format!(
+            "generation {} is left; what was shipped serves from the next start, and that generation comes back only when it is asked for again\n",
+            done.from
+        )),
+        Err(e) => fail(Exit::Unavailable, &e),
+    }
+}
+
 /// `linnetd bench`.
 fn bench_model(mut asked: bench::Bench, model: &str, mut models: Vec<PathBuf>, json: bool) -> Exit {
     logging::start(log::LevelFilter::Error);
@@ -154,12 +208,35 @@ fn bench_model(mut asked: bench::Bench, model: &str, mut models: Vec<PathBuf>, j
     }
 }
 
+/// `linnetd simulate`. A fault that was asked for is no failure of the program, whatever it leads to.
+fn simulate_push(args: &push::simulate::SimulateArgs) -> Exit {
+    logging::start(log::LevelFilter::Error);
+    let plan = match args.plan() {
+        Ok(plan) => plan,
+        Err(e) => return fail(Exit::Usage, &e),
+    };
+    let mut line = push::simulate::ProgressLine::new();
+    let done = push::simulate::simulate(&plan, &mut |progress| line.show(&progress));
+    line.clear();
+    match done {
+        Ok(summary) => {
+            let text = if args.json { format!("{}\n", summary.json()) } else { summary.lines() };
+            match print(&text) {
+                Exit::Ok if !summary.converged && plan.fault.is_none() => Exit::Software,
+                exit => exit,
+            }
+        }
+        Err(e) => fail(e.exit(), &e),
+    }
+}
+
 /// The directories of models that a site may write to: those that are configured, else `models` in the state directory.
 fn own_models() -> Result<Vec<PathBuf>, config::ConfigError> {
     let environment = config::Overrides::from_environment(|name| std::env::var_os(name));
     let around = sys::surroundings::look();
     let bundled = around.models.clone();
-    let config = config::load(&config::Sources { flags: config::Overrides::default(), environment, around })?;
+    let config =
+        config::load(&config::Sources { flags: config::Overrides::default(), environment, around, generation: None })?;
     let first = config.own_models(bundled.as_deref());
     let others = config.models.into_iter().filter(|dir| *dir != first && Some(dir) != bundled.as_ref());
     Ok(std::iter::once(first.clone()).chain(others).collect())

@@ -3,7 +3,9 @@
 //! one room understands stands in that room and appears here under its name.
 
 pub use crate::engine::tract::{MAX_ONNX_BYTES, MAX_SPECIAL_PLANS, MAX_TENSOR_BYTES};
+pub use crate::push::bounds as push;
 pub use crate::scheduler::bounds as scheduler;
+pub use crate::store::generations::bounds as generations;
 pub use crate::store::{
     MAX_CONFIG_BYTES as MAX_MODEL_CONFIG_BYTES, MAX_FILES as MAX_PACKAGE_FILES, MAX_MANIFEST_BYTES,
 };
@@ -16,6 +18,9 @@ use std::time::Duration;
 
 /// Largest configuration file, bytes: a hundred times what all keys with their comments take.
 pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// Largest generation that is read, bytes: its configuration has at most 256 KiB, and each of at most 16,384 files takes some hundred.
+pub const MAX_GENERATION_BYTES: u64 = 8 << 20;
 
 /// Largest text that is encoded at once, bytes. A megabyte of one character takes a second and some hundred megabytes; longer
 /// documents are cut by their pipeline.
@@ -80,6 +85,21 @@ pub const LOADING_EXTENDED_BY: Duration = Duration::from_secs(30);
 
 /// After so long it is no longer believed that models are being loaded, and the unit's own limit counts.
 pub const MAX_LOADING: Duration = Duration::from_secs(15 * 60);
+
+/// After so long a caller may try again who came while an update was tried.
+pub const UPDATING_RETRY: Duration = Duration::from_secs(5);
+
+/// Most that the proof of a generation may write, bytes: some hundred for each of at most 256 packages.
+pub const MAX_PROBE_OUTPUT_BYTES: u64 = 256 << 10;
+
+/// How often a proof that runs is looked at.
+pub const PROBE_LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What the process of a proof takes beside the model, MiB.
+pub const PROBE_OWN_MIB: u64 = 64;
+
+/// Addresses that it may reserve without using them, MiB: the program, stacks, the allocator's arenas, files that are mapped.
+pub const PROBE_ADDRESSES_MIB: u64 = 4096;
 
 /// How often a loop that must never stand still gives a sign of life. It wakes the processor, so it is no more often than
 /// [`STANDSTILL`] needs.

@@ -116,7 +116,14 @@ fn status_and_models_speak_to_people_and_to_scripts() {
     assert!(people.contains("ready") && people.contains("stt-en-small"), "{people}");
     let status: Value = serde_json::from_str(&printed(&ask(&daemon, &["status", "--json"]))).expect("JSON");
     assert_eq!(status["health"], "ready");
-    assert!(printed(&ask(&daemon, &["models", "list"])).contains("stt-en-small"));
+    let listed = printed(&ask(&daemon, &["models", "list"]));
+    assert!(listed.contains("stt-en-small"));
+    // Of a model with many languages people see a few; JSON has them all.
+    let many = listed.lines().find(|line| line.starts_with("lang-id")).expect("it is bundled");
+    assert!(many.contains(" and 45 more; "), "{many}");
+    let all: Value = serde_json::from_str(&printed(&ask(&daemon, &["models", "list", "--json"]))).expect("JSON");
+    let of = |model: &Value| model["languages"].as_array().map_or(0, Vec::len);
+    assert_eq!(all.as_array().expect("a list").iter().map(of).max(), Some(53), "{all}");
 }
 
 #[test]

@@ -123,6 +123,38 @@ fn the_shipped_configuration_passes_its_check() {
 }
 
 #[test]
+fn what_is_to_be_pushed_is_checked_as_a_device_would_and_every_value_is_explained() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (file, next) = (home.path().join("linnet.toml"), home.path().join("next.toml"));
+    std::fs::write(&file, "log = \"error\"\ndevice = \"attic\"\n").expect("a file");
+    std::fs::write(&next, "log = \"warn\"\nsocket = \"/s\"\n").expect("a file");
+    let (code, why) = run(linnetd().arg("--check").arg("--generation").arg(&next));
+    assert_eq!(code, 78, "{why}");
+    assert!(why.contains("next.toml:2: socket: belongs to the device"), "{why}");
+
+    std::fs::write(&next, "log = \"warn\"\n[limits]\nmax_channels = 3\n").expect("a file");
+    let output = linnetd().arg("--check").arg(&file).arg("--generation").arg(&next).output().expect("linnetd starts");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let named = format!("{}: ok\n{}: ok\n", file.display(), next.display());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), named);
+
+    let mut command = linnetd();
+    command.arg("--check").arg(&file).arg("--explain").arg("--generation").arg(&next).arg("--socket=/flag");
+    let output = command.env("LINNET_STATE", "/environment").output().expect("linnetd starts");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let page = String::from_utf8_lossy(&output.stdout);
+    let sources = |line: &str| {
+        let found = page.lines().find(|l| l.split("  #").next().map(str::trim_end) == Some(line));
+        found.unwrap_or_else(|| panic!("no {line} in {page}")).rsplit("  # ").next().map(str::to_owned)
+    };
+    assert_eq!(sources("log = \"warn\""), Some(format!("{}:1", next.display())));
+    assert_eq!(sources("device = \"attic\""), Some(format!("{}:2", file.display())));
+    assert_eq!(sources("socket = \"/flag\"").as_deref(), Some("--socket"));
+    assert_eq!(sources("state = \"/environment\"").as_deref(), Some("LINNET_STATE"));
+    assert_eq!(sources("limits.max_upload_mib = 128").as_deref(), Some("default"));
+}
+
+#[test]
 fn a_configuration_that_cannot_be_read_is_one_clear_sentence() {
     let home = tempfile::tempdir().expect("a directory");
     let unreadable = home.path().join("unreadable.toml");
@@ -373,6 +405,22 @@ fn a_state_directory_that_cannot_be_written_stops_nobody() {
 }
 
 #[test]
+fn of_two_daemons_that_keep_nothing_the_second_names_the_first() {
+    let home = tempfile::tempdir().expect("a directory");
+    let state = home.path().join("state");
+    let first = Daemon::builder().state(&state).start();
+    let told = format!("another linnetd (process {}) has this state directory, too", first.pid());
+    let second = Daemon::builder().state(&state).start();
+    assert!(second.log().contains(&told) && second.log().contains("--state DIR"), "{}", second.log());
+    assert_eq!(second.transcribe(&sample())["model"], "stt-en-small");
+    drop(second);
+    first.kill();
+    // Whoever comes after the end of the first is alone.
+    let alone = Daemon::builder().state(&state).start();
+    assert!(!alone.log().contains("another linnetd"), "{}", alone.log());
+}
+
+#[test]
 fn two_daemons_do_not_share_a_state_directory() {
     let (home, mqtt) = (tempfile::tempdir().expect("a directory"), "[mqtt]\nurl = \"mqtt://127.0.0.1:1\"\n");
     let state = home.path().join("state");
@@ -382,8 +430,11 @@ fn two_daemons_do_not_share_a_state_directory() {
     assert_eq!(ended.status.code(), Some(69), "{}", ended.log);
     let why = format!("another linnetd (process {}) keeps its state here", first.pid());
     assert!(ended.log.contains(&why) && ended.log.contains("--state DIR"), "{}", ended.log);
-    // One that keeps nothing there disturbs nobody, and a reload that would change that is refused.
+    // One that keeps nothing there disturbs nobody, but is told; and a reload that would change that is refused.
     let third = Daemon::builder().state(&state).start();
+    let told = format!("another linnetd (process {}) has this state directory, too", first.pid());
+    assert!(third.log().contains(&told) && third.log().contains(&state.display().to_string()), "{}", third.log());
+    assert!(!first.log().contains("another linnetd"), "{}", first.log());
     third.write_config(mqtt);
     third.signal("HUP");
     third.wait_for_log("mqtt cannot take the new configuration, the old one stays");

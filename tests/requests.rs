@@ -2,7 +2,7 @@
 
 mod harness;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -27,6 +27,19 @@ fn send(daemon: &Daemon, headers: &[(&str, &str)], recording: &[u8]) -> UnixStre
 fn wait_for(daemon: &Daemon, line: &str) {
     let told = || daemon.get("/metrics").text().lines().any(|l| l == line).then_some(());
     eventually(line, told);
+}
+
+#[test]
+fn a_caller_that_closes_its_writing_half_counts_as_gone() {
+    let daemon = Daemon::builder().config("[scheduler]\nworkers = 1\n").start();
+    let mut caller = send(&daemon, &[], &noise(600));
+    wait_for(&daemon, "linnet_jobs_running 1");
+    caller.shutdown(Shutdown::Write).expect("the other half stays open");
+    wait_for(&daemon, "linnet_jobs_running 0");
+    let mut answer = Vec::new();
+    caller.read_to_end(&mut answer).expect("the connection ends in good order");
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+    assert_eq!(daemon.transcribe(&sample())["model"], "stt-en-small", "the worker is free again");
 }
 
 #[test]

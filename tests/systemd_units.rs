@@ -35,7 +35,7 @@ fn variable(name: &str) -> Option<OsString> {
 fn of_the_unit() -> config::Config {
     let start = value("ExecStart");
     let cli = Cli::try_parse_from(start.split(' ')).expect("the unit's command line is one of linnetd's");
-    let file = cli.serve.config.clone().expect("the unit names a configuration file");
+    let file = cli.serve.layer.config.clone().expect("the unit names a configuration file");
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/linnet.toml");
     assert_eq!(file.parent(), Some(Path::new(&format!("/etc/{}", value("ConfigurationDirectory")))));
     let sources = Sources {
@@ -46,6 +46,7 @@ fn of_the_unit() -> config::Config {
             state: surroundings::state(variable, false),
             ..surroundings::look()
         },
+        generation: None,
     };
     config::load(&sources).expect("the shipped file is right")
 }
@@ -91,4 +92,11 @@ fn a_wrong_configuration_is_not_tried_again_and_again() {
     for exit in [linnet::exit::Exit::Config, linnet::exit::Exit::Usage] {
         assert!(codes.contains(&(exit as u8).to_string().as_str()), "{never}");
     }
+}
+
+#[test]
+fn systemd_starts_more_often_than_a_generation_on_trial_is_opened() {
+    let burst: u32 = value("StartLimitBurst").parse().expect("a number");
+    // The start after the last opening is the one that goes back.
+    assert!(burst > linnet::push::bounds::MAX_OPENINGS + 1, "StartLimitBurst={burst}");
 }

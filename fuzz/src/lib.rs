@@ -7,23 +7,27 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use linnet::config::{self, ConfigError, Place, Surroundings};
-use linnet::store;
+use linnet::push::{self, Outcome, Persisted};
+use linnet::store::{self, generations::Pointers};
 use linnet::transport::http::form;
 use linnet::transport::mqtt::payload::{self, ParseLimits};
 use linnet_features::audio::{AudioLimits, AudioReader, Media};
+use linnet_proto::fleet::Generation;
 use linnet_proto::topic::{ResponseTopics, Topic, TopicFilter};
 
 /// A target's name and what it does with its bytes.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 8] = [
     ("audio", audio),
     ("mqtt_payload", mqtt_payload),
     ("config", config),
     ("manifest", manifest),
     ("multipart", multipart),
     ("topic", topic),
+    ("generation", generation),
+    ("push_state", push_state),
 ];
 
 /// A container: what comes out is finite, near `[-1, 1]`, and never longer than the limit; a refusal says why, and says
@@ -131,6 +135,48 @@ pub fn topic(data: &[u8]) {
         // `linnet/+/response/#` also matches the level above its `#`.
         let is_response = name.starts_with("linnet/") && name.split('/').nth(2) == Some("response");
         assert!(!name.contains(['+', '#', '\0']) && is_response, "{name:?} was taken");
+    }
+}
+
+/// A generation of a fleet: one that is taken leads nowhere out of its packages, and can be written and read again.
+pub fn generation(data: &[u8]) {
+    let generation = match Generation::parse(data) {
+        Ok(generation) => generation,
+        Err(e) => return assert!(!e.to_string().is_empty()),
+    };
+    assert!(generation.number > 0);
+    for package in &generation.packages {
+        for path in package.files.iter().map(|file| Path::new(&file.path)).chain([Path::new(&package.name)]) {
+            let inside = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+            assert!(inside && path.is_relative(), "{} was taken", path.display());
+        }
+    }
+    let written = serde_json::to_vec(&generation).expect("a generation can be written");
+    assert_eq!(Generation::parse(&written), Ok(generation));
+}
+
+/// What an update left on the disk: a state that is taken leads to an end wherever the store points to; pointers that are taken have digests.
+pub fn push_state(data: &[u8]) {
+    match Persisted::parse(data) {
+        Ok(update) => {
+            assert_eq!(Persisted::parse(&update.to_bytes()), Ok(update.clone()));
+            let generation = update.generation;
+            for (live, good) in [(0, 0), (generation, 0), (generation, generation), (u64::MAX, generation)] {
+                let plan = push::machine::start(Some(&update), live, good, 1);
+                let mut next = plan.update.expect("an update is never forgotten");
+                for in_state_secs in 0..5 {
+                    let now = push::machine::Now { since_epoch_secs: u64::MAX, in_state_secs };
+                    next = next.on(&Outcome::Done, now);
+                }
+                assert!(next.state.is_end(), "{:?} does not lead to an end", update.state);
+            }
+        }
+        Err(e) => assert!(!e.is_empty()),
+    }
+    if let Ok(pointers) = Pointers::parse(data) {
+        for pointer in [pointers.live, pointers.good] {
+            assert_eq!(pointer.sha256.len(), if pointer.generation == 0 { 0 } else { 64 });
+        }
     }
 }
 

@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use linnet_features::audio::AudioLimits;
+use linnet_proto::fleet::RESERVED_DEVICES;
 use linnet_proto::topic::DeviceName;
 
 use super::document::Values;
 use super::error::{ConfigError, Fault};
-use super::keys::parse_mode;
-use super::raw::{Raw, RawHttp, RawLimits, RawMqtt};
+use super::fleet::{ClockTrust, FleetSettings, FleetSource, ProbeSettings};
+use super::keys::{MQTT_SOURCE, parse_mode};
+use super::raw::{Raw, RawFleet, RawHttp, RawLimits, RawMqtt};
 use super::transport::{HttpSettings, HttpTcpSettings, IntakeSettings, MqttSettings, TlsFiles};
-use super::{Config, MemorySettings, OWN_MODELS, Scheduling, Surroundings};
+use super::{Config, MemorySettings, OWN_MODELS, Origin, Scheduling, Surroundings};
 use crate::limits::{MAX_AUTO_WORKERS, MAX_SOCKET_PATH_BYTES};
 
 /// Collects faults; a rule that fails still gives a value, so that one run names every fault.
@@ -44,8 +46,8 @@ impl Checker<'_> {
     }
 }
 
-/// Checks the layered values.
-pub(super) fn check(values: Values, file: Option<PathBuf>, around: &Surroundings) -> Result<Config, ConfigError> {
+/// Checks the layered values, which come from `origin`.
+pub(super) fn check(values: Values, origin: Origin, around: &Surroundings) -> Result<Config, ConfigError> {
     let mut c = Checker { values: &values, faults: Vec::new() };
     let raw: Raw = match values.to_table().try_into() {
         Ok(raw) => raw,
@@ -78,16 +80,22 @@ pub(super) fn check(values: Values, file: Option<PathBuf>, around: &Surroundings
             c.fault(key, format!("at most limits.max_timeout_secs, which is {}", raw.limits.max_timeout_secs));
         }
     }
+    let fleet = fleet(&mut c, &raw.fleet, mqtt.is_some());
     let log = raw.log.parse().unwrap_or(log::LevelFilter::Info);
     let faults = c.faults;
     if !faults.is_empty() {
         return Err(ConfigError::Faults(faults));
     }
-    let models = raw.models.unwrap_or_else(|| {
+    let mut models = raw.models.unwrap_or_else(|| {
         // What was added on this device goes before what was installed with the program.
         let own = Some(state_dir.join(OWN_MODELS)).filter(|dir| dir.is_dir());
         own.into_iter().chain(around.models.iter().cloned()).collect()
     });
+    if let Some(packages) = origin.generation.as_ref().and_then(|generation| generation.packages.clone()) {
+        // Behind what was added on this device, before what was installed with the program.
+        let bundled = models.iter().position(|dir| Some(dir) == around.models.as_ref());
+        models.insert(bundled.unwrap_or(models.len()), packages);
+    }
     let default_model = raw.default_model;
     let (defaults, aliases) = (raw.defaults, raw.aliases.unwrap_or_default());
     let memory = MemorySettings {
@@ -98,7 +106,7 @@ pub(super) fn check(values: Values, file: Option<PathBuf>, around: &Surroundings
         idle_unload: Duration::from_secs(raw.idle_unload_secs),
     };
     Ok(Config {
-        file,
+        origin,
         device,
         models,
         default_model,
@@ -112,7 +120,46 @@ pub(super) fn check(values: Values, file: Option<PathBuf>, around: &Surroundings
         mqtt,
         mqtt_intake,
         scheduler,
+        fleet,
         values,
+    })
+}
+
+fn fleet(c: &mut Checker<'_>, raw: &RawFleet, has_broker: bool) -> Option<FleetSettings> {
+    let name = raw.name.clone()?;
+    if raw.root.is_none() {
+        c.fault("fleet.name", "needs fleet.root beside it: the `root.json` that the fleet's operator gave out");
+    }
+    if raw.sources.iter().any(|source| source == MQTT_SOURCE) && !has_broker {
+        c.fault(
+            "fleet.sources",
+            "names \"mqtt\", but mqtt.url is not set: set it, or name a URL or a directory instead",
+        );
+    }
+    let source = |source: &String| match source.as_str() {
+        MQTT_SOURCE => FleetSource::Mqtt,
+        url if url.contains("://") => FleetSource::Http(url.trim_end_matches('/').to_owned()),
+        path => FleetSource::Directory(PathBuf::from(path)),
+    };
+    Some(FleetSettings {
+        name,
+        root: raw.root.clone().unwrap_or_default(),
+        sources: raw.sources.iter().map(source).collect(),
+        groups: raw.groups.clone(),
+        labels: raw.labels.clone().unwrap_or_default(),
+        refresh: Duration::from_secs(raw.refresh_secs),
+        trial: Duration::from_secs(raw.trial_secs),
+        probe: ProbeSettings {
+            time: Duration::from_secs(raw.probe_secs),
+            memory_mib: Some(raw.probe_memory_mib).filter(|mib| *mib > 0),
+            drained: raw.drained_probe,
+        },
+        allow_local_keys: raw.allow_local_keys.clone(),
+        clock: match raw.clock.as_str() {
+            "always" => ClockTrust::Always,
+            "never" => ClockTrust::Never,
+            _ => ClockTrust::Kernel,
+        },
     })
 }
 
@@ -123,6 +170,11 @@ fn device(c: &mut Checker<'_>, raw: &Raw, around: &Surroundings) -> String {
         c.fault("mqtt.device", format!("the device is named {top:?} at the top of the file; name it once"));
     }
     let given = raw.device.as_ref().or(raw.mqtt.device.as_ref()).unwrap_or(&around.device);
+    if RESERVED_DEVICES.contains(&given.as_str()) {
+        // The key that gave it, which may be either.
+        let key = if raw.device.is_some() || raw.mqtt.device.is_none() { "device" } else { "mqtt.device" };
+        c.fault(key, format!("{given:?} is a reserved name: topics of all devices go under it; choose another"));
+    }
     match DeviceName::new(given.as_str()) {
         Ok(device) => device.as_str().to_owned(),
         Err(e) => {

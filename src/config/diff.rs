@@ -101,7 +101,7 @@ impl Diff {
                 }
             }
         }
-        let to = check::check(values, wanted.file.clone(), around)?;
+        let to = check::check(values, wanted.origin.clone(), around)?;
         Ok(Self { from: Arc::clone(from), to: Arc::new(to), changed, refused })
     }
 

@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 use super::error::{ConfigError, Fault, Place};
-use super::keys::{self, KEYS, Key, Kind, SECTIONS};
+use super::keys::{self, KEYS, Key, Kind, MQTT_SOURCE, SECTIONS};
 use crate::limits::MAX_CONFIG_BYTES;
 
 /// Values by key, each with the place that gave it.
@@ -43,6 +43,17 @@ impl Values {
         }
     }
 
+    /// Each key with its value and place, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value, &Place)> {
+        self.0.iter().map(|(path, (value, place))| (path.as_str(), value, place))
+    }
+
+    /// Only the keys that `keep` wants, by path.
+    #[must_use]
+    pub fn only(&self, keep: impl Fn(&str) -> bool) -> Self {
+        Self(self.0.iter().filter(|(path, _)| keep(path)).map(|(path, entry)| (path.clone(), entry.clone())).collect())
+    }
+
     /// Takes over what `other` says of `key`, absence too.
     pub fn take_over(&mut self, key: &str, other: &Self) {
         match other.0.get(key) {
@@ -75,6 +86,13 @@ impl Values {
 
 /// Reads a configuration file.
 pub fn read_file(path: &Path) -> Result<Values, ConfigError> {
+    let text = read_text(path, MAX_CONFIG_BYTES)?;
+    let base = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    parse(&text, path, base)
+}
+
+/// Reads the text of a configuration of at most `most` bytes.
+pub(super) fn read_text(path: &Path, most: u64) -> Result<String, ConfigError> {
     let refuse = |reason: String| ConfigError::Read { path: path.to_owned(), reason };
     let open = std::fs::File::open(path).and_then(|file| Ok((file.metadata()?, file)));
     let (metadata, file) = open.map_err(|e| match e.kind() {
@@ -88,89 +106,178 @@ pub fn read_file(path: &Path) -> Result<Values, ConfigError> {
         return Err(refuse("this is a directory; name the configuration file in it".into()));
     }
     let mut bytes = Vec::new();
-    file.take(MAX_CONFIG_BYTES + 1)
+    file.take(most + 1)
         .read_to_end(&mut bytes)
         .map_err(|e| refuse(format!("the configuration cannot be read: {e}")))?;
-    if bytes.len() as u64 > MAX_CONFIG_BYTES {
-        return Err(refuse(format!("a configuration has at most {} KiB", MAX_CONFIG_BYTES >> 10)));
+    if bytes.len() as u64 > most {
+        return Err(refuse(format!("a configuration has at most {} KiB", most >> 10)));
     }
-    let text = String::from_utf8(bytes).map_err(|e| {
+    String::from_utf8(bytes).map_err(|e| {
         let line = line_of(e.as_bytes(), e.utf8_error().valid_up_to());
         refuse(format!("line {line} is not UTF-8 text"))
-    })?;
-    let base = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    parse(&text, path, base)
+    })
 }
 
 /// Parses the text of the file `path`; relative paths in it are taken from `base`.
 pub fn parse(text: &str, path: &Path, base: &Path) -> Result<Values, ConfigError> {
-    let mut reader = Reader { text, path, base, values: Values::default(), faults: Vec::new() };
+    parse_layer(text, &|line| Place::File(path.to_owned(), line), Base::Directory(base), |_| Ok(()))
+}
+
+/// What a relative path of a text is taken from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Base<'a> {
+    /// A directory.
+    Directory(&'a Path),
+    /// Nothing: it is refused. A text that many devices get belongs to no directory of theirs.
+    None,
+}
+
+/// One line that sets a key, as it stands in the text: neither the key nor the value has been held to a rule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setting {
+    /// `section.name`, or the bare name at the top level.
+    pub path: String,
+    /// The value; `None` for what no key takes.
+    pub value: Option<Value>,
+    /// The value for messages; a text only in part.
+    pub shown: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Whether it is a table, which at the top level may want to be a section.
+    is_table: bool,
+}
+
+impl Setting {
+    /// `path` set to `value` on `line`.
+    pub fn new(path: impl Into<String>, value: Value, line: usize) -> Self {
+        let is_table = value.is_table();
+        Self { path: path.into(), shown: shown(&value), value: Some(value), line, is_table }
+    }
+
+    /// Gives it another value.
+    pub fn change(&mut self, value: Value) {
+        self.shown = shown(&value);
+        self.is_table = value.is_table();
+        self.value = Some(value);
+    }
+}
+
+/// Parses a text whose line `n` is the place `place(n)`, once `migrate` has brought it into today's form; a fault of that is
+/// the line, the key and one sentence.
+pub(super) fn parse_layer(
+    text: &str,
+    place: &dyn Fn(usize) -> Place,
+    base: Base<'_>,
+    migrate: impl FnOnce(&mut Vec<Setting>) -> Result<(), (usize, String, String)>,
+) -> Result<Values, ConfigError> {
+    let mut reader = Reader { place, base, values: Values::default(), faults: Vec::new() };
+    let line = |offset: usize| line_of(text.as_bytes(), offset);
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        let syntax = errors.iter().map(|e| reader.fault_at(e.span().map_or(0, |s| s.start), "", not_toml(e.message())));
+        let syntax =
+            errors.iter().map(|e| reader.fault(line(e.span().map_or(0, |s| s.start)), "", not_toml(e.message())));
         return Err(ConfigError::Faults(syntax.collect()));
     }
+    let setting = |path: String, offset: usize, value: &DeValue<'_>| Setting {
+        path,
+        value: plain(value),
+        shown: found(value),
+        line: line(offset),
+        is_table: matches!(value, DeValue::Table(_)),
+    };
+    let mut settings = Vec::new();
     for (name, value) in document.get_ref().iter() {
         match value.get_ref() {
             DeValue::Table(inner) if SECTIONS.contains(&name.get_ref().as_ref()) && !name.get_ref().is_empty() => {
                 for (inner_name, inner_value) in inner.iter() {
-                    reader.take(name.get_ref(), inner_name.get_ref(), inner_name.span().start, inner_value.get_ref());
+                    let path = format!("{}.{}", name.get_ref(), inner_name.get_ref());
+                    settings.push(setting(path, inner_name.span().start, inner_value.get_ref()));
                 }
             }
-            value => reader.take("", name.get_ref(), name.span().start, value),
+            // A quoted name with a dot of its own is not the key of a section.
+            value if name.get_ref().contains('.') => {
+                let message = unknown("", name.get_ref(), matches!(value, DeValue::Table(_)));
+                reader.faults.push(reader.fault(line(name.span().start), name.get_ref(), message));
+            }
+            value => settings.push(setting(name.get_ref().to_string(), name.span().start, value)),
         }
+    }
+    if let Err((line, key, message)) = migrate(&mut settings) {
+        return Err(ConfigError::Faults(vec![reader.fault(line, &key, message)]));
+    }
+    for setting in settings {
+        reader.take(setting);
     }
     if reader.faults.is_empty() {
         return Ok(reader.values);
     }
     reader.faults.sort_by_key(|f| match f.place {
-        Place::File(_, line) => line,
+        Place::File(_, line) | Place::Generation(_, line) => line,
         _ => 0,
     });
     Err(ConfigError::Faults(reader.faults))
 }
 
 struct Reader<'a> {
-    text: &'a str,
-    path: &'a Path,
-    base: &'a Path,
+    place: &'a dyn Fn(usize) -> Place,
+    base: Base<'a>,
     values: Values,
     faults: Vec<Fault>,
 }
 
 impl Reader<'_> {
-    fn fault_at(&self, offset: usize, key: &str, message: String) -> Fault {
-        Fault { place: self.place(offset), key: key.to_owned(), message }
+    fn fault(&self, line: usize, key: &str, message: String) -> Fault {
+        Fault { place: (self.place)(line), key: key.to_owned(), message }
     }
 
-    fn place(&self, offset: usize) -> Place {
-        Place::File(self.path.to_owned(), line_of(self.text.as_bytes(), offset))
-    }
-
-    fn take(&mut self, section: &str, name: &str, offset: usize, value: &DeValue<'_>) {
-        let path = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
+    fn take(&mut self, setting: Setting) {
+        let Setting { path, value, shown, line, is_table } = setting;
+        let (section, name) = path.split_once('.').unwrap_or(("", &path));
         let message = match keys::find(section, name) {
             None if section.is_empty() && SECTIONS.contains(&name) => {
                 format!("expected a section: write [{name}] on a line of its own and its keys below it")
             }
-            None => unknown(section, name, matches!(value, DeValue::Table(_))),
-            Some(key) => match plain(value).filter(|v| key.kind.accepts(v)) {
-                Some(value) => {
-                    let value = match (key.kind, value) {
-                        (Kind::Path, value) => resolve(value, self.base),
-                        (Kind::Paths, Value::Array(paths)) => {
-                            Value::Array(paths.into_iter().map(|path| resolve(path, self.base)).collect())
-                        }
-                        (Kind::Paths, path) => Value::Array(vec![resolve(path, self.base)]),
-                        (_, value) => value,
-                    };
-                    self.values.set(key, value, self.place(offset));
-                    return;
-                }
-                None => format!("expected {}, found {}", key.kind.expected(), found(value)),
+            None => unknown(section, name, is_table),
+            Some(key) => match value.filter(|v| key.kind.accepts(v)) {
+                Some(value) => match self.resolved(key.kind, value) {
+                    Ok(value) => {
+                        self.values.set(key, value, (self.place)(line));
+                        return;
+                    }
+                    Err(relative) => {
+                        format!(
+                            "expected a path from the root of the file system, found {relative:?}: many devices read this"
+                        )
+                    }
+                },
+                None => format!("expected {}, found {shown}", key.kind.expected()),
             },
         };
-        self.faults.push(self.fault_at(offset, &path, message));
+        self.faults.push(self.fault(line, &path, message));
+    }
+
+    /// The value with its paths made absolute; the error is a relative one that is taken from nowhere.
+    fn resolved(&self, kind: Kind, value: Value) -> Result<Value, String> {
+        let from_base = |value: Value| match (value, self.base) {
+            (Value::String(path), Base::None) if Path::new(&path).is_relative() => Err(path),
+            (value, Base::None) => Ok(value),
+            (value, Base::Directory(base)) => Ok(resolve(value, base)),
+        };
+        match (kind, value) {
+            (Kind::Path, value) => from_base(value),
+            (Kind::Paths, Value::Array(paths)) => {
+                Ok(Value::Array(paths.into_iter().map(from_base).collect::<Result<_, _>>()?))
+            }
+            (Kind::Paths, path) => Ok(Value::Array(vec![from_base(path)?])),
+            (Kind::Sources, Value::Array(sources)) => {
+                let from_base = |source: Value| match source.as_str() {
+                    Some(text) if text == MQTT_SOURCE || text.contains("://") => Ok(source),
+                    _ => from_base(source),
+                };
+                Ok(Value::Array(sources.into_iter().map(from_base).collect::<Result<_, _>>()?))
+            }
+            (_, value) => Ok(value),
+        }
     }
 }
 
@@ -181,7 +288,7 @@ fn unknown(section: &str, name: &str, is_table: bool) -> String {
         return match nearest(name, known) {
             Some(near) => format!("there is no section [{name}]; did you mean [{near}]?"),
             None => format!(
-                "there is no section [{name}]; there are [http], [mqtt], [limits], [scheduler], [defaults] and [aliases]"
+                "there is no section [{name}]; there are [http], [mqtt], [limits], [scheduler], [defaults], [fleet] and [aliases]"
             ),
         };
     }
@@ -227,6 +334,18 @@ fn plain(value: &DeValue<'_>) -> Option<Value> {
         }
         DeValue::Float(_) | DeValue::Datetime(_) => return None,
     })
+}
+
+/// A value for messages, as [`found`] shows it.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => found(&DeValue::String(text.as_str().into())),
+        Value::Boolean(truth) => truth.to_string(),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Table(_) => "a section".to_owned(),
+        Value::Integer(_) | Value::Float(_) => format!("the number {value}"),
+        Value::Datetime(date) => format!("the date {date}"),
+    }
 }
 
 /// What stands there instead, for the message. A text is shown only in part.

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 pub enum Place {
     /// A line of a file, from 1.
     File(PathBuf, usize),
+    /// A line, from 1, of the configuration of a generation.
+    Generation(u64, usize),
     /// A variable of the environment.
     Environment(&'static str),
     /// A flag of the command line.
@@ -20,6 +22,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Generation(number, line) => write!(f, "generation {number}, line {line}"),
             Self::Environment(name) | Self::Flag(name) => f.write_str(name),
             Self::Default => f.write_str("default"),
         }

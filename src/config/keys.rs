@@ -15,10 +15,21 @@ pub struct Key {
     pub name: &'static str,
     /// What values it takes.
     pub kind: Kind,
+    /// Whether a generation can set it.
+    pub locality: Locality,
     /// Whether `SIGHUP` can change it.
     pub reload: Reload,
     /// What it means, one sentence. Says what happens without it when it has no default.
     pub meaning: &'static str,
+}
+
+/// Whose a key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locality {
+    /// This device's own, or its credentials': the file goes before a generation, which may not even name it.
+    Local,
+    /// A generation's value goes before the file's.
+    Pushed,
 }
 
 /// Whether a running daemon takes a new value.
@@ -59,6 +70,12 @@ pub enum Kind {
     BrokerUrl,
     /// A table of names, each with the name of a model.
     Names,
+    /// A table of names, each with a text.
+    Labels,
+    /// A list of `mqtt`, URLs of HTTP, and directories; a relative directory is taken from that of the file.
+    Sources,
+    /// A list of keys that are local and not of `[fleet]`.
+    Keys,
 }
 
 /// Names of log levels, quietest first.
@@ -72,11 +89,28 @@ const BROKER_SCHEMES: [&str; 4] = ["mqtt", "mqtts", "ws", "wss"];
 
 const DAY_SECS: i64 = 86_400;
 
-const fn key(section: &'static str, name: &'static str, kind: Kind, reload: Reload, meaning: &'static str) -> Key {
-    Key { section, name, kind, reload, meaning }
+/// When the clock is believed.
+const CLOCKS: &[&str] = &["kernel", "always", "never"];
+
+/// What the source of generations is called that needs no address.
+pub const MQTT_SOURCE: &str = "mqtt";
+
+const fn key(
+    section: &'static str,
+    name: &'static str,
+    kind: Kind,
+    locality: Locality,
+    reload: Reload,
+    meaning: &'static str,
+) -> Key {
+    Key { section, name, kind, locality, reload, meaning }
 }
 
-use Kind::{Address, Boolean, BrokerUrl, Device, Filters, Integer, Mode, Names, OneOf, Path, Paths, Text, Texts};
+use Kind::{
+    Address, Boolean, BrokerUrl, Device, Filters, Integer, Keys, Labels, Mode, Names, OneOf, Path, Paths, Sources,
+    Text, Texts,
+};
+use Locality::{Local, Pushed};
 use Reload::{Live, Restart};
 
 /// What every key of `[defaults]` means.
@@ -84,11 +118,19 @@ const DEFAULT_OF_TASK: &str = "Model of requests for this task that name none, b
 
 /// The table, in the order of `config/linnet.toml`.
 pub const KEYS: &[Key] = &[
-    key("", "device", Device, Restart, "Name of this device, one level of MQTT topics. Not set: the host's name."),
+    key(
+        "",
+        "device",
+        Device,
+        Local,
+        Restart,
+        "Name of this device, one level of MQTT topics. Not set: the host's name.",
+    ),
     key(
         "",
         "socket",
         Path,
+        Local,
         Restart,
         "The local socket. Not set: `linnet.sock` in systemd's runtime directory, else `$XDG_RUNTIME_DIR/linnet/linnet.sock`, else `/run/linnet/linnet.sock`.",
     ),
@@ -96,6 +138,7 @@ pub const KEYS: &[Key] = &[
         "",
         "models",
         Paths,
+        Local,
         Live,
         "Directory of model packages, or a list of them: where two hold a model of one name, the earlier directory's serves. Not set: the packages that were installed with `linnetd`, or the tree's own.",
     ),
@@ -103,6 +146,7 @@ pub const KEYS: &[Key] = &[
         "",
         "default_model",
         Text,
+        Pushed,
         Live,
         "Name or alias of the model for requests that name none. Not set: the first that does what is asked.",
     ),
@@ -110,6 +154,7 @@ pub const KEYS: &[Key] = &[
         "",
         "aliases",
         Names,
+        Pushed,
         Live,
         "Further names of models, for clients that ask for a fixed one, each with the name of the model that is meant. Not set: only those of the packages.",
     ),
@@ -117,6 +162,7 @@ pub const KEYS: &[Key] = &[
         "",
         "dtype",
         OneOf(DTYPES),
+        Pushed,
         Live,
         "Type of weights to take where a package holds several. Not set, or `auto`: the most precise that takes no more than half of the memory that is available.",
     ),
@@ -124,14 +170,23 @@ pub const KEYS: &[Key] = &[
         "",
         "preload",
         Texts,
+        Pushed,
         Live,
         "Models that are loaded before the daemon is ready, by name or by a task that they do; `all` for every one. The others are loaded when somebody needs them.",
     ),
-    key("", "pinned", Texts, Live, "Models, by name, that are loaded before the daemon is ready and never let go of."),
+    key(
+        "",
+        "pinned",
+        Texts,
+        Pushed,
+        Live,
+        "Models, by name, that are loaded before the daemon is ready and never let go of.",
+    ),
     key(
         "",
         "memory_limit_mib",
         Integer(0, 1 << 22),
+        Pushed,
         Live,
         "Memory that all models together may take: the least recently used make room, and what can never fit is refused. 0: no limit.",
     ),
@@ -139,6 +194,7 @@ pub const KEYS: &[Key] = &[
         "",
         "idle_unload_secs",
         Integer(0, 365 * DAY_SECS),
+        Pushed,
         Live,
         "A model that nobody has used for so long is let go of; its next use loads it again. 0: never.",
     ),
@@ -146,29 +202,46 @@ pub const KEYS: &[Key] = &[
         "",
         "state",
         Path,
+        Local,
         Restart,
         "Directory of what must outlive a restart. Not set: systemd's state directory, else `$XDG_STATE_HOME/linnet`, else `~/.local/state/linnet`, for root `/var/lib/linnet`.",
     ),
-    key("", "log", OneOf(LEVELS), Live, "How much is logged."),
-    key("http", "socket_mode", Mode, Restart, "File mode of the local socket."),
+    key("", "log", OneOf(LEVELS), Pushed, Live, "How much is logged."),
+    key("http", "socket_mode", Mode, Local, Restart, "File mode of the local socket."),
     key(
         "http",
         "socket_group",
         Text,
+        Local,
         Restart,
         "Group that owns the local socket: a name of `/etc/group`, or a number. Not set: the daemon's own. Under the systemd unit set `Group=` instead (`systemd/drop-ins/group.conf`).",
     ),
-    key("http", "tcp", Address, Restart, "Address of HTTP over TCP. Not set: off."),
-    key("http", "token_file", Path, Live, "File of the bearer token; needed with `tcp`. Read again by `SIGHUP`."),
-    key("http", "tls_cert", Path, Live, "Certificate chain of TCP (PEM). Read again by `SIGHUP`."),
-    key("http", "tls_key", Path, Live, "Key of `tls_cert` (PEM)."),
-    key("http", "insecure_plaintext", Boolean, Live, "Plain text beyond loopback, on the operator's word."),
-    key("http", "max_connections", Integer(1, 65_536), Live, "Connections at once; a further one waits in the kernel."),
-    key("http", "header_timeout_secs", Integer(1, 3600), Live, "Time for a request's head to arrive, seconds."),
+    key("http", "tcp", Address, Local, Restart, "Address of HTTP over TCP. Not set: off."),
+    key(
+        "http",
+        "token_file",
+        Path,
+        Local,
+        Live,
+        "File of the bearer token; needed with `tcp`. Read again by `SIGHUP`.",
+    ),
+    key("http", "tls_cert", Path, Local, Live, "Certificate chain of TCP (PEM). Read again by `SIGHUP`."),
+    key("http", "tls_key", Path, Local, Live, "Key of `tls_cert` (PEM)."),
+    key("http", "insecure_plaintext", Boolean, Local, Live, "Plain text beyond loopback, on the operator's word."),
+    key(
+        "http",
+        "max_connections",
+        Integer(1, 65_536),
+        Pushed,
+        Live,
+        "Connections at once; a further one waits in the kernel.",
+    ),
+    key("http", "header_timeout_secs", Integer(1, 3600), Pushed, Live, "Time for a request's head to arrive, seconds."),
     key(
         "http",
         "idle_timeout_secs",
         Integer(1, 3600),
+        Pushed,
         Live,
         "Longest silence inside a body, and of a client that reads nothing, seconds.",
     ),
@@ -176,6 +249,7 @@ pub const KEYS: &[Key] = &[
         "http",
         "default_timeout_secs",
         Integer(1, DAY_SECS),
+        Pushed,
         Live,
         "Deadline of a request over HTTP that names none, seconds.",
     ),
@@ -183,36 +257,40 @@ pub const KEYS: &[Key] = &[
         "mqtt",
         "url",
         BrokerUrl,
+        Local,
         Live,
         "The broker: `mqtt://`, `mqtts://`, `ws://` or `wss://` with host and port. Not set: MQTT is off.",
     ),
-    key("mqtt", "device", Device, Restart, "The same as the top-level `device`."),
-    key("mqtt", "client_id", Text, Live, "Client identifier. Not set: `linnet-<device>`."),
-    key("mqtt", "username", Text, Live, "User name. Not set: none is sent."),
-    key("mqtt", "password_file", Path, Live, "File of the password. Not set: none is sent."),
+    key("mqtt", "device", Device, Local, Restart, "The same as the top-level `device`."),
+    key("mqtt", "client_id", Text, Local, Live, "Client identifier. Not set: `linnet-<device>`."),
+    key("mqtt", "username", Text, Local, Live, "User name. Not set: none is sent."),
+    key("mqtt", "password_file", Path, Local, Live, "File of the password. Not set: none is sent."),
     key(
         "mqtt",
         "ca_file",
         Path,
+        Local,
         Live,
         "Authorities that the broker's certificate may come from (PEM); needed for `mqtts` and `wss`.",
     ),
-    key("mqtt", "client_cert", Path, Live, "Client certificate chain (PEM). Not set: none is shown."),
-    key("mqtt", "client_key", Path, Live, "Key of `client_cert` (PEM)."),
-    key("mqtt", "alpn", Texts, Live, "ALPN protocols that are offered."),
-    key("mqtt", "keep_alive_secs", Integer(5, 3600), Live, "Keep-alive, seconds."),
+    key("mqtt", "client_cert", Path, Local, Live, "Client certificate chain (PEM). Not set: none is shown."),
+    key("mqtt", "client_key", Path, Local, Live, "Key of `client_cert` (PEM)."),
+    key("mqtt", "alpn", Texts, Local, Live, "ALPN protocols that are offered."),
+    key("mqtt", "keep_alive_secs", Integer(5, 3600), Pushed, Live, "Keep-alive, seconds."),
     key(
         "mqtt",
         "session_expiry_secs",
         Integer(0, 30 * DAY_SECS),
+        Pushed,
         Live,
         "How long the broker keeps requests for a daemon that is away, seconds.",
     ),
-    key("mqtt", "max_packet_mib", Integer(1, 255), Live, "Largest packet in either direction, MiB."),
+    key("mqtt", "max_packet_mib", Integer(1, 255), Pushed, Live, "Largest packet in either direction, MiB."),
     key(
         "mqtt",
         "receive_maximum",
         Integer(2, 65_535),
+        Pushed,
         Live,
         "Requests in flight; above `scheduler.queue_length`. Not set: twice the queue's length.",
     ),
@@ -220,6 +298,7 @@ pub const KEYS: &[Key] = &[
         "mqtt",
         "response_topics",
         Filters,
+        Pushed,
         Live,
         "Topic filters that response topics may match, beside `linnet/+/response/#`.",
     ),
@@ -227,15 +306,24 @@ pub const KEYS: &[Key] = &[
         "mqtt",
         "default_timeout_secs",
         Integer(1, DAY_SECS),
+        Pushed,
         Live,
         "Deadline of a request over MQTT that names none, seconds.",
     ),
-    key("mqtt", "kept_answers", Integer(1, 65_536), Live, "Answers that are kept for a request that is sent again."),
-    key("mqtt", "kept_answer_secs", Integer(1, DAY_SECS), Live, "How long an answer is kept, seconds."),
+    key(
+        "mqtt",
+        "kept_answers",
+        Integer(1, 65_536),
+        Pushed,
+        Live,
+        "Answers that are kept for a request that is sent again.",
+    ),
+    key("mqtt", "kept_answer_secs", Integer(1, DAY_SECS), Pushed, Live, "How long an answer is kept, seconds."),
     key(
         "mqtt",
         "backoff_first_ms",
         Integer(10, 60_000),
+        Pushed,
         Live,
         "First pause before a new attempt to connect, milliseconds.",
     ),
@@ -243,26 +331,36 @@ pub const KEYS: &[Key] = &[
         "mqtt",
         "backoff_longest_secs",
         Integer(1, 3600),
+        Pushed,
         Live,
         "Longest pause before a new attempt to connect, seconds.",
     ),
-    key("limits", "max_upload_mib", Integer(1, 4096), Live, "Largest audio file in one request, MiB."),
+    key("limits", "max_upload_mib", Integer(1, 4096), Pushed, Live, "Largest audio file in one request, MiB."),
     key(
         "limits",
         "max_upload_total_mib",
         Integer(1, 65_536),
+        Pushed,
         Live,
         "Audio files of all requests in memory together, MiB.",
     ),
-    key("limits", "max_audio_secs", Integer(1, 7 * DAY_SECS), Live, "Longest audio, seconds."),
-    key("limits", "min_sample_rate_hz", Integer(1000, 384_000), Live, "Lowest sample rate, Hz."),
-    key("limits", "max_sample_rate_hz", Integer(8000, 768_000), Live, "Highest sample rate, Hz."),
-    key("limits", "max_channels", Integer(1, 64), Live, "Most channels."),
-    key("limits", "max_timeout_secs", Integer(1, DAY_SECS), Live, "Longest deadline that a request may name, seconds."),
+    key("limits", "max_audio_secs", Integer(1, 7 * DAY_SECS), Pushed, Live, "Longest audio, seconds."),
+    key("limits", "min_sample_rate_hz", Integer(1000, 384_000), Pushed, Live, "Lowest sample rate, Hz."),
+    key("limits", "max_sample_rate_hz", Integer(8000, 768_000), Pushed, Live, "Highest sample rate, Hz."),
+    key("limits", "max_channels", Integer(1, 64), Pushed, Live, "Most channels."),
+    key(
+        "limits",
+        "max_timeout_secs",
+        Integer(1, DAY_SECS),
+        Pushed,
+        Live,
+        "Longest deadline that a request may name, seconds.",
+    ),
     key(
         "scheduler",
         "workers",
         Integer(0, 64),
+        Pushed,
         Restart,
         "Worker threads, each of which runs one job at a time. 0: one for each processor, at most 8.",
     ),
@@ -270,6 +368,7 @@ pub const KEYS: &[Key] = &[
         "scheduler",
         "queue_length",
         Integer(1, 32_768),
+        Pushed,
         Live,
         "Jobs that may wait for a worker; a further one is refused with `overloaded`.",
     ),
@@ -277,6 +376,7 @@ pub const KEYS: &[Key] = &[
         "scheduler",
         "stuck_after_secs",
         Integer(1, 3600),
+        Pushed,
         Live,
         "A job that shows no progress for so long is answered with an error and its worker is given up, seconds.",
     ),
@@ -284,34 +384,135 @@ pub const KEYS: &[Key] = &[
         "scheduler",
         "drain_secs",
         Integer(0, 3600),
+        Pushed,
         Live,
         "How long running jobs may take to end after `SIGTERM`, seconds.",
     ),
-    key("defaults", "transcribe", Text, Live, DEFAULT_OF_TASK),
-    key("defaults", "translate-speech", Text, Live, DEFAULT_OF_TASK),
-    key("defaults", "translate", Text, Live, DEFAULT_OF_TASK),
-    key("defaults", "generate", Text, Live, DEFAULT_OF_TASK),
-    key("defaults", "chat", Text, Live, DEFAULT_OF_TASK),
-    key("defaults", "summarize", Text, Live, DEFAULT_OF_TASK),
-    key("defaults", "answer", Text, Live, DEFAULT_OF_TASK),
-    key("defaults", "fill", Text, Live, DEFAULT_OF_TASK),
-    key("defaults", "classify", Text, Live, DEFAULT_OF_TASK),
-    key("defaults", "tag", Text, Live, DEFAULT_OF_TASK),
-    key("defaults", "intent", Text, Live, DEFAULT_OF_TASK),
-    key("defaults", "embed", Text, Live, DEFAULT_OF_TASK),
-    key("defaults", "detect", Text, Live, DEFAULT_OF_TASK),
-    key("defaults", "words", Text, Live, DEFAULT_OF_TASK),
-    key("defaults", "raw", Text, Live, DEFAULT_OF_TASK),
+    key("defaults", "transcribe", Text, Pushed, Live, DEFAULT_OF_TASK),
+    key("defaults", "translate-speech", Text, Pushed, Live, DEFAULT_OF_TASK),
+    key("defaults", "translate", Text, Pushed, Live, DEFAULT_OF_TASK),
+    key("defaults", "generate", Text, Pushed, Live, DEFAULT_OF_TASK),
+    key("defaults", "chat", Text, Pushed, Live, DEFAULT_OF_TASK),
+    key("defaults", "summarize", Text, Pushed, Live, DEFAULT_OF_TASK),
+    key("defaults", "answer", Text, Pushed, Live, DEFAULT_OF_TASK),
+    key("defaults", "fill", Text, Pushed, Live, DEFAULT_OF_TASK),
+    key("defaults", "classify", Text, Pushed, Live, DEFAULT_OF_TASK),
+    key("defaults", "tag", Text, Pushed, Live, DEFAULT_OF_TASK),
+    key("defaults", "intent", Text, Pushed, Live, DEFAULT_OF_TASK),
+    key("defaults", "embed", Text, Pushed, Live, DEFAULT_OF_TASK),
+    key("defaults", "detect", Text, Pushed, Live, DEFAULT_OF_TASK),
+    key("defaults", "words", Text, Pushed, Live, DEFAULT_OF_TASK),
+    key("defaults", "raw", Text, Pushed, Live, DEFAULT_OF_TASK),
+    key(
+        "fleet",
+        "name",
+        Device,
+        Local,
+        Restart,
+        "Name of the fleet that this device belongs to. Not set: nothing is taken from anybody.",
+    ),
+    key(
+        "fleet",
+        "root",
+        Path,
+        Local,
+        Restart,
+        "The fleet's first trusted `root.json`; needed with `name`. Later ones are signed by those before.",
+    ),
+    key(
+        "fleet",
+        "sources",
+        Sources,
+        Local,
+        Restart,
+        "Where generations are looked for, in order: `mqtt` for the broker, URLs of an HTTP server, directories such as a stick's.",
+    ),
+    key("fleet", "groups", Texts, Local, Restart, "Groups that this device belongs to, for who is meant by a push."),
+    key(
+        "fleet",
+        "labels",
+        Labels,
+        Local,
+        Restart,
+        "Labels of this device, each with a value, for who is meant by a push. Not set: none.",
+    ),
+    key(
+        "fleet",
+        "refresh_secs",
+        Integer(10, 30 * DAY_SECS),
+        Local,
+        Restart,
+        "How often the fleet's metadata are looked at without a hint, seconds; each pause is made up to a tenth longer or shorter.",
+    ),
+    key(
+        "fleet",
+        "trial_secs",
+        Integer(1, 7 * DAY_SECS),
+        Local,
+        Restart,
+        "How long a new generation serves on trial before it stays, seconds.",
+    ),
+    key(
+        "fleet",
+        "probe_secs",
+        Integer(5, DAY_SECS),
+        Local,
+        Restart,
+        "How long a new generation may take to prove itself before it serves, seconds.",
+    ),
+    key(
+        "fleet",
+        "probe_memory_mib",
+        Integer(0, 1 << 22),
+        Local,
+        Restart,
+        "Memory that the proof may take, MiB; a generation that needs more is rejected. 0: what is free.",
+    ),
+    key(
+        "fleet",
+        "drained_probe",
+        Boolean,
+        Local,
+        Restart,
+        "Where memory does not suffice for what serves and for the proof: whether models may be let go of for as long as the proof takes, while requests wait.",
+    ),
+    key(
+        "fleet",
+        "allow_local_keys",
+        Keys,
+        Local,
+        Restart,
+        "Keys that belong to this device (*local* in this page) and that a generation may set all the same; none of `[fleet]`.",
+    ),
+    key(
+        "fleet",
+        "clock",
+        OneOf(CLOCKS),
+        Local,
+        Restart,
+        "When the clock is believed, for what expires: `kernel` when the kernel counts it as synchronised, `always`, or `never`.",
+    ),
 ];
 
 /// Sections in the order of the table; the top level is the first and has an empty name.
-pub const SECTIONS: [&str; 6] = ["", "http", "mqtt", "limits", "scheduler", "defaults"];
+pub const SECTIONS: [&str; 7] = ["", "http", "mqtt", "limits", "scheduler", "defaults", "fleet"];
 
 impl Key {
     /// `section.name`, or the bare name at the top level.
     pub fn path(&self) -> String {
         if self.section.is_empty() { self.name.to_owned() } else { format!("{}.{}", self.section, self.name) }
     }
+
+    /// Whether a device may let generations set it: what decides whom the device believes is never theirs.
+    pub fn can_be_allowed(&self) -> bool {
+        self.locality == Locality::Local && self.section != "fleet"
+    }
+}
+
+/// The key of the path `section.name`.
+pub fn of_path(path: &str) -> Option<&'static Key> {
+    let (section, name) = path.split_once('.').unwrap_or(("", path));
+    find(section, name)
 }
 
 /// The key of `section` and `name`.
@@ -334,9 +535,15 @@ impl Kind {
                 format!("one of {}", words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", "))
             }
             Device => {
-                "a name of letters, digits, `-`, `_` and `.`, at most 64 characters, for example \"kitchen\"".into()
+                "a name of letters, digits, `-`, `_` and `.`, at most 64 characters, other than the reserved names `pool` and `fleet`, for example \"kitchen\"".into()
             }
             Names => "a table of names, each with a model's name, for example { \"gpt-4o-mini\" = \"chat\" }".into(),
+            Labels => "a table of names, each with a text, for example { board = \"pi4\" }".into(),
+            Sources => {
+                "a list of \"mqtt\", URLs and directories, for example [\"mqtt\", \"https://updates.example/linnet\", \"/media/stick\"]"
+                    .into()
+            }
+            Keys => "a list of keys that docs/config.md calls local, none of [fleet], for example [\"mqtt.url\"]".into(),
             Address => "an IP address with a port, for example \"127.0.0.1:8053\"".into(),
             Mode => "a file mode in octal digits, for example \"0660\"".into(),
             BrokerUrl => {
@@ -364,6 +571,15 @@ impl Kind {
             (Names, Value::Table(names)) => {
                 names.iter().all(|(name, model)| is_name(name) && model.as_str().is_some_and(is_name))
             }
+            (Labels, Value::Table(labels)) => {
+                labels.iter().all(|(name, text)| is_name(name) && text.as_str().is_some_and(is_name))
+            }
+            (Sources, Value::Array(items)) => {
+                !items.is_empty() && items.iter().all(|i| i.as_str().is_some_and(is_source))
+            }
+            (Keys, Value::Array(items)) => {
+                items.iter().all(|i| i.as_str().and_then(of_path).is_some_and(Key::can_be_allowed))
+            }
             (Address, Value::String(s)) => s.parse::<SocketAddr>().is_ok(),
             (Mode, Value::String(s)) => parse_mode(s).is_some(),
             (BrokerUrl, Value::String(s)) => is_broker_url(s),
@@ -375,6 +591,17 @@ impl Kind {
 /// What a request can call a model.
 fn is_name(text: &str) -> bool {
     (1..=linnet_proto::transcribe::MAX_NAME_BYTES).contains(&text.len()) && !text.contains(char::is_control)
+}
+
+/// `mqtt`, a URL of HTTP, or a path.
+fn is_source(text: &str) -> bool {
+    if text.is_empty() || text.contains(char::is_control) {
+        return false;
+    }
+    let Some((scheme, rest)) = text.split_once("://") else { return true };
+    let host = rest.split('/').next().unwrap_or_default();
+    // User and password would stand in every log.
+    matches!(scheme, "http" | "https") && !host.is_empty() && !rest.contains(['@', '?', '#', ' '])
 }
 
 /// `0660` as a number; three or four octal digits, no set-id bits.
@@ -446,6 +673,34 @@ mod tests {
             "mqtt://a b",
         ] {
             assert!(!is_broker_url(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_the_broker_a_server_or_a_directory() {
+        for good in ["mqtt", "http://h", "https://updates.example:8443/linnet", "/media/stick", "stick"] {
+            assert!(is_source(good), "{good}");
+        }
+        for bad in ["", "ftp://h/x", "https://", "https://u:p@h/", "https://h/?a", "a\nb"] {
+            assert!(!is_source(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_decides_whom_the_device_believes_can_never_be_allowed() {
+        for key in KEYS.iter().filter(|k| k.section == "fleet") {
+            assert!(key.locality == Locality::Local && !key.can_be_allowed(), "{}", key.path());
+        }
+        assert!(of_path("mqtt.url").is_some_and(Key::can_be_allowed));
+        assert!(!of_path("log").is_some_and(Key::can_be_allowed), "a generation sets it without leave");
+    }
+
+    #[test]
+    fn every_key_of_a_file_a_credential_or_an_address_is_local() {
+        for key in KEYS {
+            let names_this_device =
+                matches!(key.kind, Path | Paths | BrokerUrl | Address | Device | Mode | Sources | Keys);
+            assert!(!names_this_device || key.locality == Locality::Local, "{}", key.path());
         }
     }
 

@@ -1,15 +1,19 @@
 //! One tree of settings: file -> raw -> checked. Unknown keys, wrong types and bad values are named with file, line and key.
 //!
-//! Four layers cover each other: the embedded `config/linnet.toml`, the operator's file, the environment, the command
-//! line ([`Sources`]). [`keys`] is the table of every key; [`document`] holds values to it, `raw` gives them types, and
-//! [`Config`] is what has passed the rules between keys, too. `linnetd --check` and the start run the same [`load`].
+//! Five layers cover each other: the embedded `config/linnet.toml`, the file, a generation that was pushed, the environment, the
+//! command line ([`Sources`]); what is marked local in the file goes before a generation. [`keys`] is the table of every key;
+//! [`document`] holds values to it, `raw` gives them types, and [`Config`] is what has passed the rules between keys, too. `linnetd --check` and the start run the same [`load`].
 //! [`diff`] is what `SIGHUP` applies, and can take back.
 
 mod check;
 pub mod diff;
 pub mod document;
 pub mod error;
+pub mod explain;
+pub mod fleet;
+pub mod generation;
 pub mod keys;
+pub mod migrate;
 pub mod overrides;
 mod raw;
 pub mod reference;
@@ -21,10 +25,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use linnet_proto::fleet::RESERVED_DEVICES;
 use linnet_proto::topic::DeviceName;
 
 use document::Values;
 pub use error::{ConfigError, Fault, Place};
+use fleet::FleetSettings;
+pub use generation::GenerationLayer;
 pub use overrides::Overrides;
 use transport::{HttpSettings, IntakeSettings, MqttSettings};
 
@@ -34,8 +41,8 @@ pub const DEFAULT_FILE: &str = include_str!("../../config/linnet.toml");
 /// Checked settings of the whole daemon.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// The operator's file, when there is one.
-    pub file: Option<PathBuf>,
+    /// The file and the generation that it comes from.
+    pub origin: Origin,
     /// Device name, one topic level.
     pub device: String,
     /// Directories of model packages, the earlier one first; empty when none is set and none was found beside the program.
@@ -62,6 +69,8 @@ pub struct Config {
     pub mqtt_intake: IntakeSettings,
     /// `[scheduler]`.
     pub scheduler: Scheduling,
+    /// `[fleet]`; `None` when the device belongs to none.
+    pub fleet: Option<FleetSettings>,
     /// The same as it was written, for the diff.
     values: Values,
 }
@@ -70,8 +79,19 @@ impl Config {
     /// The directory that models are added to: the first that is configured, else `models` in the state directory. `bundled` is what
     /// was installed with the program.
     pub fn own_models(&self, bundled: Option<&Path>) -> PathBuf {
-        let own = self.models.iter().find(|dir| Some(dir.as_path()) != bundled);
+        let own =
+            self.models.iter().find(|dir| Some(dir.as_path()) != bundled && Some(dir.as_path()) != self.packages());
         own.cloned().unwrap_or_else(|| self.state_dir.join(OWN_MODELS))
+    }
+
+    /// The number of the generation that it comes from; 0 is what was shipped with the device.
+    pub fn generation(&self) -> u64 {
+        self.origin.generation.as_ref().map_or(0, |generation| generation.number)
+    }
+
+    /// The directory of that generation's packages; one of [`Config::models`].
+    pub fn packages(&self) -> Option<&Path> {
+        self.origin.generation.as_ref()?.packages.as_deref()
     }
 
     /// What is wrong with the value of `key`, for a rule that only shows beyond the configuration: which models there are.
@@ -79,6 +99,24 @@ impl Config {
         let place = self.values.place(key);
         ConfigError::Faults(vec![Fault { place, key: key.to_owned(), message: message.into() }])
     }
+}
+
+/// What a configuration comes from, beside flags and environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The file, when there is one.
+    pub file: Option<PathBuf>,
+    /// The generation, when one was pushed.
+    pub generation: Option<GenerationOrigin>,
+}
+
+/// A generation, without its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GenerationOrigin {
+    /// Its number.
+    pub number: u64,
+    /// The directory of its packages.
+    pub packages: Option<PathBuf>,
 }
 
 /// `[scheduler]`.
@@ -118,6 +156,8 @@ pub struct Sources {
     pub environment: Overrides,
     /// The machine.
     pub around: Surroundings,
+    /// What was pushed.
+    pub generation: Option<GenerationLayer>,
 }
 
 impl Sources {
@@ -125,17 +165,38 @@ impl Sources {
     pub fn file(&self) -> Option<&Path> {
         self.flags.config.as_deref().or(self.environment.config.as_deref())
     }
+
+    /// The same with another generation, or none.
+    #[must_use]
+    pub fn with_generation(&self, generation: Option<GenerationLayer>) -> Self {
+        Self { generation, ..self.clone() }
+    }
+
+    fn origin(&self) -> Origin {
+        let generation = self.generation.as_ref().map(GenerationLayer::origin);
+        Origin { file: self.file().map(Path::to_owned), generation }
+    }
 }
 
-/// Loads the configuration: default, file, environment, flags, each over the one before; then the rules.
+/// Loads the configuration: default, file, generation, what is local in the file, environment, flags, each over the one before; then
+/// the rules.
 pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
+    check::check(layered(sources)?, sources.origin(), &sources.around)
+}
+
+/// The values of every layer, each with the place that won.
+fn layered(sources: &Sources) -> Result<Values, ConfigError> {
     let mut values = defaults()?;
-    if let Some(file) = sources.file() {
-        values.cover_with(document::read_file(file)?);
+    let file = sources.file().map(document::read_file).transpose()?.unwrap_or_default();
+    values.cover_with(file.clone());
+    if let Some(generation) = &sources.generation {
+        let allowed = generation::Allowed::by(&file);
+        values.cover_with(generation.values(&allowed)?);
+        values.cover_with(file.only(|path| !allowed.allows(path)));
     }
     values.cover_with(sources.environment.values(false)?);
     values.cover_with(sources.flags.values(true)?);
-    check::check(values, sources.file().map(Path::to_owned), &sources.around)
+    Ok(values)
 }
 
 /// Checks `file` alone, as `linnetd --check FILE` does: neither flags nor environment count.
@@ -144,6 +205,7 @@ pub fn check_file(file: &Path, around: &Surroundings) -> Result<Config, ConfigEr
         flags: Overrides { config: Some(file.to_owned()), ..Overrides::default() },
         environment: Overrides::default(),
         around: around.clone(),
+        generation: None,
     })
 }
 
@@ -151,7 +213,7 @@ pub fn check_file(file: &Path, around: &Surroundings) -> Result<Config, ConfigEr
 pub fn check_text(text: &str, file: &Path, around: &Surroundings) -> Result<Config, ConfigError> {
     let mut values = defaults()?;
     values.cover_with(document::parse(text, file, file.parent().unwrap_or(Path::new(".")))?);
-    check::check(values, Some(file.to_owned()), around)
+    check::check(values, Origin { file: Some(file.to_owned()), generation: None }, around)
 }
 
 /// The embedded default's values.
@@ -166,8 +228,8 @@ pub fn device_of_host(host: &str) -> String {
     let fit = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
     let name: String = host.trim().chars().map(fit).take(linnet_proto::topic::MAX_DEVICE_BYTES).collect();
     match DeviceName::new(name) {
-        Ok(name) => name.as_str().to_owned(),
-        Err(_) => FALLBACK_DEVICE.to_owned(),
+        Ok(name) if !RESERVED_DEVICES.contains(&name.as_str()) => name.as_str().to_owned(),
+        _ => FALLBACK_DEVICE.to_owned(),
     }
 }
 

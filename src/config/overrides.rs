@@ -52,6 +52,22 @@ impl Overrides {
         }
     }
 
+    /// The same as flags of a command line, for a child that is to see what this process sees.
+    pub fn as_flags(&self) -> Vec<OsString> {
+        let config = self.config.iter().map(|file| ("--config", file.as_os_str()));
+        let [socket, models, state, log, default_model] = NAMES.map(|(flag, ..)| flag);
+        let models = self.models.iter().map(|dir| (models, dir.as_os_str()));
+        let single =
+            [(socket, &self.socket), (state, &self.state), (log, &self.log), (default_model, &self.default_model)];
+        let single = single.into_iter().filter_map(|(flag, value)| Some((flag, value.as_deref()?)));
+        let joined = |(flag, value): (&str, &std::ffi::OsStr)| {
+            let mut joined = OsString::from(format!("{flag}="));
+            joined.push(value);
+            joined
+        };
+        config.chain(models).chain(single).map(joined).collect()
+    }
+
     /// The values under the names of this layer: variables, or flags when `as_flags`.
     pub(super) fn values(&self, as_flags: bool) -> Result<Values, ConfigError> {
         let mut values = Values::default();

@@ -1,7 +1,7 @@
 //! The tree as it is written: the default file with the operator's values laid over it, each value within its own rule.
 //! [`super::check`] makes the checked tree of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,7 @@ pub(super) struct Raw {
     pub limits: RawLimits,
     pub scheduler: RawScheduler,
     pub defaults: BTreeMap<String, String>,
+    pub fleet: RawFleet,
 }
 
 /// `[http]`.
@@ -92,4 +93,22 @@ pub(super) struct RawScheduler {
     pub queue_length: usize,
     pub stuck_after_secs: u64,
     pub drain_secs: u64,
+}
+
+/// `[fleet]`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFleet {
+    pub name: Option<String>,
+    pub root: Option<PathBuf>,
+    pub sources: Vec<String>,
+    pub groups: BTreeSet<String>,
+    pub labels: Option<BTreeMap<String, String>>,
+    pub refresh_secs: u64,
+    pub trial_secs: u64,
+    pub probe_secs: u64,
+    pub probe_memory_mib: u64,
+    pub drained_probe: bool,
+    pub allow_local_keys: BTreeSet<String>,
+    pub clock: String,
 }

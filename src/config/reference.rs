@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::keys::{KEYS, Key, Kind, Reload, SECTIONS};
+use super::keys::{KEYS, Key, Kind, Locality, Reload, SECTIONS};
 use super::{ConfigError, defaults};
 
 /// The page as Markdown.
@@ -12,14 +12,22 @@ pub fn page() -> Result<String, ConfigError> {
     for section in SECTIONS {
         let title = if section.is_empty() { "Top of the file".to_owned() } else { format!("`[{section}]`") };
         // Writing to a string cannot fail.
-        let _ = write!(page, "\n## {title}\n\n| key | takes | default | reload | meaning |\n|---|---|---|---|---|\n");
+        let _ = write!(
+            page,
+            "\n## {title}\n\n| key | takes | default | whose | reload | meaning |\n|---|---|---|---|---|---|\n"
+        );
         for key in KEYS.iter().filter(|k| k.section == section) {
             let default = defaults.get(&key.path()).map_or("–".to_owned(), |value| format!("`{value}`"));
             let reload = match key.reload {
                 Reload::Live => "yes",
                 Reload::Restart => "restart",
             };
-            let _ = writeln!(page, "| `{}` | {} | {default} | {reload} | {} |", key.name, takes(key), key.meaning);
+            let whose = match key.locality {
+                Locality::Local => "local",
+                Locality::Pushed => "pushed",
+            };
+            let (name, takes, meaning) = (key.name, takes(key), key.meaning);
+            let _ = writeln!(page, "| `{name}` | {takes} | {default} | {whose} | {reload} | {meaning} |");
         }
     }
     page.push_str(CLOSING);
@@ -41,6 +49,9 @@ fn takes(key: &Key) -> String {
         Kind::Mode => "octal digits".into(),
         Kind::BrokerUrl => "URL".into(),
         Kind::Names => "table of names".into(),
+        Kind::Labels => "table of texts".into(),
+        Kind::Sources => "list of `mqtt`, URLs, paths".into(),
+        Kind::Keys => "list of keys".into(),
     }
 }
 
@@ -53,6 +64,7 @@ program and shows every key with a comment. This page is written from the progra
 ```sh
 linnetd --config /etc/linnet/linnet.toml      # serve with it
 linnetd --check /etc/linnet/linnet.toml       # say what is wrong with it: file, line, key, what was expected
+linnetd --check /etc/linnet/linnet.toml --explain      # every key, its value, and who gives it
 ```
 
 A value is taken from the first of these that gives one:
@@ -62,6 +74,12 @@ A value is taken from the first of these that gives one:
 | flag | `--config` | `--socket` | `--models`, may be repeated | `--default-model` | `--state` | `--log` |
 | environment | `LINNET_CONFIG` | `LINNET_SOCKET` | `LINNET_MODELS`, parted by `:` | `LINNET_DEFAULT_MODEL` | `LINNET_STATE` | `LINNET_LOG` |
 | key of the file | | `socket` | `models` | `default_model` | `state` | `log` |
+
+A device of a fleet has one layer more: the configuration of the *generation* that was pushed to it. A key that says *pushed* below is taken
+from the generation before the file; one that says *local* is this device's own, or its credentials', and a generation that so much as names it is
+refused, unless `fleet.allow_local_keys` lists it; then it counts as pushed. Nothing of `[fleet]` can be listed. In full: flag, environment, local keys of the
+file, generation, file, default. `--explain` says of each key which of them gave it; with `--generation PATH` it adds what is to be pushed: a configuration, a
+generation (JSON), or a directory with one. Paths in a generation begin at the root of the file system.
 
 An empty variable counts as none. A relative path in the file is taken from the file's own directory. Durations and sizes carry their
 unit in their name.

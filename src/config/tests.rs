@@ -8,7 +8,7 @@ use super::diff::{Diff, Part};
 use super::keys::{KEYS, Kind};
 use super::*;
 
-fn around() -> Surroundings {
+pub(super) fn around() -> Surroundings {
     Surroundings {
         device: "host".into(),
         socket: "/run/linnet/linnet.sock".into(),
@@ -41,7 +41,8 @@ fn the_fault(text: &str) -> String {
 
 fn without_a_file() -> Config {
     let none = Overrides::default();
-    load(&Sources { flags: none.clone(), environment: none, around: around() }).expect("no file is needed")
+    load(&Sources { flags: none.clone(), environment: none, around: around(), generation: None })
+        .expect("no file is needed")
 }
 
 #[test]
@@ -49,7 +50,7 @@ fn the_shipped_file_is_the_default() {
     let shipped = check_file(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config/linnet.toml"), &around());
     let mut shipped = shipped.expect("the shipped file is right");
     let default = without_a_file();
-    shipped.file = None;
+    shipped.origin = Origin::default();
     shipped.values = default.values.clone();
     assert_eq!(shipped, default);
 }
@@ -112,7 +113,9 @@ fn every_key_can_be_set_and_reaches_the_checked_tree() {
             Kind::Address => "\"127.0.0.1:9\"".to_owned(),
             Kind::Mode => "\"0600\"".to_owned(),
             Kind::BrokerUrl => "\"mqtt://other:1\"".to_owned(),
-            Kind::Names => "{ other = \"model\" }".to_owned(),
+            Kind::Names | Kind::Labels => "{ other = \"model\" }".to_owned(),
+            Kind::Sources => "[\"mqtt\", \"https://other/\", \"/other\"]".to_owned(),
+            Kind::Keys => "[\"mqtt.url\"]".to_owned(),
         };
         let base = [
             ("", "device", "\"base\""),
@@ -124,6 +127,8 @@ fn every_key_can_be_set_and_reaches_the_checked_tree() {
             ("mqtt", "client_cert", "\"/c\""),
             ("mqtt", "client_key", "\"/k\""),
             ("mqtt", "receive_maximum", "90"),
+            ("fleet", "name", "\"base\""),
+            ("fleet", "root", "\"/r\""),
         ];
         let text = |changed: Option<(&str, &str, &str)>| {
             let mut text = String::new();
@@ -147,7 +152,7 @@ fn every_key_can_be_set_and_reaches_the_checked_tree() {
         assert_ne!(plain.values, changed.values, "{} is the same when it is set to {value}", key.path());
         let no_values = Values::default();
         (plain.values, changed.values) = (no_values.clone(), no_values);
-        (plain.file, changed.file) = (None, None);
+        (plain.origin, changed.origin) = (Origin::default(), Origin::default());
         assert_ne!(plain, changed, "{} = {value} changes nothing", key.path());
     }
 }
@@ -165,7 +170,7 @@ fn a_flag_goes_before_the_environment_before_the_file_before_the_default() {
         _ => None,
     });
     let flags = Overrides { log: Some("debug".into()), ..Overrides::default() };
-    let config = load(&Sources { flags, environment, around: around() }).expect("all of it is right");
+    let config = load(&Sources { flags, environment, around: around(), generation: None }).expect("all of it is right");
     assert_eq!(config.log, log::LevelFilter::Debug);
     assert_eq!(config.http.socket, Path::new("/environment.sock"));
     assert_eq!(config.models, [Path::new("/file")]);
@@ -178,7 +183,9 @@ fn a_wrong_flag_or_variable_is_named() {
     for (flags, environment, name) in
         [(wrong(), Overrides::default(), "--log: "), (Overrides::default(), wrong(), "LINNET_LOG: ")]
     {
-        let refused = load(&Sources { flags, environment, around: around() }).expect_err("a refusal").to_string();
+        let refused = load(&Sources { flags, environment, around: around(), generation: None })
+            .expect_err("a refusal")
+            .to_string();
         assert!(refused.starts_with(name) && refused.contains("\"info\"") && refused.contains("loud"), "{refused}");
     }
 }
@@ -239,6 +246,11 @@ fn a_value_that_breaks_its_rule_is_named_with_line_and_what_was_expected() {
         "[limits]\nmax_upload_mib = 99999999999999999999",
         "[limits]\nmax_upload_mib = -1",
         "log = 2026-01-01",
+        "[fleet]\nsources = [\"ftp://h\"]",
+        "[fleet]\nsources = []",
+        "[fleet]\nallow_local_keys = [\"log\"]",
+        "[fleet]\nallow_local_keys = [\"fleet.root\"]",
+        "[fleet]\nlabels = { board = 4 }",
     ] {
         let fault = the_fault(text);
         assert!(fault.contains("expected "), "{text}: {fault}");
@@ -267,6 +279,10 @@ fn rules_between_keys_are_named_at_the_key_that_breaks_them() {
         ),
         ("[mqtt]\ndefault_timeout_secs = 5000", "2: mqtt.default_timeout_secs: ", "limits.max_timeout_secs"),
         ("device = \"a\"\n[mqtt]\ndevice = \"b\"", "3: mqtt.device: ", "\"a\""),
+        ("device = \"pool\"", "1: device: ", "reserved names"),
+        ("[mqtt]\ndevice = \"fleet\"", "2: mqtt.device: ", "reserved names"),
+        ("[fleet]\nname = \"home\"\nsources = [\"/media\"]", "2: fleet.name: ", "fleet.root"),
+        ("[fleet]\nname = \"home\"\nroot = \"r\"\nsources = [\"mqtt\"]", "4: fleet.sources: ", "mqtt.url"),
     ] {
         let fault = the_fault(text);
         assert!(fault.starts_with(place) && fault.contains(says), "{text}: {fault}");
@@ -332,7 +348,7 @@ fn several_directories_of_models_come_from_each_layer() {
         "LINNET_DEFAULT_MODEL" => Some("of-the-environment".into()),
         _ => None,
     });
-    let load = |flags| load(&Sources { flags, environment: environment.clone(), around: around() });
+    let load = |flags| load(&Sources { flags, environment: environment.clone(), around: around(), generation: None });
     let config = load(Overrides::default()).expect("right");
     assert_eq!(config.models, [Path::new("/a"), Path::new("/b")]);
     assert_eq!(config.default_model.as_deref(), Some("of-the-environment"));
@@ -354,9 +370,34 @@ fn several_directories_of_models_come_from_each_layer() {
 }
 
 #[test]
+fn a_quoted_name_with_a_dot_is_no_key_of_a_section() {
+    assert!(the_fault("\"http.tcp\" = \"127.0.0.1:1\"").starts_with("1: http.tcp: unknown key"));
+}
+
+#[test]
+fn a_source_in_the_file_is_taken_from_its_directory() {
+    let text = "[mqtt]\nurl = \"mqtt://h\"\n[fleet]\nname = \"home\"\nroot = \"root.json\"\nsources = [\"mqtt\", \"stick\", \"http://h/x/\"]";
+    let fleet = config(text).fleet.expect("it belongs to one");
+    assert_eq!(fleet.root, Path::new("/etc/linnet/root.json"));
+    let wanted = [
+        fleet::FleetSource::Mqtt,
+        fleet::FleetSource::Directory("/etc/linnet/stick".into()),
+        fleet::FleetSource::Http("http://h/x".into()),
+    ];
+    assert_eq!(fleet.sources, wanted);
+    assert_eq!(without_a_file().fleet, None);
+}
+
+#[test]
 fn a_hosts_name_becomes_a_topic_level() {
-    for (host, device) in [("kitchen", "kitchen"), ("my host/1+#", "my-host-1--"), ("", "linnet"), ("küche", "k-che")]
-    {
+    for (host, device) in [
+        ("kitchen", "kitchen"),
+        ("pool", "linnet"),
+        ("fleet", "linnet"),
+        ("my host/1+#", "my-host-1--"),
+        ("", "linnet"),
+        ("küche", "k-che"),
+    ] {
         assert_eq!(device_of_host(host), device);
     }
     assert_eq!(device_of_host(&"x".repeat(300)).len(), 64);

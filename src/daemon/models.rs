@@ -1,14 +1,17 @@
 //! Which models there are: the families that this daemon knows, and the directories they are loaded from.
 
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use linnet_proto::fleet::Generation;
 
 use super::{DaemonError, on_own_thread};
 use crate::config::{Config, ConfigError};
 use crate::engine::tract::TractEngine;
 use crate::status::Events;
 use crate::sys::notify;
-use crate::task::catalog::{Budget, Catalog, Choices, Families, Loader, Loading};
+use crate::task::catalog::{Budget, Catalog, Changed, Choices, Families, Loader, Loading};
 
 /// The loader of this daemon.
 pub fn loader(events: Events) -> Loader {
@@ -25,10 +28,38 @@ pub fn loader(events: Events) -> Loader {
 pub async fn load(loader: &Loader, config: &Config, before: Option<Arc<Catalog>>) -> Result<Catalog, DaemonError> {
     let directories = readable(&config.models)?;
     check_default(config, &Catalog::listed(&directories))?;
-    let (loader, loading) = (loader.clone(), loading(config));
+    let (loader, loading, at_start) = (loader.clone(), loading(config), before.is_none());
     loader.budget.set_limit(config.memory.limit_bytes);
     let load = move || loader.load(&directories, &loading, before.as_deref());
-    notify::while_loading(on_own_thread("models", load)).await.map_err(DaemonError::Thread)
+    notify::while_loading(at_start, on_own_thread("models", load)).await.map_err(DaemonError::Thread)
+}
+
+/// Packages that were added on this device and stand beside a generation's, by name, in order; empty without a generation.
+pub fn added_locally(config: &Config) -> Vec<String> {
+    let Some(packages) = config.packages() else { return Vec::new() };
+    let own = config.models.iter().take_while(|dir| dir.as_path() != packages).cloned().collect::<Vec<_>>();
+    let mut names: Vec<_> = Catalog::listed(&own).failed().map(|package| package.name.clone()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Why the generation's packages cannot stand beside those that were added on this device: two of one name. `None` when all is well.
+pub fn clash(config: &Config) -> Option<String> {
+    let packages = config.packages()?;
+    let local = added_locally(config);
+    let pushed = Catalog::listed(&[packages.to_owned()]);
+    let clashing = pushed.failed().map(|package| &package.name).find(|name| local.contains(name))?;
+    Some(format!(
+        "the generation has a model {clashing}, and so has this device, where it was added by hand; remove that one (linnet models \
+         remove {clashing}), or add it under another name"
+    ))
+}
+
+/// What [`load`] would have to load under `config`, beside what `before` serves; the error is a package that cannot be read.
+pub fn changed(loader: &Loader, config: &Config, before: &Catalog) -> Result<Vec<Changed>, (PathBuf, String)> {
+    let directories: Vec<_> = config.models.iter().filter(|dir| dir.is_dir()).cloned().collect();
+    loader.changed(&directories, &loading(config), before)
 }
 
 /// Which models are loaded, and when.
@@ -45,6 +76,14 @@ fn loading(config: &Config) -> Loading {
     }
 }
 
+/// What stands in the configured directories as the manifests say, with the packages that `generation` names and that do not lie
+/// here: who is there to be meant by a name.
+pub fn listed(config: &Config, generation: Option<&Generation>) -> Catalog {
+    let named = generation.filter(|_| config.packages().is_none()).map(|generation| &generation.packages);
+    let names = named.into_iter().flatten().map(|package| package.name.clone());
+    Catalog::listed_with(&config.models, names)
+}
+
 /// A model that the configuration means must be a package of the catalog; whether it serves is told to who asks for it.
 pub fn check_default(config: &Config, catalog: &Catalog) -> Result<(), ConfigError> {
     let meant = |name: &str| config.aliases.get(name).map_or(name, String::as_str).to_owned();
@@ -55,6 +94,18 @@ pub fn check_default(config: &Config, catalog: &Catalog) -> Result<(), ConfigErr
         if let Some(why) = catalog.unknown_name(&meant(name)) {
             return Err(config.fault(&key, why));
         }
+    }
+    Ok(())
+}
+
+/// Has the models of `packages` that serve and are in memory answer their canaries once more. The error is one sentence.
+pub fn prove_again(catalog: &Catalog, packages: &Path) -> Result<(), String> {
+    for served in catalog.served().filter(|served| served.dir.starts_with(packages)) {
+        let (Some(pipeline), Some(canary)) = (served.home.peek(), &served.manifest.canary) else { continue };
+        let proved = catch_unwind(AssertUnwindSafe(|| pipeline.prove(canary)));
+        proved
+            .unwrap_or_else(|_| Err("it panicked".to_owned()))
+            .map_err(|reason| format!("{}: {reason}", served.name))?;
     }
     Ok(())
 }

@@ -12,6 +12,14 @@ use crate::status::LinkState;
 use crate::sys::{descriptors, notify};
 use crate::{config, task::catalog::Catalog};
 
+/// Where the models of a new configuration come from.
+pub(super) enum Known {
+    /// They are loaded; what this catalog serves unchanged is taken over.
+    Beside(Arc<Catalog>),
+    /// This catalog is put in place as it is: it has served under that configuration before.
+    Exactly(Arc<Catalog>),
+}
+
 /// A part that has taken the new settings, with what its way back needs.
 enum Done {
     /// The old configuration is enough.
@@ -31,48 +39,58 @@ impl Daemon {
                     refuse(&format!("the new configuration is refused, the old one stays: {line}"));
                 }
             }
-            Ok(diff) => self.apply_all(diff).await,
+            Ok(diff) => {
+                for change in &diff.refused {
+                    refuse(&format!("needs a restart and keeps its old value: {change}"));
+                }
+                let changed = diff.changed.len();
+                match self.apply_all(diff, Known::Beside(self.catalog.get())).await {
+                    Ok(_) => {
+                        log::info!(MESSAGE_ID = message_id::RELOADED; "the configuration was read again; keys changed: {changed}");
+                    }
+                    Err(reason) => refuse(&reason),
+                }
+            }
         }
         self.tell_ready();
+        // Whoever asks for a reload wants what is newest.
+        self.notices.look();
         self.reloads.end();
     }
 
-    async fn apply_all(&mut self, diff: Diff) {
-        for change in &diff.refused {
-            refuse(&format!("needs a restart and keeps its old value: {change}"));
-        }
+    /// Applies `diff` part by part, with the models of `known`, and gives those that served before. When a part refuses, those that
+    /// have taken it are put back; the error is one sentence.
+    pub(super) async fn apply_all(&mut self, diff: Diff, known: Known) -> Result<Arc<Catalog>, String> {
+        let served = self.catalog.get();
         // What is told of the limits is also what MQTT counts with, so it changes first.
         self.status.set_limits(limits(&diff.to));
         let mut done = Vec::new();
         for part in diff.parts() {
-            match self.apply(part, &diff.to).await {
+            match self.apply(part, &diff.to, &known).await {
                 Ok(step) => done.push(step),
                 Err(reason) => {
-                    refuse(&format!(
-                        "{} cannot take the new configuration, the old one stays: {reason}",
-                        part.as_str()
-                    ));
                     let back = diff.reverse();
                     self.status.set_limits(limits(&back.to));
                     while let Some(step) = done.pop() {
                         self.take_back(step, &back.to).await;
                     }
-                    return;
+                    let part = part.as_str();
+                    return Err(format!("{part} cannot take the new configuration, the old one stays: {reason}"));
                 }
             }
         }
         for change in &diff.changed {
             log::info!("changed: {change}");
         }
-        log::info!(MESSAGE_ID = message_id::RELOADED; "the configuration was read again; keys changed: {}", diff.changed.len());
         self.idle.set(diff.to.memory.idle_unload);
         self.config = diff.to;
         if let Some(mqtt) = &self.mqtt {
             mqtt.state_changed();
         }
+        Ok(served)
     }
 
-    async fn apply(&mut self, part: Part, to: &Config) -> Result<Done, String> {
+    async fn apply(&mut self, part: Part, to: &Config, known: &Known) -> Result<Done, String> {
         match part {
             Part::Http => {
                 descriptors::make_room_for(to.http.max_connections);
@@ -80,8 +98,14 @@ impl Daemon {
             }
             Part::Scheduler => self.scheduler.reconfigure(scheduler_settings(to)),
             Part::Models => {
-                let loaded =
-                    models::load(&self.loader, to, Some(self.catalog.get())).await.map_err(|e| e.to_string())?;
+                let known = match known {
+                    Known::Exactly(catalog) => {
+                        self.loader.budget.set_limit(to.memory.limit_bytes);
+                        return Ok(Done::Models(self.scheduler.swap_catalog(Arc::clone(catalog))));
+                    }
+                    Known::Beside(catalog) => Arc::clone(catalog),
+                };
+                let loaded = models::load(&self.loader, to, Some(known)).await.map_err(|e| e.to_string())?;
                 if !loaded.serves() && self.catalog.get().serves() {
                     return Err("no model in it serves; the log says why".to_owned());
                 }
@@ -102,15 +126,22 @@ impl Daemon {
             }
             (Some(_), None) => {
                 state_dir::prepare(to);
-                let state = state_dir::claim(to).map_err(|e| e.to_string())?;
-                self.mqtt = self.start_mqtt(to).map_err(|e| e.to_string())?;
-                self.state = state;
+                // Held already where the device belongs to a fleet.
+                let state = match self.state.take() {
+                    None => state_dir::claim(to).map_err(|e| e.to_string())?,
+                    held => held,
+                };
+                let started = self.start_mqtt(to);
+                self.state = state.filter(|_| started.is_ok() || to.fleet.is_some());
+                self.mqtt = started.map_err(|e| e.to_string())?;
                 Ok(())
             }
             (None, Some(mqtt)) => {
                 mqtt.drain(self.config.scheduler.drain).await;
                 self.mqtt = None;
-                self.state = None;
+                if to.fleet.is_none() {
+                    self.state = None;
+                }
                 self.link.set(LinkState::Off);
                 self.link.set_storage(None);
                 Ok(())
@@ -125,7 +156,10 @@ impl Daemon {
                 self.scheduler.swap_catalog(before);
                 return;
             }
-            Done::Part(part) => (part, self.apply(part, old).await),
+            Done::Part(part) => {
+                let known = Known::Beside(self.catalog.get());
+                (part, self.apply(part, old, &known).await)
+            }
         };
         if let Err(reason) = back {
             refuse(&format!("{} cannot go back to the old configuration: {reason}", part.as_str()));

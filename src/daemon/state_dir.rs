@@ -1,4 +1,5 @@
-//! The state directory: made at the start, used by MQTT alone, and by one daemon at a time.
+//! The state directory: made at the start, written by MQTT alone, and by one daemon at a time. A second one that keeps nothing in it is
+//! let in, and says whose the directory is.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -9,8 +10,10 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::config::Config;
 
-/// The file in the directory whose lock says whose it is. It stays when the daemon ends; the lock does not.
+/// The file in the directory whose lock says whose it is to write. It stays when the daemon ends; the lock does not.
 const LOCK: &str = "linnetd.lock";
+/// The same, of whoever came first, whether it writes there or not.
+const FIRST: &str = "linnetd.first.lock";
 
 /// Another daemon uses the directory.
 #[derive(Debug, thiserror::Error)]
@@ -44,16 +47,37 @@ pub fn prepare(config: &Config) {
 }
 
 /// Holds the directory where something uses it. Two daemons in one would take each other's answers for their own, and count
-/// each other's running requests as crashes. `None` where nothing is kept in it: MQTT is off, or it cannot be written.
+/// each other's running requests as crashes. `None` where nothing is kept in it: MQTT is off and the device belongs to no fleet, or it cannot be written.
 pub fn claim(config: &Config) -> Result<Option<HeldState>, StateTaken> {
-    if config.mqtt.is_none() {
+    if config.mqtt.is_none() && config.fleet.is_none() {
         return Ok(None);
     }
-    hold(&config.state_dir)
+    hold(&config.state_dir, LOCK)
 }
 
-fn hold(dir: &Path) -> Result<Option<HeldState>, StateTaken> {
-    let path = dir.join(LOCK);
+/// Holds the directory for who changes it while no daemon runs. The error is one sentence.
+pub fn hold_state(config: &Config) -> Result<Option<HeldState>, String> {
+    hold(&config.state_dir, LOCK).map_err(|taken| taken.to_string())
+}
+
+/// Says so where another daemon has the directory, too; the first one there holds a lock for that. No reason to refuse anything: what two
+/// of them may not do both, [`claim`] keeps apart.
+pub fn warn_of_another(config: &Config) -> Option<HeldState> {
+    match hold(&config.state_dir, FIRST) {
+        Ok(held) => held,
+        Err(StateTaken { path, holder }) => {
+            log::warn!(
+                "{}: another linnetd{holder} has this state directory, too: one of them alone can have MQTT on, and of a model that is \
+                 added to it only one is told; give this one a directory of its own with --state DIR",
+                path.display()
+            );
+            None
+        }
+    }
+}
+
+fn hold(dir: &Path, file: &str) -> Result<Option<HeldState>, StateTaken> {
+    let path = dir.join(file);
     let mut options = OpenOptions::new();
     options.mode(0o600).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
     // Made, and then held by a descriptor that only reads: one that writes would keep the file system from being remounted
@@ -110,21 +134,29 @@ mod tests {
     #[test]
     fn one_daemon_at_a_time_holds_the_directory_and_the_next_is_told_which() {
         let dir = tempfile::tempdir().expect("a directory");
-        let held = hold(dir.path()).expect("nobody else").expect("it can be locked");
+        let held = hold(dir.path(), LOCK).expect("nobody else").expect("it can be locked");
         let flags = rustix::fs::fcntl_getfl(&held.lock).expect("flags");
         assert!(!flags.intersects(rustix::fs::OFlags::RDWR | rustix::fs::OFlags::WRONLY), "it would hold up a remount");
-        let refused = hold(dir.path()).expect_err("it is held").to_string();
+        let refused = hold(dir.path(), LOCK).expect_err("it is held").to_string();
         let process = format!("another linnetd (process {})", std::process::id());
         assert!(refused.contains(&process) && refused.contains("--state DIR"), "{refused}");
         drop(held);
         // The file is there still; what was written to it by another is no more than a hint.
         std::fs::write(dir.path().join(LOCK), "not a number").expect("writes");
-        let _held = hold(dir.path()).expect("nobody else").expect("it can be locked");
+        let _held = hold(dir.path(), LOCK).expect("nobody else").expect("it can be locked");
+    }
+
+    #[test]
+    fn who_writes_there_and_who_came_first_are_two_things() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let _first = hold(dir.path(), FIRST).expect("nobody else").expect("it can be locked");
+        let _writer = hold(dir.path(), LOCK).expect("nobody writes there").expect("it can be locked");
+        hold(dir.path(), FIRST).expect_err("it is held");
     }
 
     #[test]
     fn a_directory_that_is_not_there_is_done_without() {
         let dir = tempfile::tempdir().expect("a directory");
-        assert!(hold(&dir.path().join("missing")).expect("nobody holds it").is_none());
+        assert!(hold(&dir.path().join("missing"), LOCK).expect("nobody holds it").is_none());
     }
 }

@@ -13,5 +13,9 @@ pub const STANDS_STILL: &str = "a82dbb2c9f74dbfd7f49e6e37e4437c9";
 pub const LIVES_AGAIN: &str = "ce0aee04fa48a7d0611e030dcff333dd";
 /// A new configuration serves.
 pub const RELOADED: &str = "1d1f037a3c67474dabe861a1b5db48fd";
+/// Another generation serves.
+pub const GENERATION_SERVES: &str = "209b3e50bd1062f92fc9fb72fe457023";
+/// The daemon ends its work and begins anew in the same process.
+pub const RESTARTING: &str = "2167d15910e9f6b30b67d2c433d0fc15";
 /// A new configuration, or a key of it, was refused.
 pub const RELOAD_REFUSED: &str = "fc346f76be5c4fb9b98389997dbf5ece";

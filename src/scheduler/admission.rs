@@ -8,6 +8,7 @@ use linnet_proto::{ErrorCode, WireError};
 
 use super::Scheduler;
 use super::bounds::MAX_TIMEOUT;
+use super::hold::updating;
 use super::state::{Ending, Phase, State, Waiting};
 use crate::job::{Admit, Foreseen, Job, Offers, OnStart, Origin, Reply, Request};
 use crate::status::Subject;
@@ -128,10 +129,13 @@ impl State {
         if workers == 0 {
             return Err(workerless());
         }
-        let idle = workers - self.running();
+        let idle = if self.holds > 0 { 0 } else { workers - self.running() };
         let waiting = self.queue.len() + foreseen;
         if waiting < self.settings.queue_length + idle {
             return Ok(());
+        }
+        if self.holds > 0 {
+            return Err(updating());
         }
         let wait_ms = self.pace.retry_after(waiting, workers).as_millis();
         let wait_ms = u64::try_from(wait_ms).unwrap_or(u64::MAX);

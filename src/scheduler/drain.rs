@@ -33,6 +33,8 @@ impl Shared {
     pub(super) fn end(&self, grace: Duration, exit_grace: Duration) -> Drained {
         let mut state = self.lock();
         state.phase = state.phase.max(Phase::Draining);
+        // Who was held back works on: nothing is held while all ends.
+        self.work.notify_all();
         let present = state.queue.len() + state.running() + state.answering;
         let settled = |s: &State| s.queue.is_empty() && s.running() == 0 && s.answering == 0;
         state = self.wait_until(state, grace, settled);
@@ -65,7 +67,7 @@ impl Shared {
         Drained { ended: present - refused - interrupted, refused, interrupted, left_behind }
     }
 
-    fn wait_until<'a>(
+    pub(super) fn wait_until<'a>(
         &self,
         mut state: MutexGuard<'a, State>,
         most: Duration,

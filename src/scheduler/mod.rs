@@ -9,6 +9,7 @@ mod admission;
 pub mod bounds;
 mod drain;
 mod executors;
+mod hold;
 mod pace;
 mod queue;
 mod settings;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use drain::Drained;
+pub use hold::Hold;
 pub use settings::SchedulerSettings;
 pub use state::{Load, Phase};
 
@@ -70,6 +72,7 @@ impl Scheduler {
     /// Serves from `catalog` from now on, and gives back the one before, so that a reload can be reversed. Jobs that were
     /// admitted run on the model that they were admitted for; idle workers let go of models that are gone.
     pub fn swap_catalog(&self, catalog: Arc<Catalog>) -> Arc<Catalog> {
+        catalog.settle();
         let before = self.shared.catalog.swap(catalog);
         self.tidy();
         before

@@ -65,6 +65,11 @@ impl<T> Queue<T> {
         Some(job)
     }
 
+    /// The jobs, in order.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.waiting.values_mut().map(|(_, job)| job)
+    }
+
     /// The earliest deadline of a waiting job.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(deadline, _)| *deadline)

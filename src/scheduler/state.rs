@@ -8,6 +8,7 @@ use linnet_proto::{ErrorCode, WireError};
 use tokio::sync::mpsc::OwnedPermit;
 
 use super::bounds::{LOCK_PAUSE, MAX_REPLACED_STUCK};
+use super::hold::updating;
 use super::pace::Pace;
 use super::queue::{Place, Queue};
 use super::settings::SchedulerSettings;
@@ -15,6 +16,7 @@ use crate::job::{Answer, CancelToken, Job, OnStart, Part};
 use crate::status::{Events, Subject};
 use crate::task::Heartbeat;
 use crate::task::catalog::{CatalogHandle, Served};
+use crate::task::context::deadline_exceeded;
 
 /// Where the scheduler is in its life; it only goes forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,6 +111,8 @@ pub(super) struct State {
     pub(super) foreseen: Arc<AtomicUsize>,
     /// Rises with every swap of the catalog.
     pub(super) catalog_changes: u64,
+    /// Who wants no job to be begun.
+    pub(super) holds: usize,
     /// The supervisor runs.
     pub(super) supervised: bool,
     /// When the supervisor looks again by itself; `None` while it sleeps until it is called.
@@ -134,6 +138,11 @@ impl State {
             workers: self.workers(),
             abandoned: self.abandoned,
         }
+    }
+
+    /// Why a job is answered whose deadline passed in the queue.
+    pub(super) fn expired(&self) -> WireError {
+        if self.holds > 0 { updating() } else { deadline_exceeded("while it waited in the queue") }
     }
 
     /// Takes everything that waits, to be answered without being run.
@@ -201,6 +210,7 @@ impl Shared {
                 answering: 0,
                 foreseen: Arc::default(),
                 catalog_changes: 0,
+                holds: 0,
                 supervised: false,
                 supervisor_wakes: None,
             }),

@@ -46,8 +46,8 @@ impl Drop for Presence {
 /// What an inspection found due; all of it is taken out of the state.
 #[derive(Default)]
 struct Due {
-    /// Deadline passed in the queue.
-    expired: Vec<Waiting>,
+    /// Deadline passed in the queue, and what each is told.
+    expired: Vec<(Waiting, WireError)>,
     /// Deadline passed while running: the caller is answered now, the worker stops at its next checkpoint.
     overdue: Vec<(Option<Ending>, Instant, CancelToken)>,
     stuck: Vec<Stuck>,
@@ -98,7 +98,8 @@ fn supervise(shared: &Arc<Shared>) {
 
 impl State {
     fn take_due(&mut self, now: Instant) -> Due {
-        let mut due = Due { expired: self.queue.take_expired(now), ..Due::default() };
+        let expired = self.queue.take_expired(now).into_iter().map(|waiting| (waiting, self.expired())).collect();
+        let mut due = Due { expired, ..Due::default() };
         let stuck_after = self.settings.stuck_after;
         for (worker, seat) in self.seats.iter_mut().enumerate() {
             let Some(running) = &mut seat.running else { continue };
@@ -145,8 +146,8 @@ impl State {
 }
 
 fn act(shared: &Arc<Shared>, due: Due) {
-    for waiting in due.expired {
-        shared.end_waiting(waiting, deadline_exceeded("while it waited in the queue"));
+    for (waiting, error) in due.expired {
+        shared.end_waiting(waiting, error);
     }
     for (ending, started, cancel) in due.overdue {
         if let Some(ending) = ending {

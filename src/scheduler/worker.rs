@@ -14,7 +14,6 @@ use super::state::{Ending, Phase, Running, Shared, Waiting};
 use crate::job::{Answer, Job, OnStart};
 use crate::status::Subject;
 use crate::task::catalog::Served;
-use crate::task::context::deadline_exceeded;
 use crate::task::{Heartbeat, TaskContext};
 
 /// Starts a thread in seat `worker`, whose former owner loses it.
@@ -100,15 +99,19 @@ impl Worker {
                 self.catalog_changes = state.catalog_changes;
                 return Next::Tidy;
             }
-            let Some(waiting) = state.queue.pop() else {
+            // While all ends nothing is held back: what is left is worked off.
+            let held = state.holds > 0 && state.phase == Phase::Open;
+            let first = if held { None } else { state.queue.pop() };
+            let Some(waiting) = first else {
                 state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             let now = Instant::now();
             if waiting.job.deadline <= now {
                 state.answering += 1;
+                let error = state.expired();
                 drop(state);
-                shared.end_waiting(waiting, deadline_exceeded("while it waited in the queue"));
+                shared.end_waiting(waiting, error);
                 state = shared.lock();
                 continue;
             }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use linnet_proto::{ErrorCode, WireError};
 
-use super::{LinkState, Metrics};
+use super::tally::Sums;
+use super::{LinkState, Metrics, Tally};
 use crate::job::{Answer, Origin};
 
 /// A request was answered.
@@ -58,6 +59,7 @@ pub struct Events(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     metrics: Metrics,
+    sums: Sums,
     began: Instant,
     /// Milliseconds since `began` of the last line about overload, plus one; 0 before the first.
     overload_line_ms: AtomicU64,
@@ -69,6 +71,7 @@ impl Default for Inner {
     fn default() -> Self {
         Self {
             metrics: Metrics::default(),
+            sums: Sums::default(),
             began: Instant::now(),
             overload_line_ms: AtomicU64::new(0),
             overload_quiet: AtomicU64::new(0),
@@ -82,6 +85,11 @@ impl Events {
         &self.0.metrics
     }
 
+    /// Sums over all requests since the daemon's start.
+    pub fn tally(&self) -> Tally {
+        self.0.sums.tally()
+    }
+
     /// An admitted request ended. `ran` is absent when no worker ran it.
     pub fn request_ended(
         &self,
@@ -92,8 +100,9 @@ impl Events {
     ) {
         let metrics = &self.0.metrics;
         metrics.request(of.task, of.origin, outcome.as_ref().map(|_| ()).map_err(|e| e.code));
-        if ran.is_some() {
+        if let Some(ran) = ran {
             metrics.waited(of.task, waited);
+            self.0.sums.ran(ran, outcome.as_ref().is_err_and(|e| is_own_fault(e.code)));
         }
         let queue_ms = ms(waited);
         let run_ms = ms(ran.unwrap_or_default());
@@ -142,6 +151,9 @@ impl Events {
     /// A request was refused at admission. Overload is told at most every ten seconds, with the number of refusals.
     pub fn request_refused(&self, of: &Subject, error: &WireError) {
         self.0.metrics.request(of.task, of.origin, Err(error.code));
+        if is_own_fault(error.code) {
+            self.0.sums.ran(Duration::ZERO, true);
+        }
         let (id, model, transport, code) = (of.id.as_str(), of.model.as_str(), of.origin.as_str(), error.code.as_str());
         let level = if error.code == ErrorCode::Overloaded { log::Level::Debug } else { log::Level::Info };
         log::log!(
@@ -173,6 +185,7 @@ impl Events {
     /// A worker panicked while it ran a request, and is replaced.
     pub fn worker_panicked(&self, worker: usize, of: &Subject) {
         self.0.metrics.worker_restarted();
+        self.0.sums.lost_worker();
         log::error!(
             MESSAGE_ID = WORKER_PANICKED, REQUEST_ID = of.id.as_str(), TASK = of.task, MODEL = of.model.as_str(),
             WORKER = worker;
@@ -183,6 +196,7 @@ impl Events {
     /// A worker hung while it ran a request, and is abandoned.
     pub fn worker_stuck(&self, worker: usize, of: &Subject, silent: Duration, replaced: bool) {
         self.0.metrics.worker_stuck();
+        self.0.sums.lost_worker();
         if replaced {
             self.0.metrics.worker_restarted();
         }
@@ -229,6 +243,11 @@ impl Events {
             "the link to the MQTT broker is {} (it was {})", to.as_str(), from.as_str()
         );
     }
+}
+
+/// Whether an error is the daemon's or its model's fault, and not the caller's or of too many callers.
+fn is_own_fault(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::Internal | ErrorCode::Poisoned | ErrorCode::ModelFailed | ErrorCode::DeadlineExceeded)
 }
 
 /// To the microsecond: the journal shows every digit there is.

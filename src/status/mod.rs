@@ -4,6 +4,7 @@ pub mod events;
 pub mod link;
 pub mod metrics;
 pub mod snapshot;
+mod tally;
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ pub use events::{Events, Subject};
 pub use link::{BrokerLink, LinkCount, LinkState};
 pub use metrics::Metrics;
 pub use snapshot::DaemonStatus;
+pub use tally::Tally;
 
 /// What transports may ask of the daemon's state. Cheap: never waits for a worker.
 pub trait StatusSource: Send + Sync + 'static {

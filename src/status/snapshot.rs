@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
+use linnet_proto::fleet::Running;
 use linnet_proto::status::{Health, Limits, Status};
 
 use super::metrics::{Sample, resident_bytes};
@@ -26,6 +27,7 @@ pub struct DaemonStatus {
     loops: Loops,
     reloads: Option<Reloads>,
     models_dir: Option<PathBuf>,
+    generation: RwLock<Option<Running>>,
 }
 
 impl DaemonStatus {
@@ -51,6 +53,7 @@ impl DaemonStatus {
             loops,
             reloads: None,
             models_dir: None,
+            generation: RwLock::default(),
         }
     }
 
@@ -65,6 +68,11 @@ impl DaemonStatus {
     /// Tells other limits from now on, after a reload.
     pub fn set_limits(&self, limits: Limits) {
         *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    /// Tells which generation serves from now on.
+    pub fn set_generation(&self, generation: Option<Running>) {
+        *self.generation.write().unwrap_or_else(PoisonError::into_inner) = generation;
     }
 
     fn health(&self, phase: Phase, well: bool) -> Health {
@@ -96,6 +104,7 @@ impl StatusSource for DaemonStatus {
             uptime_secs: self.began.elapsed().as_secs_f64(),
             models: self.catalog.get().status(),
             models_dir: self.models_dir.as_ref().map(|dir| dir.display().to_string()),
+            generation: *self.generation.read().unwrap_or_else(PoisonError::into_inner),
             limits: self.limits.read().unwrap_or_else(PoisonError::into_inner).clone(),
             queue_depth: load.waiting,
             workers: load.workers,

@@ -17,6 +17,13 @@ pub fn memory() -> Option<Memory> {
     Some(within(machine, control_group()))
 }
 
+/// The most memory that this process has ever taken, MiB; `None` where the system does not tell.
+pub fn peak_mib() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib.div_ceil(1024))
+}
+
 /// `MemTotal` and `MemAvailable` of `/proc/meminfo`, which are in KiB.
 fn parse_meminfo(text: &str) -> Option<Memory> {
     let kib = |key: &str| {
@@ -60,6 +67,11 @@ mod tests {
         assert_eq!(parse_meminfo(text), Some(Memory { total_mib: 7864, available_mib: 4096 }));
         assert_eq!(parse_meminfo("MemTotal: many kB\n"), None);
         assert_eq!(parse_meminfo(""), None);
+    }
+
+    #[test]
+    fn this_process_has_taken_some_memory() {
+        assert!(peak_mib().is_some_and(|mib| mib > 0));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod ctc;
 mod error;
+pub mod generations;
 pub(crate) mod languages;
 pub mod layout;
 pub mod memory;

@@ -6,6 +6,7 @@ pub mod groups;
 pub mod liveness;
 pub mod notify;
 pub mod reloads;
+pub mod restart;
 pub mod signals;
 pub mod socket;
 pub mod surroundings;

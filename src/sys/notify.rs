@@ -21,13 +21,30 @@ pub fn reloading() {
     send(&[NotifyState::Reloading, NotifyState::MonotonicUsec(now), NotifyState::Status("reloading")]);
 }
 
+/// No new request is taken; running ones end, and then the same process begins anew. To systemd that is a reload, which the next
+/// [`ready`] ends; how long it takes is told on the way.
+pub fn restarting() {
+    let now = i128::from(clock::monotonic_usec());
+    let micros = u32::try_from(LOADING_EXTENDED_BY.as_micros()).unwrap_or(u32::MAX);
+    send(&[
+        NotifyState::Reloading,
+        NotifyState::MonotonicUsec(now),
+        NotifyState::ExtendTimeoutUsec(micros),
+        NotifyState::Status("restarting"),
+    ]);
+}
+
 /// Awaits `loading`, and asks systemd for more time as long as that takes, but for no more than [`MAX_LOADING`]: from then on
 /// the unit's own `TimeoutStartSec` counts. How long large models take depends on the machine, and no unit can know it.
-pub async fn while_loading<T>(loading: impl Future<Output = T>) -> T {
+/// `at_start` nobody else gives marks of life yet, and a process that has begun anew is watched from its first moment on.
+pub async fn while_loading<T>(at_start: bool, loading: impl Future<Output = T>) -> T {
     let micros = u32::try_from(LOADING_EXTENDED_BY.as_micros()).unwrap_or(u32::MAX);
     extending(loading, LOADING_TOLD_EVERY, MAX_LOADING, |since| {
         let status = format!("loading models, for {} s so far", since.as_secs());
         send(&[NotifyState::ExtendTimeoutUsec(micros), NotifyState::Status(&status)]);
+        if at_start {
+            alive();
+        }
     })
     .await
 }

@@ -42,6 +42,26 @@ pub fn models() -> PathBuf {
     root().join("models")
 }
 
+/// A directory of models in `home` with the f32 files of `families` of `tests/goldens/families`, each under its own name.
+pub fn models_of_families(home: &Path, families: &[&str]) -> PathBuf {
+    let models = home.join("models");
+    let other = ["_fp16.onnx", "_quantized.onnx", "_q4.onnx", "_q4f16.onnx"];
+    for family in families {
+        let from = root().join("tests/goldens/families").join(family);
+        for part in ["", "onnx"] {
+            let to = models.join(family).join(part);
+            std::fs::create_dir_all(&to).expect("a directory");
+            for entry in std::fs::read_dir(from.join(part)).expect("the goldens are part of the tree").flatten() {
+                let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+                if path.is_file() && name != "golden.json" && !other.iter().any(|end| name.ends_with(end)) {
+                    std::fs::copy(&path, to.join(&name)).expect("a copy");
+                }
+            }
+        }
+    }
+    models
+}
+
 /// A file of `tests/data/audio`.
 pub fn audio(name: &str) -> PathBuf {
     root().join("tests/data/audio").join(name)

@@ -204,6 +204,7 @@ impl StatusSource for Bench {
             uptime_secs: 1.0,
             models: Vec::new(),
             models_dir: None,
+            generation: None,
             limits: Limits {
                 max_upload_bytes: 1 << 20,
                 max_audio_secs: 60,

@@ -174,6 +174,7 @@ fn wrong_settings_are_refused_by_name_before_anything_connects() {
             bench.clone(),
             bench,
             linnet::status::BrokerLink::default(),
+            linnet::transport::mqtt::notices::Notices::default(),
             &linnet::sys::liveness::Loops::default(),
         );
         let error: MqttStartError = started.err().expect("refused");

@@ -9,6 +9,7 @@ use linnet::config::transport::{IntakeSettings, MqttSettings};
 use linnet::status::{BrokerLink, LinkState};
 use linnet::sys::liveness::Loops;
 use linnet::transport::mqtt::MqttTransport;
+use linnet::transport::mqtt::notices::Notices;
 use linnet_features::audio::AudioLimits;
 use linnet_proto::{ErrorBody, ErrorCode, Transcript};
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
@@ -87,7 +88,7 @@ impl Fixture {
         let transport = {
             let _inside = runtime.enter();
             let (admit, status) = (Arc::clone(&bench) as _, Arc::clone(&bench) as _);
-            MqttTransport::start(settings, intake(), admit, status, link.clone(), &loops)
+            MqttTransport::start(settings, intake(), admit, status, link.clone(), Notices::default(), &loops)
                 .expect("it starts without waiting for the broker")
         };
         Self { bench, link, loops, transport: Some(transport), runtime }

@@ -15,5 +15,6 @@ mod privacy;
 mod promises;
 mod repeats;
 mod scripted_broker;
+mod streams;
 mod tasks;
 mod transports;

@@ -21,7 +21,7 @@ use linnet_proto::generate::{Choice, Delta, FinishReason, GenerateInput, Generat
 use linnet_proto::status::Limits;
 use linnet_proto::text::*;
 use linnet_proto::translate::{Aligned, Detected, DetectedLanguage, Translated, Translation};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::harness::http;
@@ -166,11 +166,14 @@ pub fn play(job: &Job, ctx: &mut TaskContext) -> Result<Answer, WireError> {
     Ok(match &job.request.task {
         TaskRequest::Generate(asked) => {
             let text = continuation(&asked.input);
+            let explain = asked.options.explain;
             let logprob = |word: &str| TokenLogprob {
                 id: word.len() as u32,
                 token: word.to_owned(),
                 bytes: word.as_bytes().to_vec(),
                 logprob: -0.25,
+                entropy: explain.then_some(1.5),
+                rule: explain.then(|| "greedy".to_owned()),
                 ..TokenLogprob::default()
             };
             let wants = asked.options.logprobs.is_some();
@@ -230,25 +233,35 @@ pub fn play(job: &Job, ctx: &mut TaskContext) -> Result<Answer, WireError> {
             };
             let mut each: Vec<_> = asked.input.texts().iter().map(candidates).collect();
             let results = if each.len() == 1 { each.remove(0) } else { Nested::Many(each) };
-            Answer::Filled(Results { results, model, explanation: None })
+            let mask = json!({ "mask": 2, "entropy": 0.5, "rule": "softmax over the vocabulary" });
+            let explanation = asked.explain.then(|| json!([[mask]]));
+            Answer::Filled(Results { results, model, explanation })
         }
-        TaskRequest::Classify(_) => {
+        TaskRequest::Classify(asked) => {
+            let word = json!({ "word": "fine", "start": 0, "change": 0.25 });
+            let of = json!({ "label": "good", "method": "occlusion", "words": [word], "runs": 1, "complete": true });
+            let explanation = asked.explain.then(|| json!([of]));
             let results = Nested::One(vec![label("good", 0.75), label("bad", 0.25)]);
-            Answer::Classified(Results { results, model, explanation: None })
+            Answer::Classified(Results { results, model, explanation })
         }
         TaskRequest::Tag(asked) => {
             let word = asked.input.texts()[0].clone();
             let end = word.chars().count();
+            let top = json!([{ "label": "PER", "score": 0.5 }, { "label": "O", "score": 0.25 }]);
+            let explanation = asked.explain.then(|| json!([[{ "word": word, "top": top }]]));
             let results = Nested::One(vec![Tagged { label: "PER".into(), score: 0.5, word, start: 0, end }]);
-            Answer::Tagged(Results { results, model, explanation: None })
+            Answer::Tagged(Results { results, model, explanation })
         }
         TaskRequest::Answer(asked) => {
             let end = asked.context.chars().count();
             let results = vec![SpanAnswer { answer: asked.context.clone(), score: 0.5, start: 0, end }];
-            Answer::Answered(Results { results, model, explanation: None })
+            let rule = "probability of start times that of end";
+            let of = json!({ "windows": 1, "candidates": 7, "no_answer": 0.125, "rule": rule });
+            Answer::Answered(Results { results, model, explanation: asked.explain.then_some(of) })
         }
-        TaskRequest::Intent(_) => {
-            Answer::Intent(Intent { intent: Some("light".into()), score: 0.5, model, ..Intent::default() })
+        TaskRequest::Intent(asked) => {
+            let candidates = if asked.explain { vec![label("light", 0.5), label("music", 0.25)] } else { Vec::new() };
+            Answer::Intent(Intent { intent: Some("light".into()), score: 0.5, model, candidates, ..Intent::default() })
         }
         TaskRequest::Words(asked) => {
             let results = asked.positive.iter().map(|word| label(word, 0.5)).collect();

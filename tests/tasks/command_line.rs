@@ -144,6 +144,76 @@ fn what_a_model_sees_in_a_text_is_a_line_for_each_result() {
 }
 
 #[test]
+fn what_explains_a_result_stands_behind_it_on_lines_that_begin_with_a_tab() {
+    let bench = Bench::start();
+    for (arguments, plain, explanation) in [
+        (
+            &["fill", "the [MASK] sleeps"][..],
+            "0.7500\tcat\tthe cat sleeps\n0.2500\tmouse\tthe mouse sleeps\n",
+            "\ttoken 2\tentropy 0.5000 nats\tsoftmax over the vocabulary\n",
+        ),
+        (
+            &["classify", "fine"],
+            "0.7500\tgood\n0.2500\tbad\n",
+            "\twhat good gains by each word (occlusion, runs: 1)\n\t+0.2500\tfine\n",
+        ),
+        (&["tag", "Zo\u{eb}"], "0.5000\tPER\t0-3\tZo\u{eb}\n", "\tZo\u{eb}\tPER 0.5000, O 0.2500\n"),
+        (&["intent", "light on"], "0.5000\tlight\n", "\t0.5000\tlight\n\t0.2500\tmusic\n"),
+        (
+            &["answer", "who?", "--context", "Zo\u{eb}"],
+            "0.5000\tZo\u{eb}\n",
+            "\tcandidates 7\twindows 1\tno answer 0.1250\tprobability of start times that of end\n",
+        ),
+        (
+            &["generate", "once"],
+            "after once\n",
+            "\t-0.2500\tentropy 1.5000 nats\tgreedy\t\"after \"\n\t-0.2500\tentropy 1.5000 nats\tgreedy\t\"once\"\n",
+        ),
+    ] {
+        assert_eq!(says(&bench, arguments), plain, "nothing is explained unasked: {arguments:?}");
+        let asked = [arguments, &["--explain"]].concat();
+        assert_eq!(says(&bench, &asked), format!("{plain}{explanation}"), "{arguments:?}");
+    }
+    let tokens = |said: &str| said.lines().skip(1).filter(|line| line.starts_with("\t-0.2500\tentropy 1.5000")).count();
+    for arguments in [&["generate", "once"][..], &["chat", "hello"]] {
+        let streamed = says(&bench, &[arguments, &["--explain"]].concat());
+        assert_eq!(says(&bench, &[arguments, &["--explain", "--no-stream"]].concat()), streamed, "{arguments:?}");
+        assert!(tokens(&streamed) >= 2 && tokens(&streamed) == streamed.lines().count() - 1, "{streamed}");
+    }
+}
+
+#[test]
+fn json_that_explains_is_the_daemons_own() {
+    let bench = Bench::start();
+    let explained = |arguments: &[&str]| {
+        let line = says(&bench, &[arguments, &["--explain", "--json"]].concat());
+        assert_eq!(line.matches('\n').count(), 1, "{line:?}");
+        serde_json::from_str::<Value>(&line).expect("JSON")
+    };
+    assert_eq!(
+        explained(&["fill", "a [MASK]"]),
+        bench.ask("/v1/fill-mask", &json!({"input": "a [MASK]", "explain": true}))
+    );
+    assert_eq!(explained(&["classify", "fine"])["explanation"][0]["words"][0]["change"], 0.25);
+    assert_eq!(explained(&["tag", "x"])["explanation"][0][0]["top"][1]["label"], "O");
+    assert_eq!(explained(&["answer", "who?", "--context", "x"])["explanation"]["candidates"], 7);
+    assert_eq!(explained(&["intent", "x"])["candidates"][1]["label"], "music");
+    assert_eq!(explained(&["generate", "once"])["choices"][0]["logprobs"]["rule"], json!(["greedy", "greedy"]));
+    assert_eq!(explained(&["chat", "hello"])["choices"][0]["logprobs"]["content"][0]["entropy"], 1.5);
+}
+
+#[test]
+fn a_translation_is_explained_line_by_line_and_how_once() {
+    let bench = translators();
+    let both = says(&bench, &["translate", "--from", "en", "--to", "de", "one\ntwo", "--explain"]);
+    assert_eq!(both, "en>de:one\n\t1.0000\te\to\n\tone more step for each token\nen>de:two\n\t1.0000\te\tt\n");
+    let line = says(&bench, &["translate", "--from", "en", "--to", "de", "one", "--explain", "--json"]);
+    let line: Value = serde_json::from_str(&line).expect("JSON");
+    let link = json!([{ "source": [0, 1], "target": [0, 1], "weight": 1.0 }]);
+    assert_eq!((&line["alignment"], &line["explanation"]), (&link, &json!("one more step for each token")));
+}
+
+#[test]
 fn a_model_is_named_by_flag_or_by_the_environment() {
     let bench = Bench::start();
     let named = |model: &str| linnet(&bench, &["classify", "x"]).env("LINNET_MODEL", model).output().expect("runs");

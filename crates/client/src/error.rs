@@ -70,9 +70,29 @@ pub enum ClientError {
     /// Standard output cannot be written.
     #[error("standard output: {0}")]
     Output(std::io::Error),
+    /// A file cannot be written.
+    #[error("{path} cannot be written: {source}; name a place that this user may write, with room to spare")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
     /// A program beside this one is needed and did not run.
     #[error("{0}")]
     Beside(String),
+    /// A fleet's repository cannot be read or changed.
+    #[error(transparent)]
+    Fleet(linnet_fleet::repository::RepositoryError),
+    /// A check found what must not be signed.
+    #[error("{0}")]
+    Checked(String),
+    /// Too many devices failed.
+    #[error("halted: {0}")]
+    Halted(String),
+    /// A push stopped before its end.
+    #[error("paused: {0}")]
+    Paused(String),
     /// Ctrl-C, and what becomes of the request.
     #[error("interrupted{0}")]
     Interrupted(&'static str),
@@ -111,10 +131,28 @@ impl ClientError {
             Self::Broken(_) => 76,
             Self::Pull(_) => 69,
             Self::TimedOut(_) => 75,
-            Self::Output(_) => 74,
+            Self::Output(_) | Self::Write { .. } => 74,
+            Self::Fleet(e) => exit_code_of_repository(e),
+            Self::Checked(_) => 65,
+            Self::Halted(_) => 70,
+            Self::Paused(_) => 75,
             Self::Interrupted(_) => 130,
             Self::Refused(refused) => exit_code_of(refused.code),
         }
+    }
+}
+
+fn exit_code_of_repository(e: &linnet_fleet::repository::RepositoryError) -> u8 {
+    use linnet_fleet::repository::RepositoryError as E;
+    match e {
+        E::Setting(_) => 64,
+        E::Metadata { .. } | E::Exhausted { .. } | E::Package { .. } | E::Generation(_) | E::Rollout(_) => 65,
+        E::Read { .. } | E::List { .. } | E::NotARepository { .. } | E::NoGeneration { .. } => 66,
+        E::NotEmpty { .. } => 73,
+        E::MakeDirectory { .. } | E::Write { .. } | E::Sync { .. } | E::Rename { .. } | E::Remove { .. } => 74,
+        E::Locked { .. } => 75,
+        E::Lock { .. } => 74,
+        E::Sign { .. } | E::Key(_) => 77,
     }
 }
 
@@ -131,7 +169,7 @@ fn exit_code_of(code: ErrorCode) -> u8 {
         | ErrorCode::UnsupportedMedia
         | ErrorCode::TooLarge
         | ErrorCode::ContextLengthExceeded => 65,
-        ErrorCode::ModelFailed | ErrorCode::Unavailable => 69,
+        ErrorCode::ModelFailed | ErrorCode::Unavailable | ErrorCode::Updating => 69,
         ErrorCode::Poisoned | ErrorCode::Internal => 70,
         ErrorCode::Overloaded | ErrorCode::DeadlineExceeded | ErrorCode::RequestTimeout | ErrorCode::Cancelled => 75,
         ErrorCode::Unauthorized | ErrorCode::Forbidden => 77,

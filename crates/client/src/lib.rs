@@ -15,6 +15,7 @@
 
 mod audio;
 pub mod cli;
+mod clock;
 mod error;
 mod events;
 mod json_request;

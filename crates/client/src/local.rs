@@ -35,6 +35,17 @@ pub struct Local {
     socket: PathBuf,
 }
 
+/// An answer as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Got {
+    /// HTTP status.
+    pub(crate) status: u16,
+    /// Its `Date`.
+    pub(crate) date: Option<String>,
+    /// Its body.
+    pub(crate) body: Bytes,
+}
+
 impl Local {
     /// A daemon behind `socket`; nothing is opened yet.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
@@ -44,6 +55,21 @@ impl Local {
     /// The socket's path.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// `GET path`, whatever it answers; at most `max_bytes` of it.
+    pub(crate) async fn get(&self, path: &str, max_bytes: usize) -> Result<Got, ClientError> {
+        let request = get(path)?;
+        let exchange = async {
+            let mut connection = self.connect().await?;
+            let response = connection.send(request).await?;
+            let date = response.headers().get("date").and_then(|date| date.to_str().ok()).map(ToOwned::to_owned);
+            let status = response.status().as_u16();
+            let body = Limited::new(response.into_body(), max_bytes).collect().await;
+            let body = body.map_err(|e| ClientError::Broken(e.to_string()))?.to_bytes();
+            Ok(Got { status, date, body })
+        };
+        within(PROMPT_TIMEOUT, exchange).await
     }
 
     /// `GET /v1/status`.

@@ -1,6 +1,6 @@
 //! The daemon of a device, over the MQTT broker that both reach (`docs/mqtt.md`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ impl Broker {
         Ok(Self { host: host.to_owned(), port, tls, user, password: in_url.or(password), ca_file })
     }
 
-    fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 
@@ -92,7 +92,7 @@ impl Broker {
         ClientError::Broker { address: self.address(), reason: reason.to_string() }
     }
 
-    fn options(&self, client_id: &str) -> Result<MqttOptions, ClientError> {
+    pub(crate) fn options(&self, client_id: &str) -> Result<MqttOptions, ClientError> {
         let mut options = MqttOptions::new(client_id, &self.host, self.port);
         options.set_max_packet_size(Some(u32::try_from(MAX_PAYLOAD_BYTES).unwrap_or(u32::MAX)));
         options.set_clean_start(true);
@@ -116,11 +116,9 @@ fn without_password(url: &str) -> String {
     }
 }
 
-fn tls(ca_file: &std::path::Path) -> Result<TlsConfiguration, ClientError> {
-    let unreadable = |reason: String| ClientError::Read {
-        path: ca_file.display().to_string(),
-        source: std::io::Error::new(std::io::ErrorKind::InvalidData, reason),
-    };
+/// The certificates of a PEM file that a broker's may come from.
+pub(crate) fn authorities(ca_file: &Path) -> Result<rustls::RootCertStore, ClientError> {
+    let unreadable = |reason: String| unreadable(ca_file, reason);
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(ca_file).map_err(|e| unreadable(e.to_string()))? {
         let certificate = certificate.map_err(|e| unreadable(e.to_string()))?;
@@ -129,6 +127,19 @@ fn tls(ca_file: &std::path::Path) -> Result<TlsConfiguration, ClientError> {
     if roots.is_empty() {
         return Err(unreadable("there is no certificate in it; it must be PEM".into()));
     }
+    Ok(roots)
+}
+
+fn unreadable(ca_file: &Path, reason: String) -> ClientError {
+    ClientError::Read {
+        path: ca_file.display().to_string(),
+        source: std::io::Error::new(std::io::ErrorKind::InvalidData, reason),
+    }
+}
+
+fn tls(ca_file: &Path) -> Result<TlsConfiguration, ClientError> {
+    let unreadable = |reason: String| unreadable(ca_file, reason);
+    let roots = authorities(ca_file)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -38,8 +38,10 @@ pub enum ErrorCode {
     Cancelled,
     /// The model is there but failed its load or its canary (HTTP 503).
     ModelFailed,
-    /// The daemon starts, drains or updates (HTTP 503).
+    /// The daemon starts or drains (HTTP 503).
     Unavailable,
+    /// The daemon tries an update, and the request's time was over meanwhile; try again after the time that is given (HTTP 503).
+    Updating,
     /// A token is missing or wrong (HTTP 401).
     Unauthorized,
     /// The response topic is not on the allow-list (HTTP 403).
@@ -52,7 +54,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in the order of declaration; documents and tests walk it.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::InvalidRequest,
         Self::InvalidOption,
         Self::InvalidAudio,
@@ -70,6 +72,7 @@ impl ErrorCode {
         Self::Cancelled,
         Self::ModelFailed,
         Self::Unavailable,
+        Self::Updating,
         Self::Unauthorized,
         Self::Forbidden,
         Self::Poisoned,
@@ -96,6 +99,7 @@ impl ErrorCode {
             Self::Cancelled => "cancelled",
             Self::ModelFailed => "model_failed",
             Self::Unavailable => "unavailable",
+            Self::Updating => "updating",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
             Self::Poisoned => "poisoned",
@@ -118,7 +122,7 @@ impl ErrorCode {
             Self::Overloaded => 429,
             Self::Cancelled => 499,
             Self::Poisoned | Self::Internal => 500,
-            Self::ModelFailed | Self::Unavailable => 503,
+            Self::ModelFailed | Self::Unavailable | Self::Updating => 503,
             Self::DeadlineExceeded => 504,
         }
     }

@@ -7,6 +7,7 @@
 pub mod check;
 pub mod error;
 pub mod fields;
+pub mod fleet;
 pub mod format;
 pub mod generate;
 pub mod json;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::Running;
+
 /// A loaded or failed model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelStatus {
@@ -56,6 +58,9 @@ pub struct Status {
     /// Directory that `linnet models add` puts models into.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub models_dir: Option<String>,
+    /// The generation that serves, and whether it was confirmed; absent for a device of no fleet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Running>,
     /// Limits that a caller may need.
     pub limits: Limits,
     /// Jobs waiting.

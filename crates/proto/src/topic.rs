@@ -9,10 +9,14 @@
 //! linnet/<device>/config/reported         what the device runs
 //! ```
 //!
+//! What a whole fleet shares lies under `linnet/fleet/` ([`crate::fleet::FleetTopic`]), which is why no device may bear that name.
+//!
 //! Every value here has passed its rule: a topic that was parsed prints as the same topic again.
 
 use std::fmt;
 use std::str::FromStr;
+
+use crate::fleet::RESERVED_DEVICES;
 
 /// First level of every topic that Linnet owns.
 pub const ROOT: &str = "linnet";
@@ -62,6 +66,9 @@ pub enum TopicError {
     /// `#` that is not the last level, or a wildcard beside other characters.
     #[error("the filter {0:?} is malformed; `+` and `#` stand alone in their level and `#` is the last")]
     Filter(String),
+    /// A device's name that means something else.
+    #[error("no device may be called `{0}`: `pool` and `fleet` stand for many; choose another name")]
+    ReservedDevice(String),
     /// A response topic that no filter allows.
     #[error("the response topic is not on the allow-list; use {DEFAULT_RESPONSE_FILTER} or have the operator add it")]
     NotAllowed,
@@ -71,7 +78,7 @@ pub enum TopicError {
 }
 
 /// One level of a topic: no separator, no wildcard, no control character.
-fn check_level(what: &'static str, level: &str, max: usize) -> Result<(), TopicError> {
+pub(crate) fn check_level(what: &'static str, level: &str, max: usize) -> Result<(), TopicError> {
     if level.is_empty() {
         return Err(TopicError::Empty(what));
     }
@@ -89,7 +96,7 @@ fn check_level(what: &'static str, level: &str, max: usize) -> Result<(), TopicE
 }
 
 /// A whole topic to publish to: not empty, not too long, no wildcard, no control character.
-fn check_topic(what: &'static str, topic: &str) -> Result<(), TopicError> {
+pub(crate) fn check_topic(what: &'static str, topic: &str) -> Result<(), TopicError> {
     if topic.is_empty() {
         return Err(TopicError::Empty(what));
     }
@@ -135,15 +142,36 @@ impl DeviceName {
     /// Checks the rule.
     pub fn new(name: impl Into<String>) -> Result<Self, TopicError> {
         let name = name.into();
-        check_level("device name", &name, MAX_DEVICE_BYTES)?;
-        match name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))) {
-            Some(character) => Err(TopicError::Character {
-                what: "device name",
-                character,
-                rule: "ASCII letters, digits, `-`, `_` and `.` are allowed",
-            }),
-            None => Ok(Self(name)),
+        check_name("device name", &name)?;
+        if RESERVED_DEVICES.contains(&name.as_str()) {
+            return Err(TopicError::ReservedDevice(name));
         }
+        Ok(Self(name))
+    }
+}
+
+/// A fleet's name: as a device's.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FleetName(String);
+text_type!(FleetName);
+
+impl FleetName {
+    /// Checks the rule.
+    pub fn new(name: impl Into<String>) -> Result<Self, TopicError> {
+        let name = name.into();
+        check_name("fleet's name", &name)?;
+        Ok(Self(name))
+    }
+}
+
+/// The rule of devices' and fleets' names.
+fn check_name(what: &'static str, name: &str) -> Result<(), TopicError> {
+    check_level(what, name, MAX_DEVICE_BYTES)?;
+    match name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))) {
+        Some(character) => {
+            Err(TopicError::Character { what, character, rule: "ASCII letters, digits, `-`, `_` and `.` are allowed" })
+        }
+        None => Ok(()),
     }
 }
 
@@ -388,7 +416,10 @@ fn is_reserved(topic: &str) -> bool {
     let mut levels = topic.split('/');
     match levels.next().unwrap_or_default() {
         "homeassistant" | "hermes" => true,
-        ROOT => matches!(levels.nth(1), Some("request" | "config" | "status" | "state")),
+        ROOT => match levels.next() {
+            Some("fleet") => true,
+            _ => matches!(levels.next(), Some("request" | "config" | "status" | "state" | "fetched")),
+        },
         first => first.starts_with('$'),
     }
 }
@@ -448,6 +479,9 @@ mod tests {
 
     #[test]
     fn names_longer_than_their_cap_are_refused_and_at_the_cap_taken() {
+        for reserved in RESERVED_DEVICES {
+            assert_eq!(DeviceName::new(reserved), Err(TopicError::ReservedDevice(reserved.into())));
+        }
         assert!(DeviceName::new("d".repeat(MAX_DEVICE_BYTES)).is_ok());
         assert!(matches!(DeviceName::new("d".repeat(MAX_DEVICE_BYTES + 1)), Err(TopicError::TooLong { .. })));
         assert!(RequestId::new("i".repeat(MAX_ID_BYTES)).is_ok());
@@ -500,6 +534,8 @@ mod tests {
             "linnet/k/config/desired",
             "linnet/k/status",
             "linnet/k/state",
+            "linnet/k/fetched/1",
+            "linnet/fleet/home/index",
             "homeassistant/sensor/x/config",
             "hermes/asr/textCaptured",
             "$SYS/broker",

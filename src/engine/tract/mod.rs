@@ -9,6 +9,7 @@ mod cache;
 mod cpu;
 #[cfg(test)]
 pub(crate) mod edit;
+mod fold;
 mod graph;
 mod head;
 mod inspect;
@@ -197,13 +198,13 @@ impl TractEngine {
 
     fn plan(self, mut typed: TypedModel, outputs: Vec<String>, slots: &[Slot]) -> TractResult<TractModel> {
         let slots = slots.to_vec();
-        typed.declutter()?;
+        fold::declutter(&mut typed)?;
         // Weighed now: packing takes the weights into the operators, out of sight, at nearly the same size.
         let memory_bytes = session::constant_bytes(&typed);
         if self.plain {
             return TractModel::new(typed, outputs, slots, memory_bytes);
         }
-        typed.optimize()?;
+        fold::optimize(&mut typed)?;
         TractModel::new(typed, outputs, slots, memory_bytes)
     }
 }

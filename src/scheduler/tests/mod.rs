@@ -3,6 +3,7 @@
 mod admission;
 mod catalogs;
 mod endings;
+mod holds;
 mod schedules;
 mod supervision;
 

@@ -115,6 +115,29 @@ pub struct Loader {
     pub budget: Budget,
 }
 
+/// A package that a catalog does not serve yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Changed {
+    /// The package.
+    pub package: Package,
+    /// Whether it is loaded before the daemon is ready.
+    pub at_start: bool,
+}
+
+/// Why a model did not prove itself; each holds one sentence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unproved {
+    /// It did not load.
+    #[error("{0}")]
+    Load(String),
+    /// It answered its canary otherwise, or not.
+    #[error("{0}")]
+    Canary(String),
+    /// The engine panicked.
+    #[error("the engine panicked on it; the log says where")]
+    Panic,
+}
+
 /// Which models are loaded, and when.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Loading {
@@ -201,8 +224,7 @@ impl Loader {
         }
         let aliases: Vec<String> = package.manifest.aliases.iter().filter(|a| !names.contains(*a)).cloned().collect();
         let (pinned, preloads) = (loading.pins(&package.manifest), loading.preloads(&package.manifest));
-        let same = |s: &&Arc<Served>| s.dir == package.dir && s.manifest == package.manifest;
-        let own = before.and_then(|catalog| catalog.served().find(same)).filter(|own| own.home.is_pinned() == pinned);
+        let own = before.and_then(|catalog| catalog.of_content(&package)).filter(|own| own.home.is_pinned() == pinned);
         // What lies on disk is what will be loaded next time: a change that the manifest does not tell is found now.
         if own.is_some_and(|own| own.home.peek().is_some())
             && let Err(error) = package.verify()
@@ -212,7 +234,7 @@ impl Loader {
             return Entry::Failed(failed);
         }
         let home = match own {
-            Some(own) if own.aliases == aliases => return Entry::Ready(Arc::clone(own)),
+            Some(own) if own.aliases == aliases && own.dir == package.dir => return Entry::Ready(Arc::clone(own)),
             Some(own) => Arc::clone(&own.home),
             None => Home::empty(package.clone(), self.clone(), self.budget.clone(), pinned),
         };
@@ -224,6 +246,37 @@ impl Loader {
             return Entry::Failed(self.failed(&package.dir, reason, names));
         }
         Entry::Ready(Arc::new(Served::new(&package, aliases, home)))
+    }
+
+    /// The packages in `dirs` that [`Loader::load`] would serve and that `before` does not serve already, as they would be loaded;
+    /// the error is a package that cannot be read, with its directory.
+    pub fn changed(
+        &self,
+        dirs: &[PathBuf],
+        loading: &Loading,
+        before: &Catalog,
+    ) -> Result<Vec<Changed>, (PathBuf, String)> {
+        let mut names = BTreeSet::new();
+        let mut changed = Vec::new();
+        for (dir, package) in dirs.iter().flat_map(|dir| store::scan(dir)) {
+            let mut package = match package {
+                Ok(package) if names.contains(&package.manifest.name) => continue,
+                Ok(package) => package,
+                // What does not serve now is no fault of what comes.
+                Err(_) if before.failed().any(|failed| failed.dir == dir) => continue,
+                Err(error) => return Err((dir, error.to_string())),
+            };
+            names.insert(package.manifest.name.clone());
+            names.extend(package.manifest.aliases.iter().cloned());
+            if package.manifest.dtype.is_none() {
+                package.manifest.dtype.clone_from(&loading.dtype);
+            }
+            if before.of_content(&package).is_none() {
+                let at_start = loading.preloads(&package.manifest);
+                changed.push(Changed { package, at_start });
+            }
+        }
+        Ok(changed)
     }
 
     /// Verifies, loads and proves the package of a model that is needed, and tells of it.
@@ -242,16 +295,21 @@ impl Loader {
         loaded
     }
 
+    /// As [`Loader::try_out`]; the error is one sentence.
+    pub(crate) fn prove(&self, package: &Package) -> Result<Arc<dyn Pipeline>, String> {
+        self.try_out(package).map_err(|unproved| unproved.to_string())
+    }
+
     /// Loads the package and has it answer its canary, which is its warm-up, too. A panic on the way is a failure of the
     /// package, not of the daemon.
-    pub(crate) fn prove(&self, package: &Package) -> Result<Arc<dyn Pipeline>, String> {
-        let load = self.families.of(&package.manifest)?;
+    pub(crate) fn try_out(&self, package: &Package) -> Result<Arc<dyn Pipeline>, Unproved> {
+        let load = self.families.of(&package.manifest).map_err(Unproved::Load)?;
         let proved = catch_unwind(AssertUnwindSafe(|| {
             let began = Instant::now();
-            let pipeline = load(package, &*self.engine, &self.events)?;
+            let pipeline = load(package, &*self.engine, &self.events).map_err(Unproved::Load)?;
             let loaded = began.elapsed();
             if let Some(canary) = &package.manifest.canary {
-                pipeline.prove(canary)?;
+                pipeline.prove(canary).map_err(Unproved::Canary)?;
             }
             let proved = began.elapsed() - loaded;
             let name = &package.manifest.name;
@@ -261,7 +319,7 @@ impl Loader {
         proved.unwrap_or_else(|panic| {
             // Whatever it holds may panic again when it is dropped.
             std::mem::forget(panic);
-            Err("the engine panicked on it; the log says where".to_owned())
+            Err(Unproved::Panic)
         })
     }
 
@@ -281,12 +339,18 @@ fn directory_name(dir: &Path) -> String {
 impl Catalog {
     /// What stands in `dirs` as the manifests say, nothing verified, loaded or serving: who is there to be meant by a name.
     pub fn listed(dirs: &[PathBuf]) -> Self {
+        Self::listed_with(dirs, std::iter::empty())
+    }
+
+    /// The same with packages of which only the name is known.
+    pub fn listed_with(dirs: &[PathBuf], names: impl Iterator<Item = String>) -> Self {
+        let entry = |name, dir, manifest| Entry::Failed(Failed { name, dir, manifest, reason: "not loaded".into() });
         let listed = dirs.iter().filter_map(|dir| store::package_directories(dir).ok()).flatten().map(|dir| {
             let manifest = store::read_manifest(&dir).ok().map(Box::new);
             let name = manifest.as_ref().map_or_else(|| directory_name(&dir), |m| m.name.clone());
-            Entry::Failed(Failed { name, dir, manifest, reason: "not loaded".into() })
+            entry(name, dir, manifest)
         });
-        Self::new(listed.collect(), None)
+        Self::new(listed.chain(names.map(|name| entry(name, PathBuf::new(), None))).collect(), None)
     }
 }
 

@@ -19,8 +19,10 @@ use linnet_proto::manifest::Manifest;
 use linnet_proto::status::{ModelState, ModelStatus};
 
 use crate::job::Offers;
+use crate::store::Package;
 
-pub use load::{Families, LoadPipeline, Loader, Loading};
+pub(crate) use load::Unproved;
+pub use load::{Changed, Families, LoadPipeline, Loader, Loading};
 pub use residency::{Budget, Home, Presence};
 
 /// A model that serves: loaded, warm and its canary passed, or to be loaded when somebody needs it.
@@ -124,6 +126,49 @@ impl Catalog {
     /// Whether this very model is in the catalog.
     pub fn holds(&self, served: &Arc<Served>) -> bool {
         self.served().any(|own| Arc::ptr_eq(own, served))
+    }
+
+    /// The model that is served from the very content of `package`: from the same directory, or from files of the same digests
+    /// elsewhere, as when a generation holds a package that the one before it held.
+    pub fn of_content(&self, package: &Package) -> Option<&Arc<Served>> {
+        let same = |s: &&Arc<Served>| {
+            s.manifest == package.manifest && (s.dir == package.dir || !package.manifest.files.is_empty())
+        };
+        self.served().find(same)
+    }
+
+    /// The models of both, to look for what either serves; nobody is to be served from it.
+    #[must_use]
+    pub fn beside(&self, other: &Self) -> Self {
+        Self::new(self.entries.iter().chain(&other.entries).cloned().collect(), None)
+    }
+
+    /// Has every model be loaded from the directory that this catalog names, from its next load on: another catalog may have
+    /// served the same content from elsewhere.
+    pub fn settle(&self) {
+        for served in self.served() {
+            served.home.lies_in(&served.dir);
+        }
+    }
+
+    /// Lets go of the weights of every model, pinned ones too, but for those that `keep` serves; gives what was let go of. What runs on
+    /// them keeps them until it ends.
+    pub fn let_go(&self, keep: Option<&Self>) -> Vec<Arc<Served>> {
+        let kept = |home: &Arc<Home>| keep.is_some_and(|keep| keep.served().any(|s| Arc::ptr_eq(&s.home, home)));
+        let gone = self.served().filter(|served| !kept(&served.home) && served.home.put_down());
+        gone.cloned().collect()
+    }
+
+    /// Whether any model is being loaded.
+    pub fn is_loading(&self) -> bool {
+        self.served().any(|served| served.home.presence() == Presence::Loading)
+    }
+
+    /// Memory that the weights of the models take that are there now and that `keep` does not serve, bytes.
+    pub fn held_beside(&self, keep: Option<&Self>) -> u64 {
+        let kept = |home: &Arc<Home>| keep.is_some_and(|keep| keep.served().any(|s| Arc::ptr_eq(&s.home, home)));
+        let own = self.served().filter(|served| !kept(&served.home));
+        own.filter_map(|served| served.home.peek()).map(|pipeline| pipeline.memory_bytes()).sum()
     }
 
     /// What `GET /v1/status` says of every model, in name order.

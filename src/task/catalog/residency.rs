@@ -6,6 +6,7 @@
 //! numbers, where what is pinned leaves too little.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -45,7 +46,7 @@ pub enum Presence {
 /// One model's place in memory.
 pub struct Home {
     /// What is loaded, and by whom; absent for a model that cannot be loaded again (tests).
-    source: Option<(Package, Loader)>,
+    source: Option<(Mutex<Package>, Loader)>,
     budget: Budget,
     pinned: bool,
     state: Mutex<State>,
@@ -62,7 +63,7 @@ impl Home {
     /// A place that is empty until its model is needed.
     pub fn empty(package: Package, loader: Loader, budget: Budget, pinned: bool) -> Arc<Self> {
         let home = Arc::new(Self {
-            source: Some((package, loader)),
+            source: Some((Mutex::new(package), loader)),
             budget: budget.clone(),
             pinned,
             state: Mutex::new(State::Out),
@@ -145,7 +146,7 @@ impl Home {
     }
 
     fn name(&self) -> String {
-        self.source.as_ref().map(|(package, _)| package.manifest.name.clone()).unwrap_or_default()
+        self.package().map(|package| package.manifest.name).unwrap_or_default()
     }
 
     /// Starts the load on a thread of its own.
@@ -158,12 +159,12 @@ impl Home {
     }
 
     fn load(self: &Arc<Self>) {
-        let loaded = match &self.source {
-            Some((package, loader)) => {
+        let loaded = match (&self.source, self.package()) {
+            (Some((_, loader)), Some(package)) => {
                 let needed = package.memory_bytes();
-                self.budget.make_room(self, needed).and_then(|()| loader.bring_in(package))
+                self.budget.make_room(self, needed).and_then(|()| loader.bring_in(&package))
             }
-            None => Err("it cannot be loaded again".to_owned()),
+            _ => Err("it cannot be loaded again".to_owned()),
         };
         self.settle(loaded);
     }
@@ -175,6 +176,36 @@ impl Home {
         };
         *self.lock() = next;
         self.changed.notify_all();
+    }
+
+    /// What is loaded.
+    fn package(&self) -> Option<Package> {
+        self.source.as_ref().map(|(package, _)| package.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Loads the same content from `dir` from now on.
+    pub(super) fn lies_in(&self, dir: &Path) {
+        if let Some((package, _)) = &self.source {
+            let mut package = package.lock().unwrap_or_else(PoisonError::into_inner);
+            if package.dir != dir {
+                dir.clone_into(&mut package.dir);
+            }
+        }
+    }
+
+    /// Lets the model go, pinned or not, to be loaded again when it is needed. False when it is not there, or could not be loaded again.
+    pub(super) fn put_down(&self) -> bool {
+        if self.source.is_none() {
+            return false;
+        }
+        let mut state = self.lock();
+        if !matches!(*state, State::In { .. }) {
+            return false;
+        }
+        let gone = std::mem::replace(&mut *state, State::Out);
+        drop(state);
+        drop(gone);
+        true
     }
 
     /// Lets the model go, when it is there, may go, and was not used since `before`. Gives its bytes.

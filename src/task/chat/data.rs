@@ -21,7 +21,7 @@ fn convert(value: &serde_json::Value, marker: &Marker, speaker: Speaker) -> Valu
             (_, _, Some(number)) => Value::from(number),
             _ => Value::from(number.to_string()),
         },
-        serde_json::Value::String(text) => Value::from(marker.mark(text, speaker).as_ref()),
+        serde_json::Value::String(text) => Value::from(&*marker.mark(text, speaker)),
         serde_json::Value::Array(list) => {
             Value::from(list.iter().map(|v| convert(v, marker, speaker)).collect::<Vec<_>>())
         }

@@ -14,12 +14,12 @@ use serde_json::Value;
 
 use super::*;
 use crate::engine::tract::TractEngine;
-use crate::engine::{Positions, Tensor};
 use crate::job::{Answer, Origin, Part, Priority, Reply, Request, TaskRequest};
-use crate::task::model::fake::FakeLanguageModel;
-use crate::task::model::{LanguageModel, Logits, Sequences};
 use crate::task::tokenizer::Encode;
 use crate::task::{Heartbeat, TaskContext};
+
+mod alignment;
+mod forced;
 
 fn families() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/families")
@@ -427,71 +427,4 @@ fn a_pair_that_a_model_does_not_translate_is_refused_with_those_that_it_does() {
         }
     }
     assert!(load("m2m_100").0.tokenizer().is_ok_and(|t| t.languages().len() == 100));
-}
-
-#[test]
-fn an_alignment_is_given_or_its_absence_is_explained() {
-    let pipeline = load("marian");
-    let mut executor = pipeline.executor().expect("a worker");
-    let mut explained = |format, explain| {
-        let request = TranslateRequest {
-            texts: vec!["the bird sings".into()],
-            source: "en".into(),
-            target: "de".into(),
-            format,
-            explain,
-            ..TranslateRequest::default()
-        };
-        let answer = translate(&mut *executor, request).expect("it translates");
-        assert!(answer.translations[0].alignment.is_empty(), "the golden's graph gives no cross-attention");
-        answer.explanation.unwrap_or_default()
-    };
-    assert_eq!(explained(TextFormat::Text, false), "");
-    assert!(explained(TextFormat::Text, true).contains("cross_attentions"));
-    assert!(explained(TextFormat::Html, true).contains("HTML"));
-}
-
-/// A model that listens, with one of two heads, to the place that is the last id, and with the other everywhere alike.
-struct Listening {
-    model: FakeLanguageModel,
-    attention: Vec<Tensor>,
-}
-
-impl LanguageModel for Listening {
-    fn vocabulary(&self) -> usize {
-        self.model.vocabulary()
-    }
-
-    fn context(&self) -> Option<usize> {
-        None
-    }
-
-    fn begin(&mut self) -> Result<Sequences, EngineError> {
-        self.model.begin()
-    }
-
-    fn step(
-        &mut self,
-        sequences: &mut Sequences,
-        ids: &[Vec<u32>],
-        positions: Positions,
-    ) -> Result<Logits, EngineError> {
-        let last = *ids[0].last().expect("an id") as usize;
-        let mut heads = [[0.0, 0.0, 0.0, 0.0], [0.25; 4]];
-        heads[0][last] = 1.0;
-        self.attention = vec![Tensor::f32([1, 2, 1, 4], heads.concat()); 3];
-        self.model.step(sequences, ids, positions)
-    }
-
-    fn attention(&self) -> &[Tensor] {
-        &self.attention
-    }
-}
-
-#[test]
-fn attention_is_that_of_the_step_that_reads_each_id() {
-    let mut model = Listening { model: FakeLanguageModel::hashed(4, 1), attention: Vec::new() };
-    let rows = writer::attention(&mut model, &[0, 3], &[1, 2], &()).expect("it listens");
-    assert_eq!(rows, [[0.125, 0.625, 0.125, 0.125], [0.125, 0.125, 0.625, 0.125]]);
-    assert_eq!(model.model.positions(), 4, "one step for each id");
 }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use linnet_proto::topic::Topic;
 use linnet_proto::{ErrorCode, WireError};
 
@@ -18,6 +19,7 @@ pub(super) struct Announcements {
     online_due: bool,
     state_due: Option<Instant>,
     last_state: Option<Instant>,
+    report_due: bool,
 }
 
 impl Announcements {
@@ -25,6 +27,12 @@ impl Announcements {
     pub(super) fn all(&mut self, now: Instant) {
         self.online_due = true;
         self.state_due = Some(now);
+        self.report_due = true;
+    }
+
+    /// There is another report.
+    pub(super) fn reported(&mut self) {
+        self.report_due = true;
     }
 
     /// `state` is due, yet at most once in [`STATE_INTERVAL`].
@@ -36,6 +44,9 @@ impl Announcements {
     pub(super) fn next(&self, now: Instant) -> Option<Item> {
         if self.online_due {
             return Some(Item::Online);
+        }
+        if self.report_due {
+            return Some(Item::Reported);
         }
         self.state_due.filter(|at| *at <= now).map(|_| Item::State)
     }
@@ -49,6 +60,7 @@ impl Announcements {
     pub(super) fn published(&mut self, item: Item, now: Instant) {
         match item {
             Item::State => (self.state_due, self.last_state) = (None, Some(now)),
+            Item::Reported => self.report_due = false,
             _ => self.online_due = false,
         }
     }
@@ -74,6 +86,17 @@ pub(super) fn state(plan: &Plan, source: &dyn StatusSource) -> Message {
         retain: true,
         // Names and numbers always serialize.
         payload: serde_json::to_vec(&status).unwrap_or_default().into(),
+        content_type: Some("application/json".into()),
+        correlation: None,
+    }
+}
+
+/// `config/reported`.
+pub(super) fn report(plan: &Plan, report: Bytes) -> Message {
+    Message {
+        topic: Topic::ConfigReported(plan.device.clone()).to_string(),
+        retain: true,
+        payload: report,
         content_type: Some("application/json".into()),
         correlation: None,
     }

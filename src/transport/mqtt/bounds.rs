@@ -126,3 +126,21 @@ pub const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Pieces of one answer that may wait to be published: what a model writes meanwhile is joined to the next one.
 pub const PIECES_PER_JOB: usize = 4;
+
+/// Calls that may wait in the connection that an update fetches over.
+pub const EXCHANGE_CHANNEL: usize = 16;
+
+/// Largest packet of it, bytes: metadata are bounded further by who asks, pieces have 128 KiB and their head.
+pub const EXCHANGE_PACKET_BYTES: u32 = 4 << 20;
+
+/// How long the broker may take to accept it, or a subscription of it.
+pub const EXCHANGE_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long who serves the repository may take with a piece.
+pub const EXCHANGE_ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// After a subscription is acknowledged, what the broker retains has come within this time, or there is nothing.
+pub const EXCHANGE_RETAINED_GRACE: Duration = Duration::from_secs(3);
+
+/// A connection that was not used for so long is made anew: nobody has sent its pings meanwhile.
+pub const EXCHANGE_FRESH: Duration = Duration::from_secs(4);

@@ -40,6 +40,8 @@ pub(super) enum Item {
     State,
     /// `status`: `offline`.
     Offline,
+    /// `config/reported`.
+    Reported,
 }
 
 #[derive(Debug)]
@@ -111,16 +113,18 @@ impl Connection {
         self.max_packet_bytes
     }
 
-    /// Subscribes to `filter`: QoS 1, nothing that was retained before (retain handling 2), and the retain flag left as the
-    /// publisher set it, so that a retained request is seen for what it is. `false` when the channel is full.
-    pub(super) fn subscribe(&mut self, filter: String) -> bool {
-        let filter = Filter {
+    /// Subscribes to `requests`: QoS 1, nothing that was retained before (retain handling 2), and the retain flag left as the
+    /// publisher set it, so that a retained request is seen for what it is. Behind it, in the same packet, to `hints`: QoS 0, with what is retained.
+    /// `false` when the channel is full.
+    pub(super) fn subscribe(&mut self, requests: String, hints: Vec<String>) -> bool {
+        let requests = Filter {
             preserve_retain: true,
             retain_forward_rule: RetainForwardRule::Never,
-            ..Filter::new(filter, QoS::AtLeastOnce)
+            ..Filter::new(requests, QoS::AtLeastOnce)
         };
+        let hints = hints.into_iter().map(|filter| Filter::new(filter, QoS::AtMostOnce));
         self.sequence += 1;
-        self.client.try_subscribe_many([filter]).is_ok()
+        self.client.try_subscribe_many(std::iter::once(requests).chain(hints)).is_ok()
     }
 
     /// Whether one more publish may go. The oldest unacknowledged one must not be a whole round of packet ids behind:
@@ -246,7 +250,7 @@ mod tests {
     fn no_packet_id_is_given_twice_however_the_broker_acknowledges() {
         for limit in [1, 2, 3, MAX_IN_FLIGHT] {
             let mut connection = connection(Some(limit));
-            assert!(connection.subscribe("linnet/k/request/#".into()));
+            assert!(connection.subscribe("linnet/k/request/#".into(), vec!["linnet/fleet/home/index".into()]));
             let (mut last, mut unacknowledged) = (0, Vec::new());
             next_id(&mut last, limit);
             for round in 0..200_usize {

@@ -1,5 +1,9 @@
 //! What is known of every request: received, being read, running, answered. It decides; the link carries.
+//!
+//! [`intake`] takes packets until they are read, or [`overload`] turns them away; [`jobs`] has what is read answered.
 
+mod intake;
+mod jobs;
 mod overload;
 
 use std::collections::HashMap;
@@ -7,32 +11,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use linnet_proto::openai::Head;
 use linnet_proto::topic::{DeviceName, ResponseTopics};
-use linnet_proto::{ErrorCode, WireError};
-use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::task::AbortHandle;
+use tokio::sync::mpsc;
 
 use super::answer::Body;
-use super::arrival::{Arrival, Message};
-use super::bounds::{BUDGET_UNIT_BYTES, INLINE_PAYLOAD_BYTES, MAX_CRASHES, REPLY_SLACK};
+use super::arrival::Message;
+use super::bounds::BUDGET_UNIT_BYTES;
 use super::disk::Kept;
-use super::envelope::{self, Envelope, Target};
-use super::fingerprint::{Fingerprint, Key};
+use super::envelope::Target;
+use super::fingerprint::Fingerprint;
 use super::ledger::Ledger;
 use super::outbox::{Entry, Outbox, Settled, Verdict};
 use super::payload::ParseLimits;
-use super::pieces::{self, Pieces, Place};
+use super::pieces::Place;
 use super::plan::Plan;
 use super::release::{ReleaseQueue, Slot};
 use super::repeats::KeptAnswers;
-use super::request::Request as Asked;
-use crate::job::{Admit, OnStart, Origin, Request};
+use crate::job::Admit;
 use crate::status::{BrokerLink, LinkCount};
-use crate::sys::clock;
-use crate::transport::ask::{Turns, other_task};
 use crate::transport::places::Places;
+use jobs::Running;
 use overload::{Doubtful, Refused};
 
 /// What the desk's own tasks tell it.
@@ -45,28 +43,6 @@ pub(super) enum Note {
     Finished { request: Fingerprint, body: Body },
     /// A large message that is refused unless it is a repeat was digested; its payload had `bytes`.
     Digested { request: Fingerprint, bytes: usize, refused: Box<Refused> },
-}
-
-/// Somebody who waits for a running job's answer.
-struct Waiter {
-    target: Target,
-    slots: Vec<Slot>,
-}
-
-struct Running {
-    key: Key,
-    waiters: Vec<Waiter>,
-    began: Instant,
-    id: String,
-    label: &'static str,
-    task: AbortHandle,
-}
-
-impl Drop for Running {
-    /// Drops the job's reply, which cancels the job; nothing happens when it has ended.
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 /// The limits that a reload replaces.
@@ -189,97 +165,6 @@ impl Desk {
         }
     }
 
-    /// Takes a message from the broker.
-    pub(super) fn receive(&mut self, publish: Publish, now: Instant) {
-        if self.closed && publish.pkid != 0 {
-            return;
-        }
-        self.link.count(LinkCount::Received);
-        let slot = self.release.receive(publish.pkid);
-        let bytes = publish.size();
-        let Publish { dup, retain, topic, payload, properties, .. } = publish;
-        let mut properties = properties.unwrap_or_default();
-        if retain {
-            log::warn!("mqtt: a retained request is ignored; publish requests without the retain flag");
-            return self.drop_message(LinkCount::DroppedRetained, slot);
-        }
-        let correlation = properties.correlation_data.take();
-        let asked = properties.response_topic.as_deref();
-        let envelope = match envelope::read(&self.limits.device, &self.limits.allowed, &topic, asked, correlation) {
-            Ok(envelope) => envelope,
-            Err(reason) => {
-                log::warn!("mqtt: a request is dropped, since nobody can be answered: {reason}");
-                return self.drop_message(LinkCount::DroppedUnanswerable, slot);
-            }
-        };
-        if slot.is_none() && self.outbox.is_full() {
-            return self.drop_message(LinkCount::DroppedFull, slot);
-        }
-        match self.reserve(&envelope, bytes, payload.len()) {
-            Ok(held) => {
-                let id = self.next_id();
-                let expiry = properties.message_expiry_interval.map(|secs| Duration::from_secs(secs.into()));
-                let arrival = Arrival { id, envelope, slot, received: now, expiry, redelivered: dup, held };
-                self.read(arrival, properties, payload, now);
-            }
-            Err(error) => self.refuse(Refused { envelope, slot, redelivered: dup, error }, properties, payload, now),
-        }
-    }
-
-    /// Whether a job runs for somebody who asks like `key`.
-    fn runs_for(&self, key: &Key) -> bool {
-        self.running.values().any(|running| running.key == *key)
-    }
-
-    /// An id for logs that no other message of this run has.
-    fn next_id(&mut self) -> String {
-        self.messages += 1;
-        format!("m{:08x}.{:x}", self.run, self.messages)
-    }
-
-    /// Refuses what need not be read to be refused; else takes the payload's share of the memory.
-    fn reserve(
-        &self,
-        envelope: &Envelope,
-        packet_bytes: usize,
-        payload_bytes: usize,
-    ) -> Result<OwnedSemaphorePermit, WireError> {
-        let max = self.limits.max_packet_bytes;
-        if packet_bytes as u64 > u64::from(max) {
-            let message = format!("the packet has {packet_bytes} bytes; at most {max} are taken (mqtt.max_packet_mib)");
-            return Err(WireError::new(ErrorCode::TooLarge, message));
-        }
-        if let Err(error) = &envelope.task {
-            return Err(error.clone());
-        }
-        if self.running.len() + self.reading >= self.limits.most_running {
-            let message = format!("{} requests are in hand already; send it again later", self.limits.most_running);
-            return Err(WireError::new(ErrorCode::Overloaded, message));
-        }
-        // The payload and, where it is base64, what it decodes to.
-        let units = (payload_bytes as u64 * 2).div_ceil(BUDGET_UNIT_BYTES);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        self.budget.take(units).ok_or_else(|| {
-            let message = "requests hold all of their memory (limits.max_upload_total_mib); send it again later";
-            WireError::new(ErrorCode::Overloaded, message)
-        })
-    }
-
-    /// Reads the payload: at once when it is small, else on a thread that may block.
-    fn read(&mut self, arrival: Arrival, properties: PublishProperties, payload: Bytes, now: Instant) {
-        let limits = self.limits.parse;
-        if payload.len() <= INLINE_PAYLOAD_BYTES {
-            return self.settle(arrival.read(&properties, payload, limits), now);
-        }
-        self.reading += 1;
-        let notes = self.notes.clone();
-        tokio::task::spawn_blocking(move || {
-            let message = arrival.read(&properties, payload, limits);
-            // Fails only when the transport has ended; the broker still has the message.
-            let _ = notes.blocking_send(Note::Read(Box::new(message)));
-        });
-    }
-
     /// Takes what one of the desk's tasks has to say.
     pub(super) fn note(&mut self, note: Note, now: Instant) {
         match note {
@@ -304,136 +189,6 @@ impl Desk {
             let body = Body::of_error(error);
             self.keep(request, &body, now);
             self.answer(Some(request), target, body, slot, now);
-        }
-    }
-
-    /// Whether `request` is a repeat; it is then seen to: it joins the answer that waits or the job that runs, or gets the
-    /// answer that was given.
-    fn repeats(
-        &mut self,
-        request: Fingerprint,
-        target: &Target,
-        redelivered: bool,
-        slot: Option<Slot>,
-        now: Instant,
-    ) -> bool {
-        if self.outbox.join(request, target, redelivered, slot) {
-            // It is acknowledged with the answer.
-        } else if let Some(running) = self.running.get_mut(&request) {
-            match running.waiters.iter_mut().find(|w| w.target == *target) {
-                Some(waiter) => waiter.slots.extend(slot),
-                None => running.waiters.push(Waiter { target: target.clone(), slots: slot.into_iter().collect() }),
-            }
-        } else if let Some(body) = self.kept.find(request, now).or_else(|| self.outbox.answer_to(request)).cloned() {
-            self.answer(Some(request), target.clone(), body, slot, now);
-        } else {
-            return false;
-        }
-        self.link.count(LinkCount::Repeated);
-        true
-    }
-
-    /// Everything that is checked before the job is admitted; gives its time as well.
-    fn check(
-        &self,
-        arrival: &Arrival,
-        request: Fingerprint,
-        asked: Result<Asked, WireError>,
-        now: Instant,
-    ) -> Result<(Asked, Duration), WireError> {
-        let crashes = self.ledger.crashes(request);
-        if crashes >= MAX_CRASHES {
-            let message = format!("linnetd died {crashes} times while it ran this request; it is not tried again");
-            return Err(WireError::new(ErrorCode::Poisoned, message));
-        }
-        let asked = asked?;
-        let timeout = arrival.deadline(asked.timeout.unwrap_or(self.limits.default_timeout), now);
-        if timeout.is_zero() {
-            let message = "the message had expired when it came; give it a longer message expiry interval";
-            return Err(WireError::new(ErrorCode::DeadlineExceeded, message));
-        }
-        Ok((asked, timeout))
-    }
-
-    /// Has a refusal counted that the scheduler does not see.
-    fn turned_away(&self, id: &str, task: &'static str, error: &WireError) {
-        self.admit.turned_away(id, Origin::Mqtt, task, error);
-    }
-
-    /// Admits the request as a job, or says why not.
-    fn begin(
-        &mut self,
-        arrival: Arrival,
-        request: Fingerprint,
-        asked: Result<Asked, WireError>,
-        now: Instant,
-    ) -> Result<(), WireError> {
-        let (Asked { jobs, form, priority, .. }, timeout) = self
-            .check(&arrival, request, asked, now)
-            .inspect_err(|error| self.turned_away(&arrival.id, arrival.envelope.label, error))?;
-        let id = arrival.id;
-        let mut jobs = jobs.into_iter();
-        let task = jobs.next().ok_or_else(other_task)?;
-        let job = Request { id: id.clone(), origin: Origin::Mqtt, task, timeout, priority };
-        let ledger = Arc::clone(&self.ledger);
-        let on_start = OnStart::new(move || ledger.begin(request, clock::since_epoch()));
-        let turns = match Turns::begin(Arc::clone(&self.admit), job, jobs, REPLY_SLACK, Some(on_start)) {
-            Ok(turns) => turns,
-            Err(error) => {
-                self.ledger.end(request);
-                self.tidy_marks();
-                return Err(error);
-            }
-        };
-        let (notes, held) = (self.notes.clone(), arrival.held);
-        let head = Head { id: id.clone(), created: clock::since_epoch().as_secs() };
-        let pieces = form.streams().then(|| Pieces::new(notes.clone(), request, &form, &head));
-        let task = tokio::spawn(async move {
-            let body = pieces::collect(turns, &form, &head, pieces).await;
-            drop(held);
-            // Fails only when the transport has ended; the broker still has the message.
-            let _ = notes.send(Note::Finished { request, body }).await;
-        });
-        let Envelope { key, target, label, .. } = arrival.envelope;
-        let waiter = Waiter { target, slots: arrival.slot.into_iter().collect() };
-        let running =
-            Running { key, waiters: vec![waiter], began: arrival.received, id, label, task: task.abort_handle() };
-        self.running.insert(request, running);
-        Ok(())
-    }
-
-    /// A piece of an answer is written: everybody who waits for the answer gets it, as far as there is room.
-    fn piece(&mut self, request: Fingerprint, payload: &Bytes, place: &Place, now: Instant) {
-        let Some(running) = self.running.get(&request) else { return };
-        for waiter in &running.waiters {
-            if self.outbox.is_full() {
-                return;
-            }
-            let body = Body { payload: payload.clone(), content_type: "application/json".to_owned(), error: None };
-            let entry = Entry { request: None, target: waiter.target.clone(), body };
-            self.outbox.push_piece(entry, Arc::clone(place), now);
-        }
-    }
-
-    /// A job has ended: everybody who waits for it is answered.
-    fn finished(&mut self, request: Fingerprint, body: &Body, now: Instant) {
-        self.ledger.end(request);
-        self.tidy_marks();
-        let Some(mut running) = self.running.remove(&request) else { return };
-        let ms = now.saturating_duration_since(running.began).as_secs_f64() * 1000.0;
-        let outcome = body.error.map_or("ok", ErrorCode::as_str);
-        log::debug!(
-            REQUEST_ID = running.id.as_str(), TASK = running.label, MS = ms, OUTCOME = outcome;
-            "mqtt {} {outcome} in {ms:.1} ms", running.label
-        );
-        self.keep(request, body, now);
-        // A job that the ending daemon turned away is left to the broker, which has it still, and to the next start.
-        let turned_away = matches!(body.error, Some(ErrorCode::Unavailable | ErrorCode::Cancelled));
-        for Waiter { target, slots } in running.waiters.drain(..) {
-            if self.closed && turned_away && !slots.is_empty() {
-                continue;
-            }
-            self.outbox.push(Entry { request: Some(request), target, body: body.clone() }, slots, now);
         }
     }
 
@@ -467,13 +222,6 @@ impl Desk {
                 slots.into_iter().for_each(|slot| self.release.finish(slot));
                 on_disk
             }
-        }
-    }
-
-    fn drop_message(&mut self, why: LinkCount, slot: Option<Slot>) {
-        self.link.count(why);
-        if let Some(slot) = slot {
-            self.release.finish(slot);
         }
     }
 }

@@ -1,7 +1,11 @@
 //! The link: connects, carries what the desk decides, and connects again for ever.
 //!
 //! One task owns everything here. It never awaits a publish: the event loop's future is polled beside the desk's notes,
-//! commands and a clock, and whatever is to go out is handed over without waiting, as far as the window allows.
+//! commands and a clock, and whatever is to go out is handed over without waiting, as far as the window allows. Here stands what waits;
+//! [`incoming`] says what a packet means, [`outgoing`] what goes out next and when a connection is to end.
+
+mod incoming;
+mod outgoing;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -10,24 +14,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use linnet_proto::topic::Topic;
-use rumqttc::Outgoing;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAckReason, SubscribeReasonCode};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop};
+use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::{AsyncClient, Event};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::announce::{self, Announcements};
+use super::announce::Announcements;
 use super::backoff::Backoff;
-use super::bounds::{
-    CLIENT_CHANNEL, FAREWELL, MALFORMED_BEFORE_CLEAN_START, OPEN_PATIENCE, SAVE_PATIENCE, STEADY, SUBSCRIBE_TIMEOUT,
-};
-use super::connection::{Connection, Item, Phase};
+use super::bounds::{CLIENT_CHANNEL, MALFORMED_BEFORE_CLEAN_START, OPEN_PATIENCE, SAVE_PATIENCE, STEADY};
+use super::connection::Connection;
 use super::desk::{Desk, Note};
 use super::disk::{Disk, Done};
 use super::failure::End;
-use super::outbox::{Outbox, Verdict};
-use super::plan::{OFFLINE, ONLINE, Plan};
+use super::notices::Notices;
+use super::outbox::Outbox;
+use super::plan::Plan;
 use super::spill::Spill;
 use crate::status::{BrokerLink, LinkCount, LinkState, StatusSource};
 use crate::sys::liveness::Beat;
@@ -48,6 +49,7 @@ enum Step<E> {
     Note(Note),
     Command(Option<Command>),
     StateChanged,
+    Reported,
     Disk(Done),
     Tick,
 }
@@ -69,6 +71,7 @@ pub(super) struct Link {
     /// The reading of the ledger, which was begun at the start.
     ledger: Option<JoinHandle<()>>,
     announcements: Announcements,
+    notices: Notices,
     backoff: Backoff,
     /// Connections in a row that ended with a packet that cannot be read.
     malformed: u32,
@@ -92,12 +95,13 @@ pub(super) struct Parts {
     pub(super) changed: Arc<Notify>,
     pub(super) spill: Spill,
     pub(super) ledger: JoinHandle<()>,
+    pub(super) notices: Notices,
     pub(super) beat: Beat,
 }
 
 impl Link {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { plan, desk, status, link, commands, notes, changed, spill, ledger, beat } = parts;
+        let Parts { plan, desk, status, link, commands, notes, changed, spill, ledger, notices, beat } = parts;
         link.set(LinkState::Connecting);
         Self {
             backoff: Backoff::new(plan.settings.backoff),
@@ -111,6 +115,7 @@ impl Link {
             disk: Disk::new(spill),
             ledger: Some(ledger),
             announcements: Announcements::default(),
+            notices,
             malformed: 0,
             last_reason: String::new(),
             next_plan: None,
@@ -154,7 +159,8 @@ impl Link {
                 && tokio::time::timeout_at(until, ledger).await.is_err()
             {
                 log::error!(
-                    "mqtt: the marks of requests that ran at a crash have not been read within {OPEN_PATIENCE:?}: until they                      are, such a request is run again"
+                    "mqtt: the marks of requests that ran at a crash have not been read within {OPEN_PATIENCE:?}: until they \
+                     are, such a request is run again"
                 );
             }
             disk.open(outbox, allowed, until.saturating_duration_since(tokio::time::Instant::now())).await
@@ -225,7 +231,7 @@ impl Link {
         // What had come in before the end is not thrown away: nobody sends a QoS 0 request again.
         for event in events.state.events.drain(..) {
             if let Event::Incoming(Packet::Publish(publish)) = event {
-                self.desk.receive(publish, Instant::now());
+                self.receive(publish, Instant::now());
             }
         }
         if connection.up_since.is_some_and(|since| since.elapsed() >= STEADY) {
@@ -250,7 +256,7 @@ impl Link {
                 None => std::future::pending().await,
             }
         };
-        let (notes, commands, changed) = (&mut self.notes, &mut self.commands, &self.changed);
+        let (notes, commands, changed, notices) = (&mut self.notes, &mut self.commands, &self.changed, &self.notices);
         let abandoned = self.abandoned;
         let step = async {
             tokio::select! {
@@ -258,6 +264,7 @@ impl Link {
                 Some(note) = notes.recv() => Step::Note(note),
                 command = commands.recv(), if !abandoned => Step::Command(command),
                 () = changed.notified() => Step::StateChanged,
+                () = notices.reported() => Step::Reported,
                 done = disk => Step::Disk(done),
                 () = tick => Step::Tick,
             }
@@ -271,6 +278,7 @@ impl Link {
             Step::Event(_) | Step::Tick => {}
             Step::Note(note) => self.desk.note(note, now),
             Step::StateChanged => self.announcements.state_changed(now),
+            Step::Reported => self.announcements.reported(),
             Step::Disk(done) => {
                 let kept = self.disk.note(done, &mut self.desk.outbox, now);
                 self.desk.keep_from_disk(kept, now);
@@ -300,206 +308,6 @@ impl Link {
         self.announcements.state_changed(Instant::now());
     }
 
-    /// Hands over whatever may go out now. Gives the end when there is nothing more to wait for.
-    fn pump(&mut self, connection: &mut Connection, now: Instant) -> Option<End> {
-        self.disk.begin(&self.desk.outbox, &self.plan.allowed, now);
-        if self.abandoned {
-            return Some(End::Closed);
-        }
-        if connection.phase == Phase::Connecting {
-            return self.wants_to_leave(now).then_some(End::Closed);
-        }
-        if now.saturating_duration_since(connection.last_event) >= connection.silence {
-            return Some(End::Lost("the connection hangs: nothing goes out and nothing comes in".into()));
-        }
-        if connection.phase == Phase::Subscribing
-            && now.saturating_duration_since(connection.since) >= SUBSCRIBE_TIMEOUT
-        {
-            return Some(End::Lost(format!("the broker has not answered SUBSCRIBE within {SUBSCRIBE_TIMEOUT:?}")));
-        }
-        while let Some(packet_id) = self.desk.release.ready() {
-            if !connection.acknowledge(packet_id) {
-                break;
-            }
-            self.desk.release.released();
-        }
-        while connection.has_room() && self.publish_next(connection, now) {}
-        self.leave(connection, now)
-    }
-
-    /// Publishes one message; `false` when there is none or no place for it.
-    fn publish_next(&mut self, connection: &mut Connection, now: Instant) -> bool {
-        if connection.phase == Phase::Up
-            && let Some(item) = self.announcements.next(now)
-        {
-            let message = match item {
-                Item::State => announce::state(&self.plan, &*self.status),
-                _ => announce::status(&self.plan, ONLINE),
-            };
-            let published = connection.publish(item, message);
-            if published {
-                self.announcements.published(item, now);
-            }
-            return published;
-        }
-        let Some((number, entry)) = self.desk.outbox.next_to_send(now) else { return false };
-        let message = announce::answer(entry);
-        let bytes = Connection::packet_bytes(&message);
-        if let Some(max) = connection.max_packet_bytes().filter(|max| bytes as u64 > u64::from(*max)) {
-            // Published, it would end the connection, and the next one, for ever.
-            if self.desk.outbox.is_piece(number) {
-                // The whole answer will be told of instead.
-                self.delivered(number, Verdict::Taken, now);
-            } else if entry.body.error.is_some() {
-                log::error!("mqtt: the broker takes packets of {max} bytes at most, which no refusal fits in");
-                self.delivered(number, Verdict::Never, now);
-            } else {
-                self.desk.outbox.replace(number, announce::too_large(bytes, max));
-            }
-            return true;
-        }
-        let published = connection.publish(Item::Answer(number), message);
-        if published {
-            self.desk.outbox.sent(number);
-        }
-        published
-    }
-
-    /// Says goodbye step by step when the connection is to end: `offline`, its acknowledgement, DISCONNECT.
-    fn leave(&mut self, connection: &mut Connection, now: Instant) -> Option<End> {
-        let overdue = now.saturating_duration_since(connection.since) >= FAREWELL;
-        match connection.phase {
-            Phase::Connecting | Phase::Subscribing => self.wants_to_leave(now).then_some(End::Closed),
-            Phase::Up => {
-                let delivered = self.desk.outbox.is_empty() && self.desk.release.ready().is_none();
-                let drained = self.draining.as_ref().is_some_and(|d| delivered || d.until <= now);
-                if self.wants_to_leave(now) && (self.next_plan.is_some() || drained) {
-                    connection.publish(Item::Offline, announce::status(&self.plan, OFFLINE));
-                    connection.enter(Phase::Farewell, now);
-                }
-                None
-            }
-            Phase::Farewell if overdue => {
-                connection.disconnect();
-                connection.enter(Phase::Closing, now);
-                None
-            }
-            Phase::Farewell => None,
-            Phase::Closing => overdue.then_some(End::Closed),
-        }
-    }
-
-    /// Whether the connection has no more purpose: other settings wait, or nothing is left to do before the end.
-    fn wants_to_leave(&self, now: Instant) -> bool {
-        self.next_plan.is_some() || self.is_over(now)
-    }
-
-    /// Whether the link is to end: nothing runs any more, or its time is up.
-    fn is_over(&self, now: Instant) -> bool {
-        self.abandoned || self.draining.as_ref().is_some_and(|d| self.desk.is_idle() || d.until <= now)
-    }
-
-    fn on_event(&mut self, event: Event, connection: &mut Connection, events: &mut EventLoop) -> Option<End> {
-        let now = Instant::now();
-        match event {
-            Event::Incoming(Packet::ConnAck(connack)) => return self.connected(&connack, connection, events, now),
-            Event::Incoming(Packet::SubAck(suback)) if connection.phase == Phase::Subscribing => {
-                return match suback.return_codes.first() {
-                    Some(SubscribeReasonCode::Success(_)) => {
-                        self.up(connection, now);
-                        None
-                    }
-                    refused => Some(End::Lost(format!(
-                        "the broker refuses the subscription to {} ({}); check its ACL",
-                        Topic::requests_filter(&self.plan.device),
-                        refused.map_or_else(|| "no reason".to_owned(), |code| format!("{code:?}"))
-                    ))),
-                };
-            }
-            Event::Incoming(Packet::Publish(publish)) => self.desk.receive(publish, now),
-            Event::Incoming(Packet::PubAck(puback)) => match connection.acknowledged(puback.pkid) {
-                Some(Item::Answer(number)) => self.delivered(number, verdict(puback.reason), now),
-                Some(Item::Offline) if connection.phase == Phase::Farewell => {
-                    connection.disconnect();
-                    connection.enter(Phase::Closing, now);
-                }
-                Some(Item::Online | Item::State) if verdict(puback.reason) != Verdict::Taken => log::warn!(
-                    "mqtt: the broker refuses status or state of {} ({:?}); check its ACL",
-                    self.plan.device,
-                    puback.reason
-                ),
-                _ => {}
-            },
-            Event::Outgoing(Outgoing::Publish(packet_id)) => connection.sent(packet_id),
-            Event::Outgoing(Outgoing::Disconnect) => return Some(End::Closed),
-            _ => {}
-        }
-        None
-    }
-
-    fn connected(
-        &mut self,
-        connack: &ConnAck,
-        connection: &mut Connection,
-        events: &mut EventLoop,
-        now: Instant,
-    ) -> Option<End> {
-        if let Some(properties) = &connack.properties {
-            if properties.max_qos == Some(0) {
-                return Some(End::Lost("the broker offers QoS 0 only; linnetd needs QoS 1".into()));
-            }
-            connection.learn(properties);
-        }
-        if events.options.keep_alive().is_zero() {
-            // A broker that wants no pings: rumqttc would send them without a pause.
-            events.options.set_keep_alive(self.plan.keep_alive());
-        }
-        connection.silence = silence(events.options.keep_alive());
-        self.desk.connected();
-        // On every connection: a session that is present may still be without the subscription.
-        if !connection.subscribe(Topic::requests_filter(&self.plan.device)) {
-            return Some(End::Lost("the event loop takes nothing".into()));
-        }
-        connection.enter(Phase::Subscribing, now);
-        log::debug!("mqtt: connected to {}, session present: {}", self.plan.settings.url, connack.session_present);
-        None
-    }
-
-    fn up(&mut self, connection: &mut Connection, now: Instant) {
-        connection.enter(Phase::Up, now);
-        connection.up_since = Some(now);
-        self.announcements.all(now);
-        self.link.set(LinkState::Up);
-        self.link.count(LinkCount::Connected);
-        self.last_reason.clear();
-        log::info!("mqtt: {} is reached; requests to {} are taken", self.plan.settings.url, self.plan.device);
-    }
-
-    fn failed(error: &ConnectionError, connection: &Connection) -> End {
-        // DISCONNECT was sent; the broker may close before the event of it is seen.
-        if connection.phase == Phase::Closing {
-            return End::Closed;
-        }
-        End::of(error, connection.phase > Phase::Connecting)
-    }
-
-    /// Logs and counts a connection's end; the same reason again only at debug level.
-    fn report(&mut self, end: &End) {
-        let reason = match end {
-            End::Closed => return,
-            End::Lost(reason) => reason,
-            End::Malformed(reason) => {
-                self.malformed += 1;
-                reason
-            }
-        };
-        self.link.count(LinkCount::Lost);
-        self.link.down(reason);
-        let level = if *reason == self.last_reason { log::Level::Debug } else { log::Level::Warn };
-        log::log!(level, "mqtt: {}: {reason}; linnetd goes on trying", self.plan.settings.url);
-        self.last_reason.clone_from(reason);
-    }
-
     /// The pause between two attempts. Jobs go on, and their answers are kept.
     async fn rest(&mut self, pause: Duration) {
         let until = Instant::now() + pause;
@@ -519,33 +327,6 @@ impl Link {
         }
     }
 
-    /// The next moment at which something is due although nothing happens.
-    fn next_wake(&self, connection: &Connection, now: Instant) -> Option<Instant> {
-        let mut due = vec![self.draining.as_ref().map(|d| d.until), self.disk.next_work(&self.desk.outbox)];
-        match connection.phase {
-            Phase::Connecting => {}
-            Phase::Subscribing => due.push(Some(connection.since + SUBSCRIBE_TIMEOUT)),
-            Phase::Up => due.extend([self.announcements.next_state(), self.desk.outbox.next_attempt(now)]),
-            Phase::Farewell | Phase::Closing => due.push(Some(connection.since + FAREWELL)),
-        }
-        if connection.phase != Phase::Connecting {
-            due.push(Some(connection.last_event + connection.silence));
-        }
-        // What is due already waits for room, which an event makes.
-        due.into_iter().flatten().filter(|at| *at > now).min()
-    }
-
-    fn delivered(&mut self, number: u64, verdict: Verdict, now: Instant) {
-        if verdict == Verdict::Never {
-            log::warn!(
-                "mqtt: the broker refuses an answer for good; its ACL must let linnetd publish to response topics"
-            );
-        }
-        if self.desk.delivered(number, verdict, now) {
-            self.disk.remove(number);
-        }
-    }
-
     /// The end: answers that nobody has taken yet go to disk.
     async fn finish(&mut self) {
         let Some(draining) = self.draining.take() else { return };
@@ -560,17 +341,4 @@ impl Link {
 /// Twice the keep-alive, in which at least one ping goes out and its answer comes, and some time for a slow network.
 fn silence(keep_alive: Duration) -> Duration {
     keep_alive * 2 + Duration::from_secs(10)
-}
-
-fn verdict(reason: PubAckReason) -> Verdict {
-    match reason {
-        PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Verdict::Taken,
-        PubAckReason::NotAuthorized | PubAckReason::TopicNameInvalid | PubAckReason::PayloadFormatInvalid => {
-            Verdict::Never
-        }
-        PubAckReason::UnspecifiedError
-        | PubAckReason::ImplementationSpecificError
-        | PubAckReason::PacketIdentifierInUse
-        | PubAckReason::QuotaExceeded => Verdict::Later,
-    }
 }

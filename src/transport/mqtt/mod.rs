@@ -18,11 +18,13 @@ mod connection;
 mod desk;
 mod disk;
 mod envelope;
+pub mod exchange;
 mod failure;
 pub mod fingerprint;
 mod keeper;
 mod ledger;
 mod link;
+pub mod notices;
 mod outbox;
 pub mod payload;
 mod pieces;
@@ -52,6 +54,7 @@ use bounds::{RECEIVE_SPARE, SAVE_PATIENCE};
 use desk::Desk;
 use ledger::Ledger;
 use link::{Command, Link, Parts};
+use notices::Notices;
 use outbox::Outbox;
 use plan::Plan;
 use spill::Spill;
@@ -133,6 +136,7 @@ impl MqttTransport {
         admit: Arc<dyn Admit>,
         status: Arc<dyn StatusSource>,
         link: BrokerLink,
+        notices: Notices,
         loops: &Loops,
     ) -> Result<Self, MqttStartError> {
         let plan = Plan::load(mqtt, intake, at_once(&*status))?;
@@ -158,6 +162,7 @@ impl MqttTransport {
             changed: Arc::clone(&changed),
             spill: Spill::new(storage),
             ledger: ledger_read,
+            notices,
             beat: beat.clone(),
         };
         let task = tokio::spawn(keeper::keep(Link::new(parts), of_link, beat));

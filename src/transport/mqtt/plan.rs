@@ -100,8 +100,16 @@ impl Plan {
         self.settings.keep_alive.clamp(Duration::from_secs(5), Duration::from_secs(u16::MAX.into()))
     }
 
-    /// Options of one connection. `clean_start` throws the broker's session away.
+    /// Options of one connection of the link. `clean_start` throws the broker's session away.
     pub(super) fn options(&self, clean_start: bool) -> MqttOptions {
+        let mut options = self.without_will(clean_start);
+        let status = Topic::Status(self.device.clone()).to_string();
+        options.set_last_will(LastWill::new(status, OFFLINE, QoS::AtLeastOnce, true, None));
+        options
+    }
+
+    /// The same without the last will, which is the link's alone.
+    pub(super) fn without_will(&self, clean_start: bool) -> MqttOptions {
         let settings = &self.settings;
         let mut options = MqttOptions::new(settings.client_id.as_str(), self.address.broker(), self.address.port);
         options.set_transport(match (&self.tls, self.address.scheme.is_websocket()) {
@@ -116,8 +124,6 @@ impl Plan {
                 self.password.clone().unwrap_or_default(),
             );
         }
-        let status = Topic::Status(self.device.clone()).to_string();
-        options.set_last_will(LastWill::new(status, OFFLINE, QoS::AtLeastOnce, true, None));
         options.set_keep_alive(self.keep_alive());
         options.set_clean_start(clean_start);
         options.set_manual_acks(true);

@@ -147,7 +147,7 @@ def write(name: str, saved: Path):
     with tempfile.TemporaryDirectory() as temporary:
         exported = Path(temporary)
         if name == "multilingual":
-            export_with_attention(directory, exported)
+            export.export_with_attention(directory, exported, "automatic-speech-recognition-with-past", "WhisperOnnxConfig", nb_max_frames=2 * POSITIONS)
             export.lay_out_transformers_js(exported, out)
         else:
             main_export(str(directory), str(exported), task="automatic-speech-recognition-with-past", device="cpu", do_validation=False,
@@ -192,33 +192,6 @@ def write(name: str, saved: Path):
         ]
     lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in cases)
     (out / "golden.json").write_text(f'{{"format": 1, "cases": [\n{lines}\n]}}\n')
-
-
-def export_with_attention(directory: Path, out: Path):
-    """As transformers.js exports `_timestamped` models: the decoder gives its cross-attention."""
-    from optimum.exporters.onnx.base import ConfigBehavior
-    from optimum.exporters.onnx import main_export
-    from optimum.exporters.onnx.model_configs import WhisperOnnxConfig
-    from transformers import AutoConfig
-
-    class WithAttention(WhisperOnnxConfig):
-        @property
-        def outputs(self):
-            outputs = super().outputs
-            if self._behavior is ConfigBehavior.DECODER:
-                for i in range(self._config.decoder_layers):
-                    outputs[f"cross_attentions.{i}"] = {0: "batch_size", 2: "decoder_sequence_length", 3: "encoder_sequence_length"}
-            return outputs
-
-    config = AutoConfig.from_pretrained(directory)
-    whole = WithAttention(config=config, task="automatic-speech-recognition", use_past=True)
-    parts = {
-        "encoder_model": whole.with_behavior("encoder"),
-        "decoder_model": whole.with_behavior("decoder", use_past=True, use_past_in_inputs=False),
-        "decoder_with_past_model": whole.with_behavior("decoder", use_past=True, use_past_in_inputs=True),
-    }
-    main_export(str(directory), str(out), task="automatic-speech-recognition-with-past", custom_onnx_configs=parts, device="cpu", do_validation=False,
-                model_kwargs={"output_attentions": True}, nb_max_frames=2 * POSITIONS)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ use linnet_proto::{Priority, TranscribeOptions};
 
 use crate::Terms;
 
+use super::fleet::FleetArgs;
 use super::tasks::chat::ChatArgs;
 use super::tasks::generate::GenerateArgs;
 use super::tasks::labels::{ClassifyArgs, FillArgs, IntentArgs, TagArgs};
@@ -29,7 +30,9 @@ use super::tasks::translate::{DetectArgs, TranslateArgs};
         linnet translate --from en --to de - < lines.txt\n  \
         linnet chat 'What does a linnet eat?'\n  \
         linnet classify 'What a day!' --labels glad,sad\n  \
-        linnet status\n\n\
+        linnet status\n  \
+        linnet doctor\n  \
+        linnet fleet push --to all --mqtt mqtt://broker.local\n\n\
         Exit codes are those of sysexits.h: 64 usage, 65 bad audio or text, 66 no such file, 69 no daemon, 70 its fault,\n\
         74 the output cannot be written, 75 busy or too late (try again), 76 broken answer, 77 not allowed, 130 interrupted."
 )]
@@ -73,6 +76,8 @@ pub enum Command {
     Intent(Box<IntentArgs>),
     /// Say what the daemon is and does
     Status(StatusArgs),
+    /// Say what is wrong, with or without a running daemon, and what to do about it
+    Doctor(DoctorArgs),
     /// Measure how fast a model is on this machine; needs linnetd beside linnet, but no running daemon
     #[command(after_help = "Example:\n  linnet bench stt-en-small --threads 2 --json")]
     Bench {
@@ -96,6 +101,8 @@ pub enum Command {
     },
     /// List the daemon's models, or verify packages
     Models(ModelsArgs),
+    /// Push signed configuration and models to many devices, wave by wave
+    Fleet(Box<FleetArgs>),
     /// Print completions for a shell: linnet completions bash > /etc/bash_completion.d/linnet
     Completions {
         /// The shell.
@@ -126,7 +133,13 @@ impl Command {
             Self::Classify(args) => args.via.mqtt.is_some(),
             Self::Tag(args) => args.via.mqtt.is_some(),
             Self::Intent(args) => args.via.mqtt.is_some(),
-            Self::Status(_) | Self::Models(_) | Self::Bench { .. } | Self::Completions { .. } | Self::Man { .. } => {
+            Self::Fleet(args) => return args.command.after_interrupt(),
+            Self::Status(_)
+            | Self::Doctor(_)
+            | Self::Models(_)
+            | Self::Bench { .. }
+            | Self::Completions { .. }
+            | Self::Man { .. } => {
                 return "";
             }
         };
@@ -278,6 +291,26 @@ pub struct StatusArgs {
     /// One JSON object on one line
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `linnet doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+        linnet doctor\n  \
+        sudo linnet doctor --bundle linnet-support.tar.gz\n\n\
+        Exit codes: 0 nothing is wrong (warnings do not count), else that of the first thing that is: 69 something that is needed is\n\
+        missing or does not work, 70 a fault of linnetd, 77 permissions, 78 the configuration or a file that it names.")]
+pub struct DoctorArgs {
+    /// One JSON object on one line
+    #[arg(long)]
+    pub json: bool,
+    /// The daemon's configuration [default: that of the running daemon, else /etc/linnet/linnet.toml]
+    #[arg(long, value_name = "FILE", env = "LINNET_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Write a support file too: versions, findings, status, metrics, configuration and log, but nothing of any request and nothing
+    /// that is secret
+    #[arg(long, value_name = "FILE.tar.gz")]
+    pub bundle: Option<PathBuf>,
 }
 
 /// Arguments of `linnet models`.

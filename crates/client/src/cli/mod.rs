@@ -1,6 +1,8 @@
 //! The command line: arguments, what each command does, exit codes.
 
 mod args;
+mod doctor;
+mod fleet;
 mod models;
 mod output;
 mod progress;
@@ -73,11 +75,13 @@ async fn run(cli: Cli) -> Result<ExitCode, ClientError> {
         Command::Tag(args) => tasks::labels::tag(&local, *args).await,
         Command::Intent(args) => tasks::labels::intent(&local, *args).await,
         Command::Status(args) => status::run(&local, args.json).await,
+        Command::Doctor(args) => doctor::run(&local, args).await,
         Command::Models(args) => models::run(&local, args).await,
         Command::Bench { model, threads, prompt_tokens, new_tokens, rounds, json } => {
             let numbers = [threads, prompt_tokens, new_tokens, rounds];
             models::bench(&model, numbers, json).await
         }
+        Command::Fleet(args) => fleet::run(*args).await,
         Command::Completions { shell } => shell::completions(shell),
         Command::Man { dir } => shell::man(dir.as_deref()),
     }

@@ -85,6 +85,17 @@ async fn list(local: &Local, json: bool) -> Result<ExitCode, ClientError> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Most languages that are named for people; JSON has them all.
+const LANGUAGES_SHOWN: usize = 8;
+
+/// `en, de`, and of many the first and how many there are beside them.
+fn languages(tags: &[String]) -> String {
+    match tags.split_at_checked(LANGUAGES_SHOWN) {
+        Some((shown, more)) if !more.is_empty() => format!("{} and {} more", shown.join(", "), more.len()),
+        _ => tags.join(", "),
+    }
+}
+
 /// A model on one line, for people.
 pub(super) fn line(model: &ModelStatus) -> String {
     let state = match &model.state {
@@ -102,7 +113,7 @@ pub(super) fn line(model: &ModelStatus) -> String {
         model.name,
         model.version,
         model.tasks.join(", "),
-        model.languages.join(", "),
+        languages(&model.languages),
         model.memory_mib
     )
 }
@@ -126,18 +137,25 @@ pub(super) async fn bench(model: &str, numbers: [usize; 4], json: bool) -> Resul
 }
 
 /// A verb of the `linnetd` beside this program.
-fn command(verb: &str) -> Command {
+pub(super) fn command(verb: &str) -> Command {
+    let mut command = program();
+    command.arg(verb);
+    command
+}
+
+/// The `linnetd` beside this program.
+pub(super) fn program() -> Command {
     let mut command = Command::new(beside("linnetd"));
-    command.arg(verb).kill_on_drop(true);
+    command.kill_on_drop(true);
     command
 }
 
 /// Runs it to its end and gives its exit code.
-async fn finish(mut command: Command) -> Result<ExitCode, ClientError> {
+pub(super) async fn finish(mut command: Command) -> Result<ExitCode, ClientError> {
     let program = PathBuf::from(command.as_std().get_program());
     let status = command.status().await.map_err(|e| {
         let way_out = match e.kind() {
-            ErrorKind::NotFound => "; `linnet models` runs the linnetd that is installed beside it, or in PATH",
+            ErrorKind::NotFound => "; this command runs the linnetd that is installed beside it, or in PATH",
             _ => "",
         };
         ClientError::Beside(format!("{}: {e}{way_out}", program.display()))
@@ -152,4 +170,19 @@ async fn finish(mut command: Command) -> Result<ExitCode, ClientError> {
 fn beside(name: &str) -> PathBuf {
     let own = std::env::current_exe().ok().and_then(|own| own.parent().map(|dir| dir.join(name)));
     own.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_languages_eight_are_named_and_the_rest_counted() {
+        let tags = |count: usize| (0..count).map(|n| format!("l{n}")).collect::<Vec<_>>();
+        assert_eq!(languages(&tags(0)), "");
+        assert_eq!(languages(&tags(2)), "l0, l1");
+        assert_eq!(languages(&tags(8)), "l0, l1, l2, l3, l4, l5, l6, l7");
+        assert_eq!(languages(&tags(9)), "l0, l1, l2, l3, l4, l5, l6, l7 and 1 more");
+        assert!(languages(&tags(53)).ends_with("l7 and 45 more"));
+    }
 }

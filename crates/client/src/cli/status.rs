@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
+use linnet_proto::fleet::Running;
 use linnet_proto::status::{Health, Limits, ModelState, Status};
 
 use super::output;
@@ -46,6 +47,9 @@ fn for_people(status: &Status, socket: &str) -> String {
     if !status.stalled.is_empty() {
         row("", &format!("  standing still: {}", status.stalled.join(", ")));
     }
+    if let Some(running) = &status.generation {
+        row("fleet", &generation(running));
+    }
     row("socket", socket);
     row("mqtt", &status.mqtt);
     if let Some(reason) = &status.mqtt_reason {
@@ -67,6 +71,14 @@ fn for_people(status: &Status, socket: &str) -> String {
     }
     row("limits", &limits(&status.limits));
     text
+}
+
+fn generation(running: &Running) -> String {
+    match (running.generation, running.confirmed) {
+        (0, _) => "as it was shipped: no generation serves".to_owned(),
+        (number, true) => format!("generation {number}, confirmed"),
+        (number, false) => format!("generation {number}, not confirmed yet"),
+    }
 }
 
 fn limits(limits: &Limits) -> String {
@@ -106,6 +118,18 @@ fn uptime(secs: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_generation_is_told_with_whether_it_stays() {
+        let told = |generation, confirmed| generation_of(generation, confirmed);
+        assert_eq!(told(0, true), "as it was shipped: no generation serves");
+        assert_eq!(told(7, true), "generation 7, confirmed");
+        assert_eq!(told(8, false), "generation 8, not confirmed yet");
+    }
+
+    fn generation_of(number: u64, confirmed: bool) -> String {
+        generation(&Running { generation: number, confirmed })
+    }
 
     #[test]
     fn times_are_told_in_their_two_largest_units() {

@@ -9,7 +9,7 @@ use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dim;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto};
 
 use super::index::{INT64, Index, integer, node};
-use crate::engine::tract::ops::{MAT_MUL, ROWS_PRODUCT};
+use crate::engine::tract::ops::{BYTES_PRODUCT, MAT_MUL, ROWS_PRODUCT};
 
 /// The input that says which positions of a step get logits, `[L]`.
 pub(in crate::engine::tract) const POSITIONS: &str = "linnet.positions";
@@ -49,7 +49,7 @@ fn last_product<'a>(index: &Index<'a>, output: &str) -> Option<&'a NodeProto> {
             }
             "MatMul" | "MatMulInteger" if is_constant(1) => return Some(maker),
             "MatMulNBits" => return Some(maker),
-            op if [MAT_MUL, ROWS_PRODUCT].contains(&op) => return Some(maker),
+            op if [BYTES_PRODUCT, MAT_MUL, ROWS_PRODUCT].contains(&op) => return Some(maker),
             _ => return None,
         }
     }

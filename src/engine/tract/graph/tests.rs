@@ -197,3 +197,92 @@ fn names_of_dimensions_mean_the_same_in_every_input() {
     name_dimensions(&mut graph, &[], &[], Names::OfFile);
     assert_eq!(dims(&mut graph), [vec!["B", "S"], vec!["B", "P+S"], vec!["B", "2", "P", "8"]]);
 }
+
+/// Bytes with a sign.
+fn bytes(name: &str, dims: &[i64]) -> tract_onnx::pb::TensorProto {
+    let raw_data = vec![1; dims.iter().product::<i64>() as usize];
+    tract_onnx::pb::TensorProto { name: name.into(), dims: dims.to_vec(), data_type: 3, raw_data, ..Default::default() }
+}
+
+#[test]
+fn quantized_activations_are_multiplied_with_rows_of_bytes_that_are_stored_once() {
+    let mut graph = GraphProto {
+        node: vec![
+            node("DynamicQuantizeLinear", &["x"], &["codes", "scale", "zero"]),
+            node("Gather", &["table", "ids"], &["looked_up"]),
+            node("Transpose", &["table"], &["turned"]),
+            node("MatMulInteger", &["codes", "turned", "zero", "zeros_of_5"], &["tied"]),
+            node("MatMulInteger", &["codes", "w", "zero"], &["first"]),
+            node("MatMulInteger", &["codes", "w", "zero"], &["second"]),
+        ],
+        initializer: vec![bytes("table", &[5, 4]), bytes("zeros_of_5", &[5]), bytes("w", &[4, 3])],
+        output: ["tied", "first", "second", "looked_up"].map(value).to_vec(),
+        ..GraphProto::default()
+    };
+    simplify(&mut graph, 14, &[]).expect("it is written in another way");
+    prune(&mut graph, &[]).expect("all outputs are there");
+    let mut ops: Vec<(&str, Vec<&str>)> =
+        graph.node.iter().map(|n| (n.op_type.as_str(), n.input.iter().map(String::as_str).collect())).collect();
+    ops.sort();
+    assert_eq!(
+        ops,
+        [
+            ("DynamicQuantizeLinear", vec!["x"]),
+            ("Gather", vec!["table", "ids"]),
+            ("linnet.BytesProduct", vec!["codes", "table", "zero", "zeros_of_5"]),
+            ("linnet.BytesProduct", vec!["codes", "w", "zero", ""]),
+            ("linnet.BytesProduct", vec!["codes", "w", "zero", ""]),
+        ]
+    );
+    let has_rows = graph
+        .node
+        .iter()
+        .filter(|n| n.op_type == "linnet.BytesProduct")
+        .map(|n| (n.input[1].as_str(), n.attribute[0].i));
+    assert_eq!(has_rows.collect::<Vec<_>>(), [("table", 1), ("w", 0), ("w", 0)]);
+}
+
+#[test]
+fn bytes_with_zeros_of_other_shapes_are_left_to_the_engine() {
+    for (zero, zeros) in
+        [("zero_of_each_row", "one"), ("one", "of_each_column"), ("computed", "one"), ("one", "computed")]
+    {
+        let mut graph = GraphProto {
+            node: vec![node("Neg", &["given"], &["computed"]), node("MatMulInteger", &["x", "w", zero, zeros], &["y"])],
+            initializer: vec![
+                bytes("w", &[4, 3]),
+                bytes("one", &[]),
+                bytes("zero_of_each_row", &[2, 1]),
+                bytes("of_each_column", &[4, 1]),
+            ],
+            output: vec![value("y")],
+            ..GraphProto::default()
+        };
+        simplify(&mut graph, 14, &[]).expect("it is written in another way");
+        assert!(graph.node.iter().any(|n| n.op_type == "MatMulInteger"), "{zero}, {zeros}");
+    }
+}
+
+#[test]
+fn weights_that_only_one_product_turns_are_read_as_they_are() {
+    let float = |name: &str| tract_onnx::pb::TensorProto { data_type: 1, ..bytes(name, &[5, 4]) };
+    let mut graph = GraphProto {
+        node: vec![
+            node("Transpose", &["a"], &["a_turned"]),
+            node("MatMul", &["x", "a_turned"], &["y"]),
+            node("Transpose", &["b"], &["b_turned"]),
+            node("MatMul", &["x", "b_turned"], &["z"]),
+            node("Neg", &["b_turned"], &["w"]),
+        ],
+        initializer: vec![float("a"), float("b")],
+        output: ["y", "z", "w"].map(value).to_vec(),
+        ..GraphProto::default()
+    };
+    simplify(&mut graph, 14, &[]).expect("it is written in another way");
+    let inputs = |output: &str| {
+        let made = graph.node.iter().find(|n| n.output[0] == output).expect("it is made");
+        (made.op_type.as_str(), made.input.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    assert_eq!(inputs("y"), ("linnet.MatMul", vec!["x", "a"]));
+    assert_eq!(inputs("z"), ("MatMul", vec!["x", "b_turned"]));
+}

@@ -4,15 +4,25 @@
 //! Where weights are quantized for themselves (`DequantizeLinear` of a constant), ONNX Runtime multiplies by what they stand
 //! for. Written so, tract would hold a second table in its kernels' order, or compute f32 weights anew at each step. Both become
 //! `linnet.RowsProduct`, which reads the stored rows.
+//!
+//! Where activations are quantized, too (`MatMulInteger`), tract widens the weights to 32 bits to add up their columns, at each step
+//! where that takes more than 4 MiB, beside a packed copy. They become `linnet.BytesProduct`.
+
+use std::collections::HashSet;
 
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
-use super::index::{Index, attribute, integer, integers, node};
-use crate::engine::tract::ops::ROWS_PRODUCT;
+use super::index::{FLOAT, FLOAT16, Index, attribute, integer, node};
+use crate::engine::tract::ops::{BYTES_PRODUCT, MAT_MUL, ROWS_PRODUCT};
+
+/// `TensorProto.DataType` of bytes, without and with a sign.
+const BYTES: [i32; 2] = [2, 3];
 
 /// Weights of a product, seen through what stands between them and it.
 struct Weights<'a> {
     tensor: &'a TensorProto,
+    /// The value that they are: a `Constant` has its name on its output.
+    name: &'a str,
     /// Whether a transposition of the two axes is on the way.
     transposed: bool,
     /// The node that dequantizes them, and whether the transposition comes before it.
@@ -21,11 +31,11 @@ struct Weights<'a> {
 
 impl<'a> Weights<'a> {
     /// What the value `name` is made of, when that is a constant of rank 2.
-    fn of(index: &Index<'a>, name: &str) -> Option<Self> {
+    fn of(index: &Index<'a>, name: &'a str) -> Option<Self> {
         let (mut name, mut transposed, mut dequantized) = (name, false, None);
         loop {
             if let Some(tensor) = index.constant(name) {
-                return (tensor.dims.len() == 2).then_some(Self { tensor, transposed, dequantized });
+                return (tensor.dims.len() == 2).then_some(Self { tensor, name, transposed, dequantized });
             }
             let maker = index.maker(name)?;
             match maker.op_type.as_str() {
@@ -45,7 +55,7 @@ impl<'a> Weights<'a> {
         if let Some(zero) = node.input.get(2).filter(|name| !name.is_empty()) {
             index.constant(zero)?;
         }
-        if attribute(node, "block_size").unwrap_or(0) != 0 || !matches!(self.tensor.data_type, 2 | 3) {
+        if attribute(node, "block_size").unwrap_or(0) != 0 || !BYTES.contains(&self.tensor.data_type) {
             return None;
         }
         let elements: i64 = scale.dims.iter().product();
@@ -85,18 +95,77 @@ impl<'a> Product<'a> {
 
     /// Whether the weights are to be multiplied as they are stored.
     fn keeps(&self, index: &Index<'_>) -> bool {
-        let Weights { tensor, transposed, dequantized } = &self.weights;
+        let Weights { name, transposed, dequantized, .. } = &self.weights;
         match dequantized {
             Some(_) => self.weights.quantized_by_output(index) == Some(true),
             // Looked up by row elsewhere.
             None => {
                 *transposed
-                    && index
-                        .readers(&tensor.name)
-                        .iter()
-                        .any(|(reader, place)| reader.op_type == "Gather" && *place == 0)
+                    && index.readers(name).iter().any(|(reader, place)| reader.op_type == "Gather" && *place == 0)
             }
         }
+    }
+
+    /// Whether nothing but this product reads the weights, which are turned before it.
+    fn has_rows_of_its_own(&self, index: &Index<'_>) -> bool {
+        let Weights { tensor, name, transposed, dequantized } = &self.weights;
+        let turned =
+            self.node.input.get(1).and_then(|name| index.maker(name)).filter(|maker| maker.op_type == "Transpose");
+        self.node.op_type == "MatMul"
+            && *transposed
+            && dequantized.is_none()
+            && [FLOAT, FLOAT16].contains(&tensor.data_type)
+            && turned.is_some_and(|turned| turned.input.first().is_some_and(|input| input == name))
+            && index.readers(name).len() == 1
+            && index.readers(&self.node.input[1]).len() == 1
+    }
+
+    /// The product with the rows as they are: tract turns what it is told to while it reads the graph, and holds both for a while.
+    fn with_rows(&self, output: &str) -> NodeProto {
+        let inputs = vec![self.node.input[0].clone(), self.weights.name.to_owned()];
+        let mut product = node(MAT_MUL, inputs, output.to_owned());
+        product.attribute.push(integer("rows", 1));
+        product
+    }
+}
+
+/// A product of quantized activations with constant weights, `MatMulInteger`.
+struct Integers<'a> {
+    node: &'a NodeProto,
+    weights: Weights<'a>,
+    /// The zeros of activations and of weights.
+    zeros: [Option<&'a String>; 2],
+}
+
+impl<'a> Integers<'a> {
+    /// None where activations have a zero for each row, or weights are not plain bytes.
+    fn of(index: &Index<'a>, node: &'a NodeProto) -> Option<Self> {
+        if node.op_type != "MatMulInteger" {
+            return None;
+        }
+        let weights = Weights::of(index, node.input.get(1)?)?;
+        if weights.dequantized.is_some() || !BYTES.contains(&weights.tensor.data_type) {
+            return None;
+        }
+        let zeros = [2, 3].map(|place| node.input.get(place).filter(|name| !name.is_empty()));
+        let elements = |name: &str| {
+            let zero = index.constant(name)?;
+            // Of two axes, that of the weights' columns is not the outputs'.
+            (zero.dims.len() < 2 || zero.dims[0] == 1).then(|| zero.dims.iter().product::<i64>())
+        };
+        let quantizer = |name: &String| index.maker(name).filter(|maker| maker.op_type == "DynamicQuantizeLinear");
+        let one = zeros[0].is_none_or(|name| elements(name) == Some(1) || quantizer(name).is_some());
+        let outputs = weights.tensor.dims[usize::from(!weights.transposed)];
+        let fits = zeros[1].is_none_or(|name| elements(name).is_some_and(|count| count == 1 || count == outputs));
+        (one && fits).then_some(Self { node, weights, zeros })
+    }
+
+    fn product(&self, output: &str) -> NodeProto {
+        let mut inputs = vec![self.node.input[0].clone(), self.weights.name.to_owned()];
+        inputs.extend(self.zeros.map(|name| name.cloned().unwrap_or_default()));
+        let mut product = node(BYTES_PRODUCT, inputs, output.to_owned());
+        product.attribute.push(integer("rows", self.weights.transposed.into()));
+        product
     }
 }
 
@@ -105,36 +174,27 @@ pub(super) fn keep_stored(graph: &mut GraphProto) {
     let mut replaced: Vec<(String, Vec<NodeProto>)> = Vec::new();
     {
         let index = Index::of(graph);
-        for product in graph.node.iter().filter_map(|node| Product::of(&index, node)) {
-            if !product.keeps(&index) {
-                continue;
+        for node in &graph.node {
+            let Some(output) = node.output.first() else { continue };
+            let nodes = match Product::of(&index, node) {
+                Some(product) if product.keeps(&index) => rows_product(&product, output),
+                Some(product) if product.has_rows_of_its_own(&index) => vec![product.with_rows(output)],
+                _ => Integers::of(&index, node).map(|product| product.product(output)).into_iter().collect(),
+            };
+            if !nodes.is_empty() {
+                replaced.push((output.clone(), nodes));
             }
-            let Some(output) = product.node.output.first() else { continue };
-            replaced.push((output.clone(), rows_product(&product, output)));
         }
     }
-    for (output, nodes) in replaced {
-        graph.node.retain(|node| node.output.first() != Some(&output));
-        graph.node.extend(nodes);
-    }
+    let gone: HashSet<&String> = replaced.iter().map(|(output, _)| output).collect();
+    graph.node.retain(|node| node.output.first().is_none_or(|output| !gone.contains(output)));
+    graph.node.extend(replaced.into_iter().flat_map(|(_, nodes)| nodes));
 }
 
 fn rows_product(product: &Product<'_>, output: &str) -> Vec<NodeProto> {
-    let Weights { tensor, transposed, dequantized } = &product.weights;
+    let Weights { name, transposed, dequantized, .. } = product.weights;
     let mut nodes = Vec::new();
-    let mut rows = tensor.name.clone();
-    if rows.is_empty() {
-        // A `Constant` has its name on its output.
-        rows.clone_from(&product.node.input[1]);
-    }
-    if !transposed {
-        let turned = format!("{output}.rows");
-        let mut transpose = node("Transpose", vec![rows], turned.clone());
-        transpose.attribute.push(integers("perm", &[1, 0]));
-        nodes.push(transpose);
-        rows = turned;
-    }
-    let mut inputs = vec![product.node.input[0].clone(), rows];
+    let mut inputs = vec![product.node.input[0].clone(), name.to_owned()];
     if let Some((dequantize, _)) = dequantized {
         inputs.extend(dequantize.input.iter().skip(1).filter(|name| !name.is_empty()).cloned());
     }
@@ -144,7 +204,7 @@ fn rows_product(product: &Product<'_>, output: &str) -> Vec<NodeProto> {
         None => output.to_owned(),
     };
     let mut own = node(ROWS_PRODUCT, inputs, sum.clone());
-    own.attribute = vec![integer("bits", bits), integer("given", given)];
+    own.attribute = vec![integer("bits", bits), integer("given", given), integer("rows", transposed.into())];
     nodes.push(own);
     if let Some(bias) = product.bias {
         nodes.push(node("Add", vec![sum, bias.clone()], output.to_owned()));

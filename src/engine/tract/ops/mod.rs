@@ -14,8 +14,10 @@ use tract_onnx::data_resolver::FopenDataResolver;
 
 /// Begins the names of operators that no file may name: rewrites of a graph put them in.
 const OWN: &str = "linnet.";
-/// Activations f32 with weights f16.
+/// Activations f32 with weights f16, or with rows of f32.
 pub(super) const MAT_MUL: &str = "linnet.MatMul";
+/// Activations and rows of weights of 8 bits, and their zeros; 32-bit integers.
+pub(super) const BYTES_PRODUCT: &str = "linnet.BytesProduct";
 /// Activations with rows of weights as they are stored.
 pub(super) const ROWS_PRODUCT: &str = "linnet.RowsProduct";
 
@@ -31,6 +33,7 @@ pub(super) fn onnx() -> Onnx {
     onnx.op_register.insert("Flatten", flatten::flatten);
     onnx.op_register.insert("FusedMatMul", fused_product::fused_mat_mul);
     onnx.op_register.insert(MAT_MUL, products::mat_mul);
+    onnx.op_register.insert(BYTES_PRODUCT, products::bytes_product);
     onnx.op_register.insert(ROWS_PRODUCT, products::rows_product);
     onnx.op_register.insert("MatMulNBits", products::mat_mul_n_bits);
     onnx.op_register.insert("GatherBlockQuantized", products::gather_block_quantized);

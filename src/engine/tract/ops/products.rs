@@ -1,8 +1,9 @@
-//! Products with weights that stay as they are stored: f16, 8-bit, and ONNX Runtime's blocks of 4 or 8 bits
+//! Products with weights that stay as they are stored: f16, 8-bit (of activations that are floats, or bytes, too), and ONNX Runtime's blocks of 4 or 8 bits
 //! (<https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MatMulNBits>).
 //!
 //! tract's own `MatMulNBits` takes 4 bits in blocks of 32 as they are, and all else as f32 of eight times the size; 8 bits not at all.
 
+use linnet_kernels::bytes::BytesProduct;
 use linnet_kernels::rows::{Rounding, RowsLookup, RowsProduct, Storage};
 use tract_onnx::model::{ParsingContext, optional_inputs};
 use tract_onnx::pb::NodeProto;
@@ -14,7 +15,7 @@ use tract_onnx::tract_hir::tract_core::ops::math::add;
 
 use super::wiring::Built;
 
-/// [`super::MAT_MUL`]: activations f32, weights f16 of rank 2, `rows` where each output's weights are a row.
+/// [`super::MAT_MUL`]: activations f32, weights f16 or f32 of rank 2, `rows` where each output's weights are a row.
 pub(super) fn mat_mul(_: &ParsingContext, node: &NodeProto) -> Built {
     Ok((expand(MatMul { rows: node.get_attr_opt("rows")?.unwrap_or(false) }), vec![]))
 }
@@ -31,6 +32,20 @@ fn outputs_of(shape: &[TDim], outputs: TDim) -> TVec<TDim> {
         *last = outputs;
     }
     shape
+}
+
+/// Weights with a row for each output: as they are where `rows`, else turned, once for all that read them.
+///
+/// It is left to the plan to compute that: what ONNX's `Transpose` gives, tract computes while it reads a graph, and holds both.
+fn rows_of(model: &mut TypedModel, weights: OutletId, rows: bool) -> TractResult<OutletId> {
+    if rows {
+        return Ok(weights);
+    }
+    let name = format!("{}.rows", model.node(weights.node).name);
+    if let Some(turned) = model.nodes.iter().find(|node| node.name == name) {
+        return Ok(turned.id.into());
+    }
+    Ok(model.wire_node(name, AxisOp::Move(0, 1), &[weights])?[0])
 }
 
 impl Expansion for MatMul {
@@ -64,17 +79,22 @@ impl Expansion for MatMul {
     }
 }
 
-/// [`super::ROWS_PRODUCT`]: activations f32 `[…, columns]`, rows of weights, and where `bits` is 8 their scales and zeros, as far as
+/// [`super::ROWS_PRODUCT`]: activations f32 `[…, columns]`, weights (`rows`: as [`mat_mul`]), and where `bits` is 8 their scales and zeros, as far as
 /// they are `given`.
 pub(super) fn rows_product(_: &ParsingContext, node: &NodeProto) -> Built {
     let quantized = node.get_attr_opt::<i64>("bits")?.unwrap_or(0) == 8;
-    Ok((expand(Rows { quantized, given: node.get_attr_opt("given")?.unwrap_or(0) }), vec![]))
+    Ok((
+        expand(Rows { quantized, given: node.get_attr_opt("given")?.unwrap_or(0), rows: node.get_attr("rows")? }),
+        vec![],
+    ))
 }
 
 #[derive(Debug, Clone)]
 struct Rows {
     quantized: bool,
     given: usize,
+    /// Whether each output's weights are a row.
+    rows: bool,
 }
 
 impl Expansion for Rows {
@@ -93,17 +113,17 @@ impl Expansion for Rows {
         s.equals(&inputs[0].datum_type, f32::datum_type())?;
         s.equals(&outputs[0].datum_type, f32::datum_type())?;
         s.equals(&inputs[1].rank, 2)?;
-        s.given_2(&inputs[0].shape, &inputs[1].shape, move |s, x, rows| {
-            s.equals(&outputs[0].shape, ShapeFactoid::from(outputs_of(&x, rows[0].clone())))
+        s.given_2(&inputs[0].shape, &inputs[1].shape, move |s, x, weights| {
+            let outputs_axis = usize::from(!self.rows);
+            s.equals(&outputs[0].shape, ShapeFactoid::from(outputs_of(&x, weights[outputs_axis].clone())))
         })
     }
 
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+        let mut all = vec![inputs[0], rows_of(model, inputs[1], self.rows)?];
         if !self.quantized {
-            return model.wire_node(prefix, RowsProduct { storage: Storage::Plain }, inputs);
+            return model.wire_node(prefix, RowsProduct { storage: Storage::Plain }, &all);
         }
-        let mut all = inputs.to_vec();
-        all.truncate(2);
         for (place, name, default) in [(2, "scale", 1f32), (3, "zero", 0f32)] {
             all.push(match inputs.get(place) {
                 Some(given) => model.wire_node(format!("{prefix}.{name}"), cast(f32::datum_type()), &[*given])?[0],
@@ -111,6 +131,55 @@ impl Expansion for Rows {
             });
         }
         model.wire_node(prefix, RowsProduct { storage: Storage::Affine }, &all)
+    }
+}
+
+/// [`super::BYTES_PRODUCT`]: activations `[…, columns]` and weights (`rows`: as [`mat_mul`]), and the zeros of both where they have some.
+pub(super) fn bytes_product(_: &ParsingContext, node: &NodeProto) -> Built {
+    let mut zeros = optional_inputs(node).skip(2);
+    let zeros = [zeros.next().flatten(), zeros.next().flatten()];
+    Ok((expand(Integers { zeros, rows: node.get_attr("rows")? }), vec![]))
+}
+
+#[derive(Debug, Clone)]
+struct Integers {
+    /// Places of the zeros of activations and of weights among the inputs.
+    zeros: [Option<usize>; 2],
+    /// Whether each output's weights are a row.
+    rows: bool,
+}
+
+impl Expansion for Integers {
+    fn name(&self) -> StaticName {
+        "BytesProduct".into()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        s: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        check_input_arity(inputs, 2 + self.zeros.iter().flatten().count())?;
+        check_output_arity(outputs, 1)?;
+        s.equals(&outputs[0].datum_type, i32::datum_type())?;
+        s.equals(&inputs[1].rank, 2)?;
+        s.given_2(&inputs[0].shape, &inputs[1].shape, move |s, x, weights| {
+            let outputs_axis = usize::from(!self.rows);
+            s.equals(&outputs[0].shape, ShapeFactoid::from(outputs_of(&x, weights[outputs_axis].clone())))
+        })
+    }
+
+    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+        let mut all = tvec!(inputs[0], rows_of(model, inputs[1], self.rows)?);
+        for (place, name) in self.zeros.into_iter().zip(["x_zero", "zeros"]) {
+            let name = format!("{prefix}.{name}");
+            all.push(match place {
+                Some(place) => model.wire_node(name, cast(i32::datum_type()), &[inputs[place]])?[0],
+                None => model.add_const(name, tensor0(0i32))?,
+            });
+        }
+        model.wire_node(prefix, BytesProduct, &all)
     }
 }
 

@@ -57,6 +57,8 @@ fn requests(loaded: &Loaded, cases: &[Value]) -> Result<(), String> {
 }
 
 fn measure(dir: PathBuf, dtype: &str) -> Result<(), String> {
+    // As the daemon does it.
+    linnet_kernels::allocator::keep_small();
     let golden = read_json(&dir.join("golden.json"));
     let config = dir.join("config.json");
     let config = if config.is_file() { read_json(&config) } else { Value::Null };
@@ -64,6 +66,7 @@ fn measure(dir: PathBuf, dtype: &str) -> Result<(), String> {
     let run = run.ok_or_else(|| format!("no run of {dtype}"))?;
     let cases = run["cases"].as_array().cloned().unwrap_or_default();
     let loaded = Loaded::load(&dir, &golden, run, &config).ok_or("a kind that is tested elsewhere")??;
+    linnet_kernels::allocator::give_back();
     let (peak, loaded_rss) = (status("VmHWM"), status("VmRSS"));
     requests(&loaded, &cases)?;
     let rss = status("VmRSS");

@@ -59,7 +59,12 @@ def seq2seq(directory: Path, head: dict, given: dict, result: Result):
     for record in given["cases"]:
         source = np.array([record["input_ids"]])
         mask = np.array([record["attention_mask"]]) if "attention_mask" in record else np.ones_like(source)
-        steps(result, model.forced({"input_ids": source, "attention_mask": mask}, mask, record["start"], record["ids"]), record)
+        logits, listened = model.forced_with_attention({"input_ids": source, "attention_mask": mask}, mask, record["start"], record["ids"])
+        steps(result, logits, record)
+        if "cross_attentions" in record:
+            # The golden holds the step that reads the last id, too.
+            want = golden.read_array(record["cross_attentions"], directory)[:, :, :-1]
+            result.error = max(result.error, float(np.abs(listened - want).max()))
 
 
 def encoded(graph, inputs: dict) -> dict:

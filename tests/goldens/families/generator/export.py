@@ -26,6 +26,31 @@ def export(saved: Path, out: Path, task: str):
     main_export(str(saved), str(out), task=task, device="cpu", do_validation=False)
 
 
+def export_with_attention(saved: Path, out: Path, task: str, config_class: str, **more):
+    """The same for an encoder-decoder whose decoder also gives its cross-attention: `cross_attentions.N`, [batch, heads, positions, encoder positions], as
+    transformers.js names it in `_timestamped` exports. `config_class` is Optimum's of the architecture."""
+    from optimum.exporters.onnx import main_export, model_configs
+    from optimum.exporters.onnx.base import ConfigBehavior
+    from transformers import AutoConfig
+
+    class WithAttention(getattr(model_configs, config_class)):
+        @property
+        def outputs(self):
+            outputs = super().outputs
+            if self._behavior is ConfigBehavior.DECODER:
+                for i in range(self._config.decoder_layers):
+                    outputs[f"cross_attentions.{i}"] = {0: "batch_size", 2: "decoder_sequence_length", 3: "encoder_sequence_length"}
+            return outputs
+
+    whole = WithAttention(config=AutoConfig.from_pretrained(saved), task=task.removesuffix("-with-past"), use_past=True)
+    parts = {
+        "encoder_model": whole.with_behavior("encoder"),
+        "decoder_model": whole.with_behavior("decoder", use_past=True, use_past_in_inputs=False),
+        "decoder_with_past_model": whole.with_behavior("decoder", use_past=True, use_past_in_inputs=True),
+    }
+    main_export(str(saved), str(out), task=task, custom_onnx_configs=parts, device="cpu", do_validation=False, model_kwargs={"output_attentions": True}, **more)
+
+
 def fresh(directory: Path) -> Path:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)

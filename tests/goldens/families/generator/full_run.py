@@ -1,5 +1,6 @@
 """Runs what `full` made on ONNX Runtime, one thread, and says how long each part took."""
 
+import contextlib
 import json
 import tempfile
 from pathlib import Path
@@ -46,6 +47,11 @@ def follow(graphs: Seq2Seq, feed: dict, start: list[int], limit: int, forced: li
     return ids, np.stack(seen)
 
 
+def distance(got: np.ndarray, want: np.ndarray) -> float:
+    """The largest difference over the largest that is wanted."""
+    return float(np.abs(got - want).max() / np.abs(want).max())
+
+
 class Reference:
     """One run of a golden.json on ONNX Runtime, `as_written`: without its optimisations."""
 
@@ -70,9 +76,13 @@ class Reference:
         read = lambda v: golden.read_array(v, self.directory) if isinstance(v, dict) else np.array(v, dtype=np.int64)
         return {name: read(value) for name, value in case["inputs"].items()}
 
-    def case(self, case: dict, clock: Clock) -> list[tuple]:
-        """Pairs of what it answers and what the golden says."""
-        want = lambda name="logits": golden.read_array(case[name], self.directory)
+    def golden(self, case: dict) -> dict[str, np.ndarray]:
+        """What the golden says, by name."""
+        held = {**case.get("outputs", {}), **({"logits": case["logits"]} if "logits" in case else {})}
+        return {name: golden.read_array(value, self.directory) for name, value in held.items()}
+
+    def case(self, case: dict, clock: Clock) -> dict[str, np.ndarray]:
+        """What it answers, by name."""
         if self.kind == "decoder":
             past, past_len, ids, seen = empty_past(self.graph.inputs, 1), 0, np.array([case["prompt"]]), []
             clock.__init__()
@@ -82,29 +92,28 @@ class Reference:
                 past_len += ids.shape[1]
                 seen.append(logits[0, -1])
                 ids = np.array([[token]])
-            return [(np.stack(seen), want())]
+            return {"logits": np.stack(seen)}
         feed = self.feed(case)
         clock.__init__()
         if self.kind == "seq2seq":
-            return [(follow(self.graph, feed, case["start"], len(case["ids"]), case["ids"], clock)[1], want())]
+            return {"logits": follow(self.graph, feed, case["start"], len(case["ids"]), case["ids"], clock)[1]}
         if self.kind == "encoder":
             names = {i.name for i in self.graph.get_inputs()}
             answers = self.graph.run(None, {k: v for k, v in feed.items() if k in names})
             clock.tick()
             named = zip([o.name for o in self.graph.get_outputs()], answers)
-            return [(got, golden.read_array(case["outputs"][name], self.directory)) for name, got in named if name in case["outputs"]]
+            return {name: got for name, got in named if name in case["outputs"]}
         encoded = self.graph.encode(feed)
         clock.tick()
-        logits = self.graph.search(encoded, case["ids"], clock)
-        return [(encoded, golden.read_array(case["outputs"]["encoder_out"], self.directory)), (logits, want())]
+        return {"encoder_out": encoded, "logits": self.graph.search(encoded, case["ids"], clock)}
 
     def time(self) -> tuple[list[dict], float]:
         """Seconds by case, and the largest difference from the golden over the golden's largest."""
         found, error = [], 0.0
         for case in self.run["cases"]:
             clock = Clock()
-            for got, want in self.case(case, clock):
-                error = max(error, float(np.abs(got - want).max() / np.abs(want).max()))
+            answers, wanted = self.case(case, clock), self.golden(case)
+            error = max(error, *(distance(got, wanted[name]) for name, got in answers.items()))
             found.append({"reading": clock.reading, "steps": clock.steps})
         return found, error
 
@@ -144,6 +153,64 @@ def own_error(directory: Path, head: dict, run: dict) -> float:
         with tempfile.TemporaryDirectory(dir=directory) as target:
             return Reference(directory, head, nudged(directory, run, Path(target))).time()[1]
     return Reference(directory, head, run, run["reference"] == "onnxruntime").time()[1]
+
+
+# What a run of halves is called in golden.json while its answers are those of f32.
+EXACT = "f16 in f32"
+
+
+def widen(model: onnx.ModelProto):
+    """Arithmetic in f32, on the numbers that the halves are."""
+    def tensor(held):
+        if held.data_type == onnx.TensorProto.FLOAT16:
+            held.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(held).astype(np.float32), held.name))
+
+    for graph in graphs_of(model.graph):
+        del graph.value_info[:]
+        for held in graph.initializer:
+            tensor(held)
+        for value in [*graph.input, *graph.output]:
+            if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT16:
+                value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.type == onnx.AttributeProto.TENSOR:
+                    tensor(attribute.t)
+                if attribute.name in ("to", "dtype") and attribute.i == onnx.TensorProto.FLOAT16:
+                    attribute.i = onnx.TensorProto.FLOAT
+
+
+@contextlib.contextmanager
+def in_f32(directory: Path, head: dict, run: dict):
+    """While this lasts, golden.json has a run [`EXACT`]: the same files and ids, and what ONNX Runtime answers when it computes in f32 on the weights as
+    they are stored. Gives how far its own answers in f16 are from that."""
+    path, error, cases = directory / "golden.json", 0.0, []
+    before = path.read_text()
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        files = {}
+        for role, file in run["files"].items():
+            model = onnx.load(directory / file)
+            widen(model)
+            files[role] = f"{scratch}/{role}.onnx"
+            onnx.save_model(model, files[role], save_as_external_data=True, location=f"{role}.onnx_data")
+            del model
+        exact = Reference(directory, head, {**run, "files": files})
+        for place, case in enumerate(run["cases"]):
+            answers, wanted = exact.case(case, Clock()), exact.golden(case)
+            error = max(error, *(distance(wanted[name], got) for name, got in answers.items()))
+            held = {name: golden.array(got, directory, f"exact-{place}-{name}") for name, got in answers.items()}
+            own = dict(case)
+            if "logits" in case:
+                own["steps"] = [golden.step(row) for row in answers["logits"]]
+                own["logits"] = held.pop("logits")
+            if held:
+                own["outputs"] = held
+            cases.append(own)
+    try:
+        path.write_text(json.dumps({**head, "runs": [{**run, "dtype": EXACT, "cases": cases}]}))
+        yield error
+    finally:
+        path.write_text(before)
 
 
 def bytes_of(directory: Path, run: dict) -> int:

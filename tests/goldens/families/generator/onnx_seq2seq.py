@@ -14,6 +14,8 @@ class Seq2Seq:
         self.encoder = session(directory / files["encoder"], as_written)
         self.first = session(directory / files["decoder"], as_written)
         self.next = session(directory / files["decoder_with_past"], as_written) if "decoder_with_past" in files else self.first
+        # Of the last step, by layer: [batch, heads, time, encoder positions].
+        self.attention = []
 
     def encode(self, feed: dict) -> np.ndarray:
         names = {i.name for i in self.encoder.get_inputs()}
@@ -32,6 +34,7 @@ class Seq2Seq:
         feed.update(filled)
         names = [o.name for o in decoder.get_outputs()]
         answers = dict(zip(names, decoder.run(None, {k: v for k, v in feed.items() if k in inputs})))
+        self.attention = [answers[n] for n in names if n.startswith("cross_attentions.")]
         fresh = {n.replace("present", "past_key_values"): v for n, v in answers.items() if n.startswith("present")}
         # After the first step the merged graph gives cross-attention caches that hold nothing: the first step's stay.
         kept = {n: v for n, v in past.items() if ".encoder." in n}
@@ -39,12 +42,17 @@ class Seq2Seq:
 
     def forced(self, encoder_feed: dict, mask: np.ndarray | None, start: list[int], answer: list[int]) -> np.ndarray:
         """Logits [steps, vocabulary] where `start` (at once) and then the ids of `answer` are fed, whatever the graph prefers."""
-        hidden, past, ids, seen = self.encode(encoder_feed), {}, np.array([start]), []
+        return self.forced_with_attention(encoder_feed, mask, start, answer)[0]
+
+    def forced_with_attention(self, encoder_feed: dict, mask, start: list[int], answer: list[int]) -> tuple[np.ndarray, np.ndarray | None]:
+        """The same, and the cross-attention [layers, heads, steps, encoder positions] of each step, where the graph gives it and `start` is one id."""
+        hidden, past, ids, seen, listened = self.encode(encoder_feed), {}, np.array([start]), [], []
         for token in answer:
             logits, past = self.step(ids, hidden, mask, past)
             seen.append(logits[0, -1])
+            listened.append(np.concatenate(self.attention) if self.attention else None)
             ids = np.array([[token]])
-        return np.stack(seen)
+        return np.stack(seen), None if listened[0] is None else np.concatenate(listened, axis=2)
 
     def greedy(self, encoder_feed: dict, mask, start: list[int], stop: set[int], limit: int, forced: dict[int, int] = {}, banned: tuple = ()):
         """ids [steps] (with the end token) and logits [steps, vocabulary]; `forced` gives ids by step, `banned` are never chosen."""

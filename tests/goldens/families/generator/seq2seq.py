@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import transformers
 
-from . import compare, export, golden, quantize, vocabularies, weights
+from . import attention, compare, export, golden, quantize, vocabularies, weights
 from .onnx_seq2seq import Seq2Seq
 
 LENGTHS = (3, 9, 14)
@@ -41,6 +41,8 @@ class Family:
     # Else f32 stays as Optimum wrote it.
     slim: bool = False
     optimum_layout: bool = False
+    # Optimum's class of the architecture, where the decoder is to give its cross-attention.
+    attention: str = ""
 
 
 SMALL = dict(d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=64,
@@ -54,11 +56,15 @@ def t5_tokenizer(directory: Path) -> int:
     return 128
 
 
+MARIAN = dict(SMALL, scale_embedding=True, static_position_embeddings=True, activation_function="swish", share_encoder_decoder_embeddings=True,
+              bad_words_ids="pad", forced_eos_token_id=0)
+
 FAMILIES = [
-    Family("marian", "MarianMTModel", dict(SMALL, scale_embedding=True, static_position_embeddings=True, activation_function="swish",
-                                           share_encoder_decoder_embeddings=True, num_beams=4, bad_words_ids="pad", forced_eos_token_id=0),
-           lambda directory: vocabularies.marian(directory, 80), pad=-1, eos=0, words=lambda v: range(2, v - 1),
-           beams=(dict(num_beams=4, length_penalty=1.0), dict(num_beams=4, length_penalty=0.2, early_stopping=True))),
+    Family("marian", "MarianMTModel", dict(MARIAN, num_beams=4), lambda directory: vocabularies.marian(directory, 80), pad=-1, eos=0,
+           words=lambda v: range(2, v - 1), beams=(dict(num_beams=4, length_penalty=1.0), dict(num_beams=4, length_penalty=0.2, early_stopping=True))),
+    Family("marian-attention", "MarianMTModel", dict(MARIAN, d_model=24, encoder_ffn_dim=48, decoder_ffn_dim=48),
+           lambda directory: vocabularies.marian(directory, 110, few_rules=True), pad=-1, eos=0, words=lambda v: range(2, v - 1), variants={}, slim=True,
+           attention="MarianOnnxConfig"),
     Family("t5", "T5ForConditionalGeneration", dict(d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, relative_attention_num_buckets=8,
                                                     relative_attention_max_distance=20, dropout_rate=0.0, feed_forward_proj="relu"),
            t5_tokenizer, pad=0, eos=1, words=lambda v: range(3, v - 8), optimum_layout=True),
@@ -88,7 +94,11 @@ def build(family: Family, vocabulary: int, seed: int):
         if value == "pad":
             config[key] = [[pad]]
     model_class = getattr(transformers, family.architecture)
-    return weights.disturb(model_class(model_class.config_class(**config)))
+    config = model_class.config_class(**config)
+    if family.attention:
+        # The only one that gives it.
+        config._attn_implementation = "eager"
+    return weights.disturb(model_class(config))
 
 
 class Task:
@@ -97,7 +107,8 @@ class Task:
     def __init__(self, family: Family, vocabulary: int, tokenizer, seed: int):
         self.random = np.random.default_rng(seed)
         # Few enough to be learnt in a minute.
-        self.words = self.random.choice(np.array(family.words(vocabulary)), 40, replace=False)
+        words = attention.sayable(tokenizer, vocabulary) if family.attention else family.words(vocabulary)
+        self.words = self.random.choice(np.array(words), 40, replace=False)
         self.map = dict(zip(self.words, self.random.permutation(self.words)))
         self.before = [tokenizer.convert_tokens_to_ids(t) if isinstance(t, str) else t for t in family.before]
         self.forced = {name: tokenizer.convert_tokens_to_ids(name) if name else None for name in family.languages}
@@ -211,6 +222,8 @@ def choose(family: Family, model, task: Task) -> list[dict] | None:
 def texts(family: Family, model, task: Task, tokenizer) -> list[dict]:
     """The tokenizer's part: text in, ids, and the text of what the model answers."""
     records, language = [], family.languages[0]
+    if family.attention:
+        return attention.texts(model, task, tokenizer, lambda source: case(family, model, task, source, language))
     if family.source_language:
         tokenizer.src_lang = family.source_language
     for text in family.texts:
@@ -236,7 +249,10 @@ def generate(family: Family, out: Path):
         else:
             raise SystemExit(f"{family.name}: no seed gives answers far from a tie")
         model.save_pretrained(saved)
-        export.export(saved, exported, "text2text-generation-with-past")
+        if family.attention:
+            export.export_with_attention(saved, exported, "text2text-generation-with-past", family.attention)
+        else:
+            export.export(saved, exported, "text2text-generation-with-past")
         export.keep_tokenizer(saved, exported)
         lay_out(family, exported, out, seed, cases, cases + texts(family, model, task, tokenizer))
 
@@ -255,6 +271,9 @@ def lay_out(family: Family, exported: Path, out: Path, seed: int, chosen: list[d
     if family.optimum_layout or family.slim:
         for file in names["f32"].values():
             quantize.variant(directory / file, "f32")
+    for number, record in enumerate(answers):
+        if "cross_attentions" in record:
+            record["cross_attentions"] = golden.array(record["cross_attentions"], directory, f"attention-{number}")
     runs = [dict(dtype="f32", reference="transformers", files=names["f32"], cases=answers)]
     for dtype, options in family.variants.items():
         for target in (quantize.variant(exported / "encoder_model.onnx", dtype, **options), quantize.merged(exported, dtype, **options)):

@@ -28,11 +28,11 @@ def sentence_piece(languages: str, size: int, path: Path, **options):
     path.with_suffix(".vocab").unlink()
 
 
-def marian(directory: Path, size: int) -> int:
-    """source.spm, target.spm and the vocab.json that joins them; returns the number of ids."""
+def marian(directory: Path, size: int, few_rules: bool = False) -> int:
+    """source.spm (with the full nmt_nfkc, unless `few_rules`), target.spm and the vocab.json that joins them; returns the number of ids."""
     pieces = []
     for name, language in (("source.spm", "en"), ("target.spm", "de")):
-        rules = {} if language == "en" else FEW_RULES
+        rules = {} if language == "en" and not few_rules else FEW_RULES
         sentence_piece(language, size, directory / name, **rules)
         model = sentencepiece.SentencePieceProcessor(model_file=str(directory / name))
         pieces += [model.id_to_piece(i) for i in range(model.get_piece_size()) if not model.is_control(i) and not model.is_unknown(i)]

@@ -10,6 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
+use super::explain::Tokens;
 use super::generate::{Printed, Writing};
 use super::{Via, nonsense, text_of};
 use crate::cli::output;
@@ -106,18 +107,25 @@ async fn answer(daemon: &Daemon, args: &ChatArgs, messages: &[Value]) -> Result<
         output::json(&answer)?;
         return Ok(text(&answer).unwrap_or_default());
     }
-    let mut printed = Printed::default();
+    let (mut printed, mut tokens) = (Printed::default(), Tokens::default());
     if args.writing.no_stream {
         let answer = daemon.ask(Task::CHAT, body, args.via.terms()).await?;
+        tokens.take(&answer);
         printed.add(&text(&answer).ok_or_else(|| nonsense("message"))?)?;
     } else {
-        let each = |event: Value| match event["choices"][0]["delta"]["content"].as_str() {
-            Some(delta) => printed.add(delta),
-            // The whole answer, where it comes at the end or nothing is streamed.
-            None => text(&event).map_or(Ok(()), |whole| printed.complete(&whole)),
+        let each = |event: Value| {
+            tokens.take(&event);
+            match event["choices"][0]["delta"]["content"].as_str() {
+                Some(delta) => printed.add(delta),
+                // The whole answer, where it comes at the end or nothing is streamed.
+                None => text(&event).map_or(Ok(()), |whole| printed.complete(&whole)),
+            }
         };
         daemon.stream(Task::CHAT, body, args.via.terms(), each).await?;
     }
     printed.end()?;
+    if args.writing.explain {
+        output::write(tokens.lines())?;
+    }
     Ok(printed.text)
 }

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Map, Value};
 
-use super::{Via, nonsense, text_of};
+use super::explain::Tokens;
+use super::{Via, nonsense, on, text_of};
 use crate::cli::output;
 use crate::json_request::Task;
 use crate::{ClientError, Local};
@@ -44,6 +45,9 @@ pub struct Writing {
     /// Wait for the whole answer instead of printing it as it is written
     #[arg(long)]
     pub no_stream: bool,
+    /// Probability, entropy and rule of each token, behind the text
+    #[arg(long)]
+    pub explain: bool,
 }
 
 impl Writing {
@@ -58,7 +62,7 @@ impl Writing {
                 serde_json::from_str(&text).map_err(|e| failed(e.into()))?
             }
         };
-        let options: [(&str, Value); 9] = [
+        let options: [(&str, Value); 10] = [
             ("max_tokens", self.max_tokens.into()),
             ("temperature", self.temperature.into()),
             ("top_p", self.top_p.into()),
@@ -68,6 +72,7 @@ impl Writing {
             ("stop", if self.stop.is_empty() { Value::Null } else { self.stop.clone().into() }),
             ("guided_json", schema),
             ("guided_regex", self.regex.clone().into()),
+            ("explain", on(self.explain)),
         ];
         let given = options.into_iter().filter(|(_, value)| !value.is_null());
         body.extend(given.map(|(name, value)| (name.to_owned(), value)));
@@ -102,18 +107,23 @@ pub(in crate::cli) async fn run(local: &Local, args: GenerateArgs) -> Result<Exi
         output::json(&daemon.ask(Task::GENERATE, body, args.via.terms()).await?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut printed = Printed::default();
+    let (mut printed, mut tokens) = (Printed::default(), Tokens::default());
     if args.writing.no_stream {
         let answer = daemon.ask(Task::GENERATE, body, args.via.terms()).await?;
+        tokens.take(&answer);
         printed.add(answer["choices"][0]["text"].as_str().ok_or_else(|| nonsense("text"))?)?;
     } else {
         let each = |event: Value| {
+            tokens.take(&event);
             let text = event["choices"][0]["text"].as_str().unwrap_or_default();
             if event["final"] == true { printed.complete(text) } else { printed.add(text) }
         };
         daemon.stream(Task::GENERATE, body, args.via.terms(), each).await?;
     }
     printed.end()?;
+    if args.writing.explain {
+        output::write(tokens.lines())?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

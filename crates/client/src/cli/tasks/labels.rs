@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::Value;
 
-use super::{Via, nonsense, score, text_of};
+use super::{Via, explain, nonsense, on, score, text_of};
 use crate::cli::output;
 use crate::json_request::Task;
 use crate::{ClientError, Local};
@@ -22,6 +22,9 @@ pub struct FillArgs {
     /// Score only these words; may be repeated
     #[arg(long = "target", value_name = "WORD")]
     pub targets: Vec<String>,
+    /// How sure the model was of each mask: the entropy of all its candidates
+    #[arg(long)]
+    pub explain: bool,
     #[command(flatten)]
     pub via: Via,
 }
@@ -43,6 +46,9 @@ pub struct ClassifyArgs {
     /// Labels to print
     #[arg(long, value_name = "N")]
     pub top_k: Option<u32>,
+    /// What each word does to the best label; a run of the model for each word
+    #[arg(long)]
+    pub explain: bool,
     #[command(flatten)]
     pub via: Via,
 }
@@ -56,6 +62,9 @@ pub struct TagArgs {
     /// How tokens become entities: none, simple, first, average, max
     #[arg(long, value_name = "HOW")]
     pub aggregation: Option<String>,
+    /// The likeliest labels of each word
+    #[arg(long)]
+    pub explain: bool,
     #[command(flatten)]
     pub via: Via,
 }
@@ -69,6 +78,9 @@ pub struct IntentArgs {
     /// Below this score it is out of scope, 0 to 1
     #[arg(long, value_name = "SCORE")]
     pub threshold: Option<f64>,
+    /// Every intent with its score
+    #[arg(long)]
+    pub explain: bool,
     #[command(flatten)]
     pub via: Via,
 }
@@ -87,23 +99,35 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 
-/// Prints `answer` as it is, or a line for each of its results.
-fn print(via: &Via, answer: &Value, line: impl Fn(&Value) -> String) -> Result<ExitCode, ClientError> {
+/// Prints `answer` as it is, or a line for each of its results and `explanation` behind them.
+fn print(
+    via: &Via,
+    answer: &Value,
+    line: impl Fn(&Value) -> String,
+    explanation: Option<String>,
+) -> Result<ExitCode, ClientError> {
     if via.json {
         output::json(answer)?;
     } else {
         for result in results(answer)? {
             output::write(&format!("{}\n", line(&result)))?;
         }
+        output::write(&explanation.unwrap_or_default())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 pub(in crate::cli) async fn fill(local: &Local, args: FillArgs) -> Result<ExitCode, ClientError> {
     let input = text_of(&args.input).await?;
-    let body = args.via.body([("input", input.into()), ("top_k", args.top_k.into()), ("targets", list(&args.targets))]);
+    let body = args.via.body([
+        ("input", input.into()),
+        ("top_k", args.top_k.into()),
+        ("targets", list(&args.targets)),
+        ("explain", on(args.explain)),
+    ]);
     let answer = args.via.daemon(local)?.ask(Task::FILL, body, args.via.terms()).await?;
-    print(&args.via, &answer, |r| format!("{}\t{}\t{}", score(&r["score"]), text(r, "token_str"), text(r, "sequence")))
+    let line = |r: &Value| format!("{}\t{}\t{}", score(&r["score"]), text(r, "token_str"), text(r, "sequence"));
+    print(&args.via, &answer, line, args.explain.then(|| explain::fill(&answer)))
 }
 
 pub(in crate::cli) async fn classify(local: &Local, args: ClassifyArgs) -> Result<ExitCode, ClientError> {
@@ -111,25 +135,33 @@ pub(in crate::cli) async fn classify(local: &Local, args: ClassifyArgs) -> Resul
     let body = args.via.body([
         ("input", input.into()),
         ("labels", list(&args.labels)),
-        ("multi_label", if args.multi_label { true.into() } else { Value::Null }),
+        ("multi_label", on(args.multi_label)),
         ("top_k", args.top_k.into()),
+        ("explain", on(args.explain)),
     ]);
     let answer = args.via.daemon(local)?.ask(Task::CLASSIFY, body, args.via.terms()).await?;
-    print(&args.via, &answer, |r| format!("{}\t{}", score(&r["score"]), text(r, "label")))
+    let line = |r: &Value| format!("{}\t{}", score(&r["score"]), text(r, "label"));
+    print(&args.via, &answer, line, args.explain.then(|| explain::classify(&answer)))
 }
 
 pub(in crate::cli) async fn tag(local: &Local, args: TagArgs) -> Result<ExitCode, ClientError> {
     let input = text_of(&args.input).await?;
-    let body = args.via.body([("input", input.into()), ("aggregation", args.aggregation.clone().into())]);
+    let body = args.via.body([
+        ("input", input.into()),
+        ("aggregation", args.aggregation.clone().into()),
+        ("explain", on(args.explain)),
+    ]);
     let answer = args.via.daemon(local)?.ask(Task::TAG, body, args.via.terms()).await?;
-    print(&args.via, &answer, |r| {
+    let line = |r: &Value| {
         format!("{}\t{}\t{}-{}\t{}", score(&r["score"]), text(r, "label"), r["start"], r["end"], text(r, "word"))
-    })
+    };
+    print(&args.via, &answer, line, args.explain.then(|| explain::tag(&answer)))
 }
 
 pub(in crate::cli) async fn intent(local: &Local, args: IntentArgs) -> Result<ExitCode, ClientError> {
     let input = text_of(&args.input).await?;
-    let body = args.via.body([("input", input.into()), ("threshold", args.threshold.into())]);
+    let body =
+        args.via.body([("input", input.into()), ("threshold", args.threshold.into()), ("explain", on(args.explain))]);
     let answer = args.via.daemon(local)?.ask(Task::INTENT, body, args.via.terms()).await?;
     if args.via.json {
         output::json(&answer)?;
@@ -139,6 +171,9 @@ pub(in crate::cli) async fn intent(local: &Local, args: IntentArgs) -> Result<Ex
     output::write(&format!("{}\t{name}\n", score(&answer["score"])))?;
     for slot in answer["slots"].as_array().into_iter().flatten() {
         output::write(&format!("\t{}\t{}\n", text(slot, "label"), text(slot, "word")))?;
+    }
+    if args.explain {
+        output::write(&explain::intent(&answer))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! The commands that send text: what they share.
 
 pub(super) mod chat;
+mod explain;
 pub(super) mod generate;
 pub(super) mod labels;
 mod lines;
@@ -113,6 +114,11 @@ fn unfit(name: &str, reason: &str) -> ClientError {
 /// The daemon's answer lacks what it must have.
 pub(super) fn nonsense(what: &str) -> ClientError {
     ClientError::Broken(format!("there is no {what} in it"))
+}
+
+/// A switch as a member of a body: absent where it is off.
+pub(super) fn on(switch: bool) -> Value {
+    if switch { true.into() } else { Value::Null }
 }
 
 /// A number with as many digits as tell something.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::Value;
 
-use super::{Via, nonsense, score, text_of};
+use super::{Via, explain, nonsense, on, score, text_of};
 use crate::cli::output;
 use crate::json_request::Task;
 use crate::{ClientError, Local};
@@ -25,6 +25,9 @@ pub struct AnswerArgs {
     /// There may be none
     #[arg(long)]
     pub allow_no_answer: bool,
+    /// What it was chosen among
+    #[arg(long)]
+    pub explain: bool,
     #[command(flatten)]
     pub via: Via,
 }
@@ -87,7 +90,8 @@ pub(in crate::cli) async fn answer(local: &Local, args: AnswerArgs) -> Result<Ex
         ("question", args.question.clone().into()),
         ("context", context.into()),
         ("top_k", args.top_k.into()),
-        ("allow_no_answer", if args.allow_no_answer { true.into() } else { Value::Null }),
+        ("allow_no_answer", on(args.allow_no_answer)),
+        ("explain", on(args.explain)),
     ]);
     let answer = args.via.daemon(local)?.ask(Task::ANSWER, body, args.via.terms()).await?;
     if args.via.json {
@@ -97,6 +101,9 @@ pub(in crate::cli) async fn answer(local: &Local, args: AnswerArgs) -> Result<Ex
     for result in answer["results"].as_array().ok_or_else(|| nonsense("list of results"))? {
         let text = result["answer"].as_str().ok_or_else(|| nonsense("answer"))?;
         output::write(&format!("{}\t{text}\n", score(&result["score"])))?;
+    }
+    if args.explain {
+        output::write(&explain::answer(&answer))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ use linnet_proto::ErrorCode;
 use serde_json::{Value, json};
 
 use super::lines::{answer_in_order, lines_of};
-use super::{Via, nonsense, text_of};
+use super::{Via, explain, nonsense, on, text_of};
 use crate::cli::output;
 use crate::json_request::{Daemon, Task};
 use crate::{ClientError, Local};
@@ -36,8 +36,8 @@ pub struct TranslateArgs {
     /// Beam width, 1 to 16
     #[arg(long, value_name = "N")]
     pub num_beams: Option<u32>,
-    /// Which words come from which, where the model tells; with --json
-    #[arg(long, requires = "json")]
+    /// Which words come from which, where the model tells
+    #[arg(long)]
     pub explain: bool,
     #[command(flatten)]
     pub via: Via,
@@ -53,6 +53,7 @@ pub(in crate::cli) async fn run(local: &Local, args: TranslateArgs) -> Result<Ex
         } else {
             let text = answer["translatedText"].as_str().ok_or_else(|| nonsense("translation"))?;
             output::write(&format!("{text}\n"))?;
+            output::write(&Told::default().lines(&html, &answer))?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -62,22 +63,48 @@ pub(in crate::cli) async fn run(local: &Local, args: TranslateArgs) -> Result<Ex
         let (daemon, args) = (daemon.clone(), std::sync::Arc::clone(&args));
         async move { translate(&daemon, &args, lot).await }
     };
-    answer_in_order(source, ask_lot, |lines: Vec<Value>| {
-        lines.iter().try_for_each(|line| {
+    let mut told = Told::default();
+    answer_in_order(source, ask_lot, |lines: Vec<(String, Value)>| {
+        lines.iter().try_for_each(|(source, line)| {
             if args.via.json {
                 return output::json(line);
             }
             let text = line["translatedText"].as_str().ok_or_else(|| nonsense("translation"))?;
             // A translation is one line, whatever the model wrote.
-            output::write(&format!("{}\n", text.replace(['\n', '\r'], " ")))
+            output::write(&format!("{}\n", text.replace(['\n', '\r'], " ")))?;
+            output::write(&told.lines(source, line))
         })
     })
     .await?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Translates lines; gives one object for each, as the daemon would have answered it alone.
-async fn translate(daemon: &Daemon, args: &TranslateArgs, lines: Vec<String>) -> Result<Vec<Value>, ClientError> {
+/// What explained the last line: the daemon says the same of every line of its kind, and people read it once.
+#[derive(Debug, Default)]
+struct Told {
+    explanation: String,
+}
+
+impl Told {
+    /// What explains the translation of `source`; nothing where that was not asked for.
+    fn lines(&mut self, source: &str, line: &Value) -> String {
+        let mut lines = explain::alignment(source, line);
+        if let Some(explanation) = line["explanation"].as_str()
+            && explanation != self.explanation
+        {
+            explanation.clone_into(&mut self.explanation);
+            lines += &format!("\t{explanation}\n");
+        }
+        lines
+    }
+}
+
+/// Translates lines; gives each with one object, as the daemon would have answered it alone.
+async fn translate(
+    daemon: &Daemon,
+    args: &TranslateArgs,
+    lines: Vec<String>,
+) -> Result<Vec<(String, Value)>, ClientError> {
     // An empty line stays one, and asks nothing.
     let texts: Vec<&String> = lines.iter().filter(|line| !line.trim().is_empty()).collect();
     let mut answers = Vec::new();
@@ -103,9 +130,9 @@ async fn translate(daemon: &Daemon, args: &TranslateArgs, lines: Vec<String>) ->
         }
     }
     let mut answers = answers.into_iter();
-    let each = lines.iter().map(|line| match line.trim().is_empty() {
-        true => json!({ "translatedText": line }),
-        false => answers.next().unwrap_or_default(),
+    let each = lines.into_iter().map(|line| match line.trim().is_empty() {
+        true => (line.clone(), json!({ "translatedText": line })),
+        false => (line, answers.next().unwrap_or_default()),
     });
     Ok(each.collect())
 }
@@ -119,7 +146,7 @@ async fn ask(daemon: &Daemon, args: &TranslateArgs, q: Value) -> Result<Value, C
             ("format", if args.html { "html".into() } else { Value::Null }),
             ("alternatives", args.alternatives.into()),
             ("num_beams", args.num_beams.into()),
-            ("explain", if args.explain { true.into() } else { Value::Null }),
+            ("explain", on(args.explain)),
         ]);
         match daemon.ask(Task::TRANSLATE, body, args.via.terms()).await {
             // Several requests are on their way at once, and a small queue may have no place for the last of them.

@@ -1,0 +1,192 @@
+//! `linnet fleet pause|promote|rollback|refresh|rotate-key|export`.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use linnet_fleet::repository::{Diff, Editor, Repository, Role};
+use linnet_fleet::waves::PushStanding;
+use linnet_proto::fleet::Rollout;
+
+use super::args::{BrokerArgs, ChangeArgs, ExportArgs, PromoteArgs, RefreshArgs, RollbackArgs, RotateArgs};
+use super::link::{Link, Purpose};
+use super::{ask, fleet_name, new_keys};
+use crate::cli::output;
+use crate::{ClientError, clock};
+
+const DAY_SECS: u64 = 86_400;
+
+/// Publishes what has changed, where a broker is named; elsewhere `serve`, a web server or a stick does.
+async fn tell(broker: &BrokerArgs, repository: &Repository) -> Result<(), ClientError> {
+    let Some(broker) = broker.broker()? else { return Ok(()) };
+    let mut link = Link::open(&broker, fleet_name(repository)?, None, Purpose::Publish).await?;
+    link.publish(repository).await
+}
+
+/// The rollout of the newest generation that has one.
+pub(super) fn newest_rollout(repository: &Repository) -> Result<Option<Rollout>, ClientError> {
+    Ok(repository.rollouts().map_err(ClientError::Fleet)?.into_values().next_back())
+}
+
+fn no_push(dir: &std::path::Path) -> ClientError {
+    ClientError::BadUrl(format!("nothing was pushed out of {} yet; `linnet fleet push` does it", dir.display()))
+}
+
+/// Signs that nobody else begins with the newest generation that was opened; `None` where none is open.
+fn pause_newest(editor: &mut Editor, why: &str) -> Result<Option<Rollout>, ClientError> {
+    let Some(mut rollout) = newest_rollout(editor)? else { return Ok(None) };
+    if !rollout.paused {
+        rollout.paused = true;
+        editor.roll_out(&rollout, &mut ask::keys(), clock::now_secs()).map_err(ClientError::Fleet)?;
+    }
+    if let Some(mut push) = editor.settings().push.clone().filter(|push| push.number == rollout.number) {
+        push.state = PushStanding::Paused(why.to_owned());
+        editor.record_push(Some(push)).map_err(ClientError::Fleet)?;
+    }
+    Ok(Some(rollout))
+}
+
+pub(super) async fn pause(args: ChangeArgs) -> Result<ExitCode, ClientError> {
+    let dir = &args.dir.dir;
+    let mut editor = Editor::begin(dir, "pause").map_err(ClientError::Fleet)?;
+    let rollout = pause_newest(&mut editor, "somebody paused it")?.ok_or_else(|| no_push(dir))?;
+    tell(&args.broker, &editor).await?;
+    output::write(&format!(
+        "generation {} is paused at wave {}: no device begins with it, whoever has begun goes on\n",
+        rollout.number, rollout.wave
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn promote(args: PromoteArgs) -> Result<ExitCode, ClientError> {
+    let PromoteArgs { change: ChangeArgs { dir, broker }, all } = args;
+    let mut editor = Editor::begin(&dir.dir, "promote").map_err(ClientError::Fleet)?;
+    let push = editor.settings().push.clone();
+    let mut rollout = newest_rollout(&editor)?.ok_or_else(|| no_push(&dir.dir))?;
+    let push = push.filter(|push| push.number == rollout.number);
+    let was_paused = std::mem::take(&mut rollout.paused);
+    match (&push, all) {
+        (_, true) | (None, _) => rollout.opened = Rollout::BUCKETS,
+        // A paused wave goes on; an open one is followed by the next.
+        (Some(_), false) if was_paused => {}
+        (Some(push), false) => match push.waves.get(push.wave) {
+            Some(next) => {
+                rollout.opened = next.opened;
+                rollout.wave += 1;
+            }
+            None => {
+                output::write(&format!("every wave of generation {} is open already\n", rollout.number))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+        },
+    }
+    let now = clock::now_secs();
+    editor.roll_out(&rollout, &mut ask::keys(), now).map_err(ClientError::Fleet)?;
+    if let Some(mut push) = push {
+        push.wave = if rollout.opened == Rollout::BUCKETS { push.waves.len() } else { rollout.wave as usize };
+        push.opened_at_secs = now;
+        push.state = PushStanding::Running;
+        editor.record_push(Some(push)).map_err(ClientError::Fleet)?;
+    }
+    tell(&broker, &editor).await?;
+    let share = f64::from(rollout.opened) / f64::from(Rollout::BUCKETS) * 100.0;
+    output::write(&format!("generation {} is open for {share:.1} % of the names\n", rollout.number))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn rollback(args: RollbackArgs) -> Result<ExitCode, ClientError> {
+    let RollbackArgs { generation, change: ChangeArgs { dir, broker }, notes, yes } = args;
+    let mut editor = Editor::begin(&dir.dir, "rollback").map_err(ClientError::Fleet)?;
+    let newest = editor.newest();
+    let before = editor.generations().into_keys().rev().nth(1);
+    let to = generation.or(before).ok_or_else(|| {
+        ClientError::BadUrl(format!("there is no generation before {newest} to go back to; publish another instead"))
+    })?;
+    let now = clock::now_secs();
+    let prepared = editor.prepare_rollback(to, &notes, now).map_err(ClientError::Fleet)?;
+    let number = prepared.generation.number;
+    let old = editor.generation(newest).map_err(ClientError::Fleet)?;
+    output::write(&format!(
+        "generation {newest} -> {number}, which is what {to} was\n{}",
+        Diff::between(Some(&old), &prepared.generation)
+    ))?;
+    if !yes && !ask::confirm(&format!("Pause generation {newest} and sign generation {number}?"))? {
+        output::write("nothing was signed\n")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    // First nobody else begins with what is bad.
+    let why = format!("generation {number} goes back to {to}");
+    let paused = match pause_newest(&mut editor, &why)? {
+        Some(rollout) => format!("; {} is paused", rollout.number),
+        None => String::new(),
+    };
+    editor.publish(&prepared, &mut ask::keys(), now).map_err(ClientError::Fleet)?;
+    tell(&broker, &editor).await?;
+    output::write(&format!(
+        "generation {number} is published with what {to} was{paused}\n\
+         next: linnet fleet push --dir {} --to all --waves 100% --mqtt URL\n",
+        dir.dir.display()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn refresh(args: RefreshArgs) -> Result<ExitCode, ClientError> {
+    let RefreshArgs { change: ChangeArgs { dir, broker }, within, role } = args;
+    let mut editor = Editor::begin(&dir.dir, "refresh").map_err(ClientError::Fleet)?;
+    let now = clock::now_secs();
+    let mut roles: BTreeSet<Role> = role.into_iter().chain(Role::ONLINE).collect();
+    if let Some(within) = within {
+        let expiring = editor.expiring(within, now);
+        roles.retain(|role| expiring.contains(role));
+    }
+    if roles.is_empty() {
+        output::write("nothing expires in that time\n")?;
+    } else {
+        editor.refresh(&roles, &mut ask::keys(), now).map_err(ClientError::Fleet)?;
+        tell(&broker, &editor).await?;
+        let until = Role::ONLINE.iter().map(|role| editor.expires_secs(*role)).min().unwrap_or_default();
+        output::write(&format!("signed anew; good for {} days\n", until.saturating_sub(now) / DAY_SECS))?;
+    }
+    // A timer's log is where this is noticed in time.
+    for role in editor.expiring(60 * DAY_SECS, now) {
+        if !Role::ONLINE.contains(&role) {
+            let days = editor.expires_secs(role).saturating_sub(now) / DAY_SECS;
+            eprintln!(
+                "linnet: {role} expires in {days} days; with its key at hand: linnet fleet refresh --role {role}"
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn rotate_key(args: RotateArgs) -> Result<ExitCode, ClientError> {
+    let RotateArgs { roles, change: ChangeArgs { dir, broker }, keys } = args;
+    let roles: BTreeSet<Role> = roles.into_iter().flatten().collect();
+    let roles: Vec<Role> = roles.into_iter().collect();
+    let mut editor = Editor::begin(&dir.dir, "rotate-key").map_err(ClientError::Fleet)?;
+    let now = clock::now_secs();
+    // New files beside the old ones, which stay until somebody removes them.
+    let founding = new_keys::found(&roles, &dir.dir, &keys, &format!("-{now}"))?;
+    editor.rotate(&founding, &mut ask::keys(), now).map_err(ClientError::Fleet)?;
+    tell(&broker, &editor).await?;
+    output::write(&format!(
+        "the root has version {}; the new keys:\n{}the old ones sign nothing any more: destroy them\n",
+        editor.version(Role::Root),
+        new_keys::warnings(&founding)
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn export(args: &ExportArgs) -> Result<ExitCode, ClientError> {
+    let absolute = |path: &std::path::Path| {
+        std::path::absolute(path).map_err(|source| ClientError::Read { path: path.display().to_string(), source })
+    };
+    let mut editor = Editor::begin(&absolute(&args.dir.dir)?, "export").map_err(ClientError::Fleet)?;
+    let exported = editor.export(&absolute(&args.to)?).map_err(ClientError::Fleet)?;
+    output::write(&format!(
+        "{} is up to date: {} new files, {:.1} MiB\n",
+        args.to.display(),
+        exported.files,
+        exported.bytes as f64 / f64::from(1 << 20)
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,434 @@
+//! The operator's connection to a broker: publishes a repository's metadata, hears reports, serves pieces of files.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use linnet_fleet::range_server::RangeServer;
+use linnet_fleet::repository::{Repository, index};
+use linnet_proto::fleet::{FleetTopic, Index, Report};
+use linnet_proto::topic::{DeviceName, FleetName, Topic};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties};
+use rumqttc::v5::{AsyncClient, Event, EventLoop};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+
+use super::args::BrokerArgs;
+use super::seen::Seen;
+use crate::ClientError;
+use crate::mqtt::Broker;
+
+/// Longest wait for the connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the broker may take to acknowledge what was published.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the retained index of before is waited for.
+const INDEX_TIMEOUT: Duration = Duration::from_millis(500);
+/// Waits before a lost connection is tried again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// Requests for pieces that wait; the others are told to ask again.
+const WAITING_PIECES: usize = 256;
+/// When a device asks again that was told so, milliseconds.
+const BUSY_MS: u64 = 2_000;
+/// Packets that wait for the connection.
+const WAITING_PACKETS: usize = 64;
+
+/// What this client has heard and been told.
+#[derive(Default)]
+struct Heard {
+    seen: Seen,
+    index: Option<Index>,
+    /// Counts connections: after each, what is retained is published anew.
+    connections: u64,
+    down: Option<String>,
+    published: u64,
+    acknowledged: u64,
+    refused: Option<String>,
+}
+
+/// Shared between the connection's task and who uses it; nobody waits while it is held.
+#[derive(Default)]
+struct Shared {
+    heard: Mutex<Heard>,
+    changed: Notify,
+}
+
+impl Shared {
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        // Whoever panicked left a whole value: each change is one assignment.
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An open connection.
+pub(super) struct Link {
+    client: AsyncClient,
+    shared: Arc<Shared>,
+    fleet: FleetName,
+    address: String,
+    tasks: Vec<JoinHandle<()>>,
+    /// What is retained by this process, by name: digests would do, but these files are small.
+    retained: BTreeMap<String, Vec<u8>>,
+    connection: u64,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// What a link is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Hears reports.
+    Reports,
+    /// Publishes metadata.
+    Publish,
+    /// Hears reports, publishes metadata and serves pieces of files.
+    Serve,
+}
+
+impl BrokerArgs {
+    /// The broker, if one was named.
+    pub(super) fn broker(&self) -> Result<Option<Broker>, ClientError> {
+        let parse = |url: &String| Broker::parse(url, self.mqtt_password.clone(), self.ca_file.clone());
+        self.mqtt.as_ref().map(parse).transpose()
+    }
+
+    /// The broker, or that one is needed.
+    pub(super) fn required(&self, instead: &str) -> Result<Broker, ClientError> {
+        let none =
+            || ClientError::BadUrl(format!("no broker is named: give --mqtt URL (or set LINNET_MQTT_URL){instead}"));
+        self.broker()?.ok_or_else(none)
+    }
+}
+
+impl Link {
+    /// Connects and subscribes; `repository` is what is served.
+    pub(super) async fn open(
+        broker: &Broker,
+        fleet: FleetName,
+        dir: Option<&std::path::Path>,
+        purpose: Purpose,
+    ) -> Result<Self, ClientError> {
+        let id = format!("linnet-fleet-{:016x}", rand::random::<u64>());
+        let (client, events) = AsyncClient::new(broker.options(&id)?, WAITING_PACKETS);
+        let shared = Arc::new(Shared::default());
+        let mut filters = Vec::new();
+        if purpose != Purpose::Publish {
+            filters.push(FleetTopic::reports_filter());
+        }
+        if purpose != Purpose::Reports {
+            filters.push(FleetTopic::Index(fleet.clone()).to_string());
+        }
+        let (pieces, waiting) = mpsc::channel(WAITING_PIECES);
+        let mut tasks = Vec::new();
+        if purpose == Purpose::Serve {
+            filters.push(FleetTopic::Fetch(fleet.clone()).to_string());
+            let server = RangeServer::new(dir.unwrap_or(std::path::Path::new(".")));
+            tasks.push(tokio::spawn(serve(server, waiting, client.clone(), shared.clone())));
+        }
+        let connection =
+            Connection { client: client.clone(), shared: shared.clone(), fleet: fleet.clone(), filters, pieces };
+        tasks.push(tokio::spawn(connection.run(events)));
+        let link =
+            Self { client, shared, fleet, address: broker.address(), tasks, retained: BTreeMap::new(), connection: 0 };
+        let connected = async {
+            loop {
+                let changed = link.shared.changed.notified();
+                {
+                    let heard = link.shared.heard();
+                    if let Some(reason) = &heard.down {
+                        return Err(link.failed(reason));
+                    }
+                    if heard.connections > 0 {
+                        return Ok(());
+                    }
+                }
+                changed.await;
+            }
+        };
+        match tokio::time::timeout(CONNECT_TIMEOUT, connected).await {
+            Ok(connected) => connected?,
+            Err(_) => return Err(link.failed(&format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))),
+        }
+        Ok(link)
+    }
+
+    fn failed(&self, reason: &str) -> ClientError {
+        ClientError::Broker { address: self.address.clone(), reason: reason.to_owned() }
+    }
+
+    /// Waits until something was heard, at most `most`.
+    pub(super) async fn changed(&self, most: Duration) {
+        let _ = tokio::time::timeout(most, self.shared.changed.notified()).await;
+    }
+
+    /// Looks at what was reported.
+    pub(super) fn seen<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
+        look(&self.shared.heard().seen)
+    }
+
+    /// Why the connection is down, if it is.
+    pub(super) fn down(&self) -> Option<String> {
+        self.shared.heard().down.clone()
+    }
+
+    /// Listens until nothing new has come for a second, at most `most`.
+    pub(super) async fn listen(&self, most: Duration) {
+        let until = tokio::time::Instant::now() + most;
+        loop {
+            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            let quiet = Duration::from_secs(1).min(left);
+            if quiet.is_zero() || tokio::time::timeout(quiet, self.shared.changed.notified()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Brings what the broker retains up to the repository, if it is not: what metadata name comes before what names it, the index last,
+    /// and what no longer exists is cleared after it.
+    pub(super) async fn publish(&mut self, repository: &Repository) -> Result<(), ClientError> {
+        let connections = self.shared.heard().connections;
+        if self.connection != connections {
+            // The broker may have come back without what it retained.
+            self.retained.clear();
+            self.connection = connections;
+        }
+        let files = repository.metadata_files().map_err(ClientError::Fleet)?;
+        let known = self.known().await;
+        let mut changed = false;
+        for (name, bytes) in &files {
+            if self.retained.get(name) != Some(bytes) {
+                self.retain(&FleetTopic::of_file(&self.fleet, name), bytes.clone()).await?;
+                changed = true;
+            }
+        }
+        let listed = index(&files);
+        let gone: Vec<String> =
+            known.into_iter().chain(self.retained.keys().cloned()).filter(|name| !listed.has(name)).collect();
+        if changed || !gone.is_empty() {
+            let index = serde_json::to_vec(&listed).map_err(|e| self.failed(&e.to_string()))?;
+            self.retain(&FleetTopic::Index(self.fleet.clone()), index).await?;
+        }
+        for name in &gone {
+            self.retain(&FleetTopic::of_file(&self.fleet, name), Vec::new()).await?;
+        }
+        self.retained = files.into_iter().collect();
+        self.flush().await
+    }
+
+    /// Whether this connection has published `name` with this content.
+    pub(super) fn holds(&self, name: &str, bytes: &[u8]) -> bool {
+        self.connection == self.shared.heard().connections && self.retained.get(name).is_some_and(|held| held == bytes)
+    }
+
+    /// Names in the index that the broker retained before, where there was one.
+    async fn known(&self) -> Vec<String> {
+        if self.retained.is_empty() {
+            let until = tokio::time::Instant::now() + INDEX_TIMEOUT;
+            while self.shared.heard().index.is_none() && tokio::time::Instant::now() < until {
+                self.changed(Duration::from_millis(50)).await;
+            }
+        }
+        let heard = self.shared.heard();
+        let files = heard.index.iter().flat_map(|index| &index.files);
+        files.map(|file| file.name.clone()).filter(|name| name.len() <= 64).collect()
+    }
+
+    /// Tells devices that there is something to look at. Nobody believes it.
+    pub(super) async fn hint(
+        &self,
+        devices: impl IntoIterator<Item = &String>,
+        number: u64,
+    ) -> Result<(), ClientError> {
+        let payload = serde_json::json!({ "fleet": self.fleet.as_str(), "generation": number }).to_string();
+        for device in devices {
+            // A report under a name that no device can bear gets no hint.
+            let Ok(device) = DeviceName::new(device.as_str()) else { continue };
+            self.publish_one(Topic::ConfigDesired(device).to_string(), payload.clone().into_bytes()).await?;
+        }
+        Ok(())
+    }
+
+    async fn retain(&self, topic: &FleetTopic, bytes: Vec<u8>) -> Result<(), ClientError> {
+        self.publish_one(topic.to_string(), bytes).await
+    }
+
+    /// Publishes one retained message.
+    async fn publish_one(&self, topic: String, bytes: Vec<u8>) -> Result<(), ClientError> {
+        self.shared.heard().published += 1;
+        self.client.publish(topic, QoS::AtLeastOnce, true, bytes).await.map_err(|e| self.failed(&e.to_string()))
+    }
+
+    /// Waits until the broker has everything.
+    pub(super) async fn flush(&self) -> Result<(), ClientError> {
+        let flushed = async {
+            loop {
+                let changed = self.shared.changed.notified();
+                {
+                    let heard = self.shared.heard();
+                    if let Some(refused) = &heard.refused {
+                        return Err(self.failed(refused));
+                    }
+                    if heard.acknowledged >= heard.published {
+                        return Ok(());
+                    }
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(FLUSH_TIMEOUT, flushed).await.unwrap_or_else(|_| {
+            let why = self.down().unwrap_or_else(|| "it does not acknowledge what was published".into());
+            Err(self.failed(&why))
+        })
+    }
+}
+
+/// A request for a piece.
+struct Piece {
+    reply_to: String,
+    correlation: Option<Bytes>,
+    request: Bytes,
+}
+
+/// Answers requests in order; a slow broker slows it, and nothing else.
+async fn serve(server: RangeServer, mut waiting: mpsc::Receiver<Piece>, client: AsyncClient, shared: Arc<Shared>) {
+    while let Some(piece) = waiting.recv().await {
+        let reply = server.answer(&piece.request);
+        let properties = PublishProperties { correlation_data: piece.correlation, ..PublishProperties::default() };
+        shared.heard().published += 1;
+        if client.publish_with_properties(piece.reply_to, QoS::AtLeastOnce, false, reply, properties).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The connection's own task: it never waits for anybody but the broker.
+struct Connection {
+    client: AsyncClient,
+    shared: Arc<Shared>,
+    fleet: FleetName,
+    filters: Vec<String>,
+    pieces: mpsc::Sender<Piece>,
+}
+
+impl Connection {
+    async fn run(self, mut events: EventLoop) {
+        let mut wait = RETRY.0;
+        let mut unsubscribed = 0;
+        loop {
+            match events.poll().await {
+                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    wait = RETRY.0;
+                    unsubscribed = self.filters.len();
+                    for filter in &self.filters {
+                        if self.client.try_subscribe(filter.as_str(), QoS::AtLeastOnce).is_err() {
+                            self.shared.heard().down = Some("too much waits to be sent".into());
+                        }
+                    }
+                    if self.filters.is_empty() {
+                        self.up();
+                    }
+                }
+                Ok(Event::Incoming(Packet::SubAck(ack))) => {
+                    match ack.return_codes.iter().find(|code| !format!("{code:?}").starts_with("Success")) {
+                        Some(code) => {
+                            self.shared.heard().down = Some(format!(
+                                "the subscription was refused ({code:?}); may this user read linnet/fleet/{}/# and linnet/+/config/reported?",
+                                self.fleet
+                            ));
+                            self.shared.changed.notify_waiters();
+                        }
+                        None => {
+                            unsubscribed = unsubscribed.saturating_sub(1);
+                            if unsubscribed == 0 {
+                                self.up();
+                            }
+                        }
+                    }
+                }
+                Ok(Event::Incoming(Packet::PubAck(ack))) => {
+                    let mut heard = self.shared.heard();
+                    heard.acknowledged += 1;
+                    if ack.reason as u8 >= 0x80 {
+                        heard.refused = Some(format!(
+                            "a publication was refused ({:?}); may this user write linnet/fleet/{}/#?",
+                            ack.reason, self.fleet
+                        ));
+                    }
+                    drop(heard);
+                    self.shared.changed.notify_waiters();
+                }
+                Ok(Event::Incoming(Packet::Publish(publish))) => self.take(publish),
+                Ok(_) => {}
+                Err(e) => {
+                    self.shared.heard().down = Some(e.to_string());
+                    self.shared.changed.notify_waiters();
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(RETRY.1);
+                }
+            }
+        }
+    }
+
+    fn up(&self) {
+        let mut heard = self.shared.heard();
+        heard.down = None;
+        heard.connections += 1;
+        drop(heard);
+        self.shared.changed.notify_waiters();
+    }
+
+    fn take(&self, publish: Publish) {
+        if let Ok(topic) = FleetTopic::from_bytes(&publish.topic) {
+            match topic {
+                FleetTopic::Index(fleet) if fleet == self.fleet => {
+                    self.shared.heard().index = Index::parse(&publish.payload).ok();
+                }
+                FleetTopic::Fetch(fleet) if fleet == self.fleet => return self.fetch(publish),
+                _ => return,
+            }
+        } else if let Ok(Topic::ConfigReported(device)) = Topic::from_bytes(&publish.topic) {
+            // An empty one is a report that was cleared.
+            if publish.payload.is_empty() {
+                return;
+            }
+            let mut heard = self.shared.heard();
+            match Report::parse(&publish.payload) {
+                // The topic is what the broker let the device write to; what stands in the report must agree.
+                Ok(report) if report.device == device.as_str() => heard.seen.take(self.fleet.as_str(), report),
+                _ => heard.seen.passed_over += 1,
+            }
+        } else {
+            return;
+        }
+        self.shared.changed.notify_waiters();
+    }
+
+    fn fetch(&self, publish: Publish) {
+        let Some(properties) = publish.properties else { return };
+        // Answers go to a device's own topic for them and nowhere else, whoever asks.
+        let Some(reply_to) = properties.response_topic else { return };
+        if !matches!(reply_to.parse(), Ok(FleetTopic::Fetched { .. })) {
+            return;
+        }
+        let piece = Piece { reply_to, correlation: properties.correlation_data, request: publish.payload };
+        if let Err(mpsc::error::TrySendError::Full(piece)) = self.pieces.try_send(piece) {
+            let properties = PublishProperties { correlation_data: piece.correlation, ..PublishProperties::default() };
+            // Not even that has room: the device asks again by itself.
+            let _ = self.client.try_publish_with_properties(
+                piece.reply_to,
+                QoS::AtMostOnce,
+                false,
+                RangeServer::busy(BUSY_MS),
+                properties,
+            );
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! `linnet fleet`: the operator's half of config push (`docs/fleet.md`).
+
+mod args;
+mod ask;
+mod change;
+mod devices;
+mod init;
+mod link;
+mod new_keys;
+mod publish;
+mod push;
+mod seen;
+mod serve;
+mod status;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use linnet_fleet::repository::Repository;
+use linnet_proto::topic::FleetName;
+
+pub use args::{FleetArgs, FleetCommand};
+
+use super::models;
+use crate::ClientError;
+
+pub(super) async fn run(args: FleetArgs) -> Result<ExitCode, ClientError> {
+    match args.command {
+        FleetCommand::Init(args) => init::run(args),
+        FleetCommand::Publish(args) => publish::run(args).await,
+        FleetCommand::Push(args) => push::run(args).await,
+        FleetCommand::Status(args) => status::run(args).await,
+        FleetCommand::Pause(args) => change::pause(args).await,
+        FleetCommand::Promote(args) => change::promote(args).await,
+        FleetCommand::Rollback(args) => change::rollback(args).await,
+        FleetCommand::Refresh(args) => change::refresh(args).await,
+        FleetCommand::RotateKey(args) => change::rotate_key(args).await,
+        FleetCommand::Export(args) => change::export(&args),
+        FleetCommand::Serve(args) => serve::run(args).await,
+        FleetCommand::Devices(args) => devices::run(args).await,
+        FleetCommand::Simulate { arguments } => {
+            let mut command = models::command("simulate");
+            command.args(arguments);
+            models::finish(command).await
+        }
+    }
+}
+
+impl FleetCommand {
+    /// What becomes of a push that Ctrl-C leaves.
+    pub(in crate::cli) fn after_interrupt(&self) -> &'static str {
+        match self {
+            Self::Push(_) => {
+                "; the waves that are open stay open and no further one opens: `linnet fleet push --resume` goes on, \
+                 `linnet fleet pause` lets nobody else begin"
+            }
+            Self::Serve(_) => "; what the broker holds stays there, files are no longer served over MQTT",
+            _ => "",
+        }
+    }
+}
+
+fn load(dir: &Path) -> Result<Repository, ClientError> {
+    Repository::load(dir).map_err(ClientError::Fleet)
+}
+
+fn fleet_name(repository: &Repository) -> Result<FleetName, ClientError> {
+    FleetName::new(repository.fleet()).map_err(|e| ClientError::BadUrl(e.to_string()))
+}
+
+/// The directory's name, for a fleet without another.
+fn name_of(dir: &Path) -> Option<String> {
+    let absolute: PathBuf = std::path::absolute(dir).ok()?;
+    absolute.file_name()?.to_str().map(str::to_owned)
+}
+
+/// `1 device`, `2 devices`.
+fn devices_text(n: usize) -> String {
+    if n == 1 { "1 device".into() } else { format!("{n} devices") }
+}

@@ -1,0 +1,314 @@
+//! `linnet fleet push`: signs wave after wave as reports come. What decides is `linnet_fleet::waves`; this carries it out.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use linnet_fleet::bucket;
+use linnet_fleet::keys::Keys;
+use linnet_fleet::repository::{Editor, Repository, RepositoryError};
+use linnet_fleet::waves::{Decision, PushRecord, PushStanding, Rules, Share, Tally, decide, waves};
+use linnet_proto::fleet::Selector;
+
+use super::args::PushArgs;
+use super::link::{Link, Purpose};
+use super::serve::LOOK;
+use super::{ask, devices_text, fleet_name, load};
+use crate::cli::output;
+use crate::{ClientError, clock};
+
+/// How long devices' retained reports are listened for at the beginning.
+const LISTEN: Duration = Duration::from_secs(30);
+/// Most names of silent devices that are printed.
+const MAX_NAMES: usize = 20;
+
+pub(super) async fn run(args: PushArgs) -> Result<ExitCode, ClientError> {
+    let dir = args.dir.dir.clone();
+    let broker = args.broker.required("; devices that fetch over HTTP or from a stick report over MQTT, too")?;
+    let repository = load(&dir)?;
+    let _only = Editor::hold_push(&dir).map_err(ClientError::Fleet)?;
+    let mut link = Link::open(&broker, fleet_name(&repository)?, Some(&dir), Purpose::Serve).await?;
+    link.publish(&repository).await?;
+    link.listen(LISTEN).await;
+
+    let push = if args.resume { resumed(&repository)? } else { begun(&args, &repository, &link)? };
+    let audience = repository.generation(push.number).map_err(ClientError::Fleet)?.audience;
+    let mut pushing = Pushing { dir, link, push, audience, keys: Arc::new(Mutex::new(ask::keys())), bar: bar() };
+    let ended = pushing.run().await;
+    pushing.bar.finish_and_clear();
+    let (_, all, _) = pushing.tally();
+    if args.json {
+        let push = &pushing.push;
+        let (halted, paused) = match &ended {
+            Err(ClientError::Halted(_)) => (true, true),
+            Err(ClientError::Paused(_)) => (false, true),
+            _ => (false, false),
+        };
+        output::json(&serde_json::json!({
+            "generation": push.number, "attempt": push.attempt, "wave": push.wave, "waves": push.waves.len(),
+            "done": ended.is_ok(), "halted": halted, "paused": paused, "confirmed": all.confirmed,
+            "failed": all.failed, "working": all.working, "silent": all.silent,
+        }))?;
+    }
+    ended?;
+    if !args.json {
+        let (number, confirmed, failed, silent) =
+            (pushing.push.number, all.confirmed, all.failed, all.silent + all.working);
+        output::write(&format!(
+            "generation {number} is open for every device that is meant: {} confirmed it, {failed} failed, {silent} have not ended\n",
+            devices_text(confirmed)
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The push that was left.
+fn resumed(repository: &Repository) -> Result<PushRecord, ClientError> {
+    let push = repository.settings().push.clone();
+    push.ok_or_else(|| ClientError::BadUrl("no push was left that could be taken up; begin one with --to".into()))
+}
+
+/// A new push over the devices that are known.
+fn begun(args: &PushArgs, repository: &Repository, link: &Link) -> Result<PushRecord, ClientError> {
+    let number = args.generation.unwrap_or_else(|| repository.newest());
+    let generation = repository.generation(number).map_err(ClientError::Fleet)?;
+    let rules = Rules {
+        waves: args.waves.clone(),
+        max_failed: args.max_failed,
+        min_reported: args.min_reported,
+        wait_secs: args.wait,
+    };
+    rules.check().map_err(ClientError::BadUrl)?;
+    let to = args.to.clone().unwrap_or_default();
+    let devices = link.seen(|seen| seen.meant(&[&to, &generation.audience]));
+    if devices.is_empty() && rules.waves != [Share::ALL] {
+        return Err(ClientError::BadUrl(
+            "no device that --to means has reported, so nothing would hold a wave back; wait for devices, or open for all that \
+             may come with --waves 100%"
+                .into(),
+        ));
+    }
+    let earlier = repository.rollout(number).map_err(ClientError::Fleet)?.map_or(0, |rollout| rollout.attempt);
+    let attempt = if args.retry { earlier + 1 } else { earlier.max(1) };
+    let salt = format!("{:016x}", rand::random::<u64>());
+    let waves = waves(&rules, &salt, &devices);
+    Ok(PushRecord { number, attempt, to, salt, rules, waves, wave: 0, opened_at_secs: 0, state: PushStanding::Running })
+}
+
+fn bar() -> ProgressBar {
+    // The template is ours; one that did not parse would fall back to indicatif's own.
+    let style = ProgressStyle::with_template("{spinner} {prefix} [{wide_bar:.green}] {pos} of {len} {msg}");
+    let bar =
+        ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+struct Pushing {
+    dir: std::path::PathBuf,
+    link: Link,
+    push: PushRecord,
+    audience: Selector,
+    keys: Arc<Mutex<Keys<'static>>>,
+    bar: ProgressBar,
+}
+
+impl Pushing {
+    async fn run(&mut self) -> Result<(), ClientError> {
+        let known = self.meant().len();
+        let duplicates: Vec<String> = self.link.seen(|seen| seen.duplicates().map(|(name, _)| name.clone()).collect());
+        for name in duplicates {
+            self.say(&format!("two devices bear the name {name}; only the one that reported last is counted"));
+        }
+        if self.push.wave == 0 {
+            self.say(&format!(
+                "generation {} for {}, waves: {}",
+                self.push.number,
+                devices_text(known),
+                self.push.waves.len()
+            ));
+            self.open(1).await?;
+        } else if self.push.state != PushStanding::Running {
+            // A pause is over when somebody says so; its wave is waited for anew.
+            self.open(self.push.wave).await?;
+        }
+        let mut was_down = false;
+        loop {
+            self.adopt().await?;
+            match self.link.down() {
+                // Who hears nothing decides nothing.
+                Some(reason) if !was_down => {
+                    self.say(&format!("the broker is away ({reason}); nothing is opened until it is back"));
+                    was_down = true;
+                }
+                Some(_) => {}
+                None => {
+                    was_down = false;
+                    self.link.follow(&self.dir).await?;
+                    if let Some(ended) = self.decide().await? {
+                        return ended;
+                    }
+                }
+            }
+            // Not at each report: ten thousand come at once, and each look counts them all.
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Does what the rules say now; `Some` where the push has ended.
+    async fn decide(&mut self) -> Result<Option<Result<(), ClientError>>, ClientError> {
+        let (newest, all, open) = self.tally();
+        self.show(&newest);
+        let waited = clock::now_secs().saturating_sub(self.push.opened_at_secs);
+        let is_last = self.push.wave >= self.push.waves.len();
+        match decide(&self.push.rules, &newest, &all, waited, is_last) {
+            Decision::Wait => Ok(None),
+            Decision::Open => {
+                self.open(self.push.wave + 1).await?;
+                Ok(None)
+            }
+            Decision::Done => {
+                self.sign(self.push.wave, PushStanding::Done).await?;
+                Ok(Some(Ok(())))
+            }
+            Decision::Pause(why) => {
+                self.sign(self.push.wave, PushStanding::Paused(why.to_string())).await?;
+                self.link.follow(&self.dir).await?;
+                let number = self.push.number;
+                let wave =
+                    format!("generation {number} at wave {} of {}: {why}", self.push.wave, self.push.waves.len());
+                Ok(Some(Err(match why {
+                    linnet_fleet::waves::Why::Failures { .. } => ClientError::Halted(format!(
+                        "{wave}; no further device begins. See why with `linnet fleet status`; go back with `linnet fleet rollback`"
+                    )),
+                    linnet_fleet::waves::Why::Silent { .. } => ClientError::Paused(format!(
+                        "{wave}; not ended: {}. `linnet fleet push --resume` waits again, `linnet fleet promote` goes on without them",
+                        names(&open)
+                    )),
+                })))
+            }
+        }
+    }
+
+    /// Opens a wave, publishes that, and tells the devices that it adds.
+    async fn open(&mut self, wave: usize) -> Result<(), ClientError> {
+        let before = self.push.waves.get(self.push.wave.wrapping_sub(1)).map_or(0, |wave| wave.opened);
+        self.sign(wave, PushStanding::Running).await?;
+        let Some(opened) = self.push.waves.get(wave.wrapping_sub(1)).copied() else { return Ok(()) };
+        self.link.follow(&self.dir).await?;
+        let from = if wave == self.push.wave { 0 } else { before };
+        let added = |device: &&String| (from..opened.opened).contains(&bucket(&self.push.salt, device));
+        let meant = self.meant();
+        self.link.hint(meant.iter().filter(added), self.push.number).await?;
+        self.say(&format!(
+            "wave {wave} of {} is open: {} of {}",
+            self.push.waves.len(),
+            opened.share,
+            devices_text(meant.len())
+        ));
+        Ok(())
+    }
+
+    /// Signs how far the push is open, and remembers it. Signing may wait for a person, so it does not hold up the connection.
+    async fn sign(&mut self, wave: usize, state: PushStanding) -> Result<(), ClientError> {
+        let mut push = self.push.clone();
+        if wave != push.wave || push.state != PushStanding::Running {
+            push.opened_at_secs = clock::now_secs();
+        }
+        push.wave = wave;
+        push.state = state;
+        let (dir, keys, signed) = (self.dir.clone(), self.keys.clone(), push.clone());
+        let expected = self.push.clone();
+        let signing = tokio::task::spawn_blocking(move || {
+            let mut keys = keys.lock().unwrap_or_else(PoisonError::into_inner);
+            sign(&dir, &expected, &signed, &mut keys)
+        });
+        signing.await.map_err(|e| ClientError::Beside(e.to_string()))??;
+        self.push = push;
+        Ok(())
+    }
+
+    /// Takes over what somebody else did to this push: a pause ends it, a wave that was opened is open.
+    async fn adopt(&mut self) -> Result<(), ClientError> {
+        let now = load(&self.dir)?.settings().push.clone();
+        match now {
+            Some(push) if push == self.push => Ok(()),
+            Some(push) if push.salt == self.push.salt => {
+                self.push = push;
+                match &self.push.state {
+                    PushStanding::Paused(why) => {
+                        self.link.follow(&self.dir).await?;
+                        Err(ClientError::Paused(format!("generation {}: {why}", self.push.number)))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            _ => Err(ClientError::Paused("another push has begun out of this repository".into())),
+        }
+    }
+
+    fn meant(&self) -> BTreeSet<String> {
+        self.link.seen(|seen| seen.meant(&[&self.push.to, &self.audience]))
+    }
+
+    fn tally(&self) -> (Tally, Tally, Vec<String>) {
+        let meant = self.meant();
+        self.link.seen(|seen| seen.tally(&self.push, &meant))
+    }
+
+    fn show(&self, newest: &Tally) {
+        self.bar.set_length(newest.devices() as u64);
+        self.bar.set_position(newest.reported() as u64);
+        self.bar.set_prefix(format!("wave {} of {}", self.push.wave, self.push.waves.len()));
+        self.bar.set_message(format!(
+            "ended: {} confirmed, {} failed; {} at work, {} silent",
+            newest.confirmed, newest.failed, newest.working, newest.silent
+        ));
+    }
+
+    fn say(&self, text: &str) {
+        self.bar.suspend(|| eprintln!("linnet: {text}"));
+    }
+}
+
+/// Signs the rollout of `push` and writes its record, if the record is still the one that was decided on.
+fn sign(dir: &Path, expected: &PushRecord, push: &PushRecord, keys: &mut Keys<'_>) -> Result<(), ClientError> {
+    let mut editor = begin(dir)?;
+    let there = editor.settings().push.as_ref();
+    if there.is_some_and(|there| there.salt == expected.salt && there != expected) {
+        return Err(ClientError::Paused(
+            "somebody else changed this push meanwhile; `linnet fleet push --resume` goes on".into(),
+        ));
+    }
+    let opened = push.wave.checked_sub(1).and_then(|at| push.waves.get(at)).map_or(0, |wave| wave.opened);
+    let mut rollout = editor.new_rollout(push.number, push.to.clone(), &push.salt).map_err(ClientError::Fleet)?;
+    rollout.opened = opened;
+    rollout.wave = u32::try_from(push.wave).unwrap_or(u32::MAX);
+    rollout.paused = matches!(push.state, PushStanding::Paused(_));
+    rollout.attempt = push.attempt;
+    if editor.rollout(push.number).map_err(ClientError::Fleet)?.as_ref() != Some(&rollout) {
+        editor.roll_out(&rollout, keys, clock::now_secs()).map_err(ClientError::Fleet)?;
+    }
+    // After the rollout: cut off between the two, the wave is opened again, which changes nothing.
+    editor.record_push(Some(push.clone())).map_err(ClientError::Fleet)
+}
+
+/// Takes the lock; a refresh that just runs is waited for.
+fn begin(dir: &Path) -> Result<Editor, ClientError> {
+    for _ in 0..50 {
+        match Editor::begin(dir, "push") {
+            Err(RepositoryError::Locked { .. }) => std::thread::sleep(Duration::from_millis(100)),
+            begun => return begun.map_err(ClientError::Fleet),
+        }
+    }
+    Editor::begin(dir, "push").map_err(ClientError::Fleet)
+}
+
+fn names(devices: &[String]) -> String {
+    let more = devices.len().saturating_sub(MAX_NAMES);
+    let named = devices.iter().take(MAX_NAMES).cloned().collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{named} and {more} more") } else { named }
+}

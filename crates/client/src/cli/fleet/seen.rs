@@ -1,0 +1,109 @@
+//! The devices that have reported.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::BufRead;
+use std::path::Path;
+
+use linnet_fleet::bucket;
+use linnet_fleet::waves::{Outcome, PushRecord, Tally, outcome};
+use linnet_proto::fleet::{Report, Selector};
+use linnet_proto::topic::DeviceName;
+
+use crate::ClientError;
+
+/// Most devices that are remembered.
+const MAX_DEVICES: usize = 1_000_000;
+/// Most devices under one name that are told apart.
+const MAX_INSTANCES: usize = 4;
+
+/// The newest report of each device, and of each that bears the same name.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    /// By name; the report that came last is last.
+    devices: BTreeMap<String, Vec<Report>>,
+    /// Reports that were not read, or not this fleet's.
+    pub(super) passed_over: u64,
+}
+
+impl Seen {
+    /// Takes a report of `fleet`; another's is passed over.
+    pub(super) fn take(&mut self, fleet: &str, report: Report) {
+        let known = self.devices.contains_key(&report.device);
+        let named = DeviceName::new(report.device.as_str()).is_ok();
+        if !named || report.fleet != fleet || (!known && self.devices.len() >= MAX_DEVICES) {
+            self.passed_over += 1;
+            return;
+        }
+        let reports = self.devices.entry(report.device.clone()).or_default();
+        reports.retain(|earlier| earlier.instance != report.instance);
+        if reports.len() >= MAX_INSTANCES {
+            reports.remove(0);
+        }
+        reports.push(report);
+    }
+
+    /// Reads a file of reports, one on each line.
+    pub(super) fn read(fleet: &str, file: &Path) -> Result<Self, ClientError> {
+        let failed = |source| ClientError::Read { path: file.display().to_string(), source };
+        let reader: Box<dyn BufRead> = match file.as_os_str() == "-" {
+            true => Box::new(std::io::stdin().lock()),
+            false => Box::new(std::io::BufReader::new(std::fs::File::open(file).map_err(failed)?)),
+        };
+        let mut seen = Self::default();
+        for line in reader.lines() {
+            let line = line.map_err(failed)?;
+            match Report::parse(line.as_bytes()) {
+                _ if line.trim().is_empty() => {}
+                Ok(report) => seen.take(fleet, report),
+                Err(_) => seen.passed_over += 1,
+            }
+        }
+        Ok(seen)
+    }
+
+    /// The last report of each device, by name.
+    pub(super) fn last(&self) -> impl Iterator<Item = &Report> {
+        self.devices.values().filter_map(|reports| reports.last())
+    }
+
+    /// Names that more than one device bears, with the reports of each.
+    pub(super) fn duplicates(&self) -> impl Iterator<Item = (&String, &Vec<Report>)> {
+        self.devices.iter().filter(|(_, reports)| reports.len() > 1)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// Names of the devices that all of `selectors` mean.
+    pub(super) fn meant(&self, selectors: &[&Selector]) -> BTreeSet<String> {
+        let meant = |report: &&Report| {
+            let facts = report.facts();
+            selectors.iter().all(|selector| selector.means(&facts))
+        };
+        self.last().filter(meant).map(|report| report.device.clone()).collect()
+    }
+
+    /// How the devices of a push's open waves stand: those of the newest wave, and all; and the names of those that have not ended in
+    /// the newest wave.
+    pub(super) fn tally(&self, push: &PushRecord, meant: &BTreeSet<String>) -> (Tally, Tally, Vec<String>) {
+        let opened = |wave: usize| wave.checked_sub(1).and_then(|at| push.waves.get(at)).map_or(0, |wave| wave.opened);
+        let (before, now) = (opened(push.wave.saturating_sub(1)), opened(push.wave));
+        let (mut newest, mut all, mut open) = (Tally::default(), Tally::default(), Vec::new());
+        for report in self.last().filter(|report| meant.contains(&report.device)) {
+            let bucket = bucket(&push.salt, &report.device);
+            if bucket >= now {
+                continue;
+            }
+            let outcome = outcome(report, push.number, push.attempt);
+            all.add(outcome);
+            if bucket >= before {
+                newest.add(outcome);
+                if matches!(outcome, Outcome::Silent | Outcome::Working) {
+                    open.push(report.device.clone());
+                }
+            }
+        }
+        (newest, all, open)
+    }
+}

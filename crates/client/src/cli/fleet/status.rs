@@ -1,0 +1,182 @@
+//! `linnet fleet status`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use linnet_fleet::repository::{Repository, Role};
+use linnet_fleet::waves::{Outcome, PushStanding, outcome};
+use linnet_proto::fleet::{Report, Rollout};
+
+use super::args::{ReportsArgs, StatusArgs};
+use super::change::newest_rollout;
+use super::link::{Link, Purpose};
+use super::seen::Seen;
+use super::{devices_text, fleet_name, load};
+use crate::cli::output;
+use crate::{ClientError, clock};
+
+const DAY_SECS: u64 = 86_400;
+/// Most devices of the table; `--json` gives all.
+const MAX_ROWS: usize = 1_000;
+/// How often a watched table is shown anew at most.
+const WATCH: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(args: StatusArgs) -> Result<ExitCode, ClientError> {
+    let dir = &args.dir.dir;
+    let repository = load(dir)?;
+    if args.watch {
+        let broker = args.reports.broker.required("")?;
+        let link = Link::open(&broker, fleet_name(&repository)?, None, Purpose::Reports).await?;
+        link.listen(Duration::from_secs(args.reports.listen)).await;
+        loop {
+            let table = link.seen(|seen| Standing::new(&load(dir)?, seen).map(|it| it.for_people(seen)))?;
+            // Clears the screen and goes to its first place.
+            output::write(&format!("\x1b[2J\x1b[H{table}"))?;
+            tokio::time::sleep(WATCH).await;
+        }
+    }
+    let seen = args.reports.seen(&repository).await?;
+    let standing = Standing::new(&repository, &seen)?;
+    if args.json {
+        output::json(&standing.for_scripts(&seen))?;
+    } else {
+        output::write(&standing.for_people(&seen))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl ReportsArgs {
+    /// The reports, from a file or from a broker.
+    pub(super) async fn seen(&self, repository: &Repository) -> Result<Seen, ClientError> {
+        if let Some(file) = &self.reports {
+            return Seen::read(repository.fleet(), file);
+        }
+        let broker = self.broker.required(", or read reports from a file with --reports")?;
+        let link = Link::open(&broker, fleet_name(repository)?, None, Purpose::Reports).await?;
+        link.listen(Duration::from_secs(self.listen)).await;
+        Ok(link.seen(Seen::clone))
+    }
+}
+
+/// What the repository says, beside the reports.
+struct Standing {
+    fleet: String,
+    newest: u64,
+    rollout: Option<Rollout>,
+    push: Option<String>,
+    expiring: Vec<(Role, u64)>,
+}
+
+impl Standing {
+    fn new(repository: &Repository, seen: &Seen) -> Result<Self, ClientError> {
+        let now = clock::now_secs();
+        let rollout = newest_rollout(repository)?;
+        let push = repository.settings().push.as_ref().map(|push| {
+            let state = match &push.state {
+                PushStanding::Running => "running".to_owned(),
+                PushStanding::Paused(why) => format!("paused: {why}"),
+                PushStanding::Done => "done".to_owned(),
+            };
+            let (newest, ..) = seen.tally(push, &seen.meant(&[&push.to]));
+            format!(
+                "generation {}, wave {} of {}, {state}; the wave: {} confirmed, {} failed, {} at work, {} silent",
+                push.number,
+                push.wave,
+                push.waves.len(),
+                newest.confirmed,
+                newest.failed,
+                newest.working,
+                newest.silent
+            )
+        });
+        let expiring = Role::ALL.into_iter().map(|role| (role, repository.expires_secs(role).saturating_sub(now)));
+        Ok(Self {
+            fleet: repository.fleet().to_owned(),
+            newest: repository.newest(),
+            rollout,
+            push,
+            expiring: expiring.filter(|(_, left)| *left < 14 * DAY_SECS).collect(),
+        })
+    }
+
+    fn for_people(&self, seen: &Seen) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "fleet     {}, newest generation {}", self.fleet, self.newest);
+        if let Some(push) = &self.push {
+            let _ = writeln!(text, "push      {push}");
+        }
+        for (role, left) in &self.expiring {
+            let _ = writeln!(text, "expires   {role} in {} days; `linnet fleet refresh`", left / DAY_SECS);
+        }
+        let mut running: BTreeMap<u64, usize> = BTreeMap::new();
+        for report in seen.last() {
+            *running.entry(report.running.generation).or_default() += 1;
+        }
+        let running: Vec<String> = running.iter().rev().map(|(number, n)| format!("{n} run {number}")).collect();
+        let _ = writeln!(
+            text,
+            "devices   {}{}{}",
+            seen.len(),
+            if running.is_empty() { "" } else { ": " },
+            running.join(", ")
+        );
+        for (name, reports) in seen.duplicates() {
+            let _ = writeln!(text, "duplicate {name} is borne by {}", devices_text(reports.len()));
+        }
+        if seen.len() > 0 {
+            let width = seen.last().map(|report| report.device.len()).max().unwrap_or(0).max(6);
+            let _ = writeln!(text, "\n{:width$}  runs  about  state        linnetd   reason", "device");
+            for report in seen.last().take(MAX_ROWS) {
+                let _ = writeln!(
+                    text,
+                    "{:width$}  {:>4}  {:>5}  {:<11}  {:<8}  {}",
+                    report.device,
+                    report.running.generation,
+                    report.generation,
+                    report.state.as_str(),
+                    plain(&report.linnetd),
+                    plain(report.reason.as_deref().unwrap_or_default())
+                );
+            }
+            if seen.len() > MAX_ROWS {
+                let _ = writeln!(text, "… and {}; --json gives all", devices_text(seen.len() - MAX_ROWS));
+            }
+        }
+        text
+    }
+
+    fn for_scripts(&self, seen: &Seen) -> serde_json::Value {
+        let mut confirmed = 0;
+        let mut failed = 0;
+        if let Some(rollout) = &self.rollout {
+            for report in seen.last() {
+                match outcome(report, rollout.number, rollout.attempt) {
+                    Outcome::Confirmed => confirmed += 1,
+                    Outcome::Failed => failed += 1,
+                    Outcome::Silent | Outcome::Working => {}
+                }
+            }
+        }
+        let duplicates: Vec<&String> = seen.duplicates().map(|(name, _)| name).collect();
+        let expires: BTreeMap<&str, u64> = self.expiring.iter().map(|(role, left)| (role.as_str(), *left)).collect();
+        serde_json::json!({
+            "fleet": self.fleet,
+            "newest": self.newest,
+            "rollout": self.rollout,
+            "confirmed": confirmed,
+            "failed": failed,
+            "expires_in_secs": expires,
+            "duplicates": duplicates,
+            "passed_over": seen.passed_over,
+            "devices": seen.last().collect::<Vec<&Report>>(),
+        })
+    }
+}
+
+/// What a device says, without what would move a terminal's cursor.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}

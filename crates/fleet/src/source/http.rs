@@ -1,0 +1,333 @@
+//! A repository on a web server: HTTP/1.1, plain or over TLS (rustls with ring), ranges, one request at a time.
+//!
+//! Plain HTTP is no danger to trust, which comes from signatures; TLS hides what is fetched. A server must answer ranges
+//! (status 206), as nginx, Caddy, Apache and every CDN do.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HOST, HeaderMap, RANGE, USER_AGENT,
+};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio_rustls::TlsConnector;
+use tough::async_trait;
+use url::Url;
+
+use super::{Source, SourceFault, repository_path, require_plain};
+
+/// Time to connect, TLS handshake included.
+const CONNECT: Duration = Duration::from_secs(15);
+/// Time until an answer begins, and between two parts of it.
+const IDLE: Duration = Duration::from_secs(20);
+/// Bytes of a piece: large enough that round trips do not count, small enough for a small device's memory.
+const PIECE_BYTES: u64 = 1 << 20;
+/// Where systems keep the certificates that they trust.
+const PLATFORM_CERTIFICATES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// A web server's address, and the connection to it while there is one.
+pub struct Http {
+    base: Url,
+    host: String,
+    port: u16,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    idle: Mutex<Option<SendRequest<Empty<Bytes>>>>,
+}
+
+/// Why a web server cannot be a source; found before anything is asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct HttpSetupError(String);
+
+impl Http {
+    /// The repository below `url` (`http://` or `https://`). A server is verified by the certificates in `ca` (PEM), or by the
+    /// platform's where none is given.
+    pub fn new(url: &str, ca: Option<&Path>) -> Result<Self, HttpSetupError> {
+        let refuse = |why: &str| HttpSetupError(format!("the source `{}`: {why}", without_secrets(url)));
+        let mut base = Url::parse(url).map_err(|e| refuse(&format!("this is no URL: {e}")))?;
+        if !base.username().is_empty()
+            || base.password().is_some()
+            || base.query().is_some()
+            || base.fragment().is_some()
+        {
+            return Err(refuse("a source's URL has no user, password, query or fragment"));
+        }
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        let (Some(host), Some(port)) = (base.host_str(), base.port_or_known_default()) else {
+            return Err(refuse("expected http://HOST/… or https://HOST/…"));
+        };
+        // IPv6 addresses stand in brackets in a URL only.
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let tls = match base.scheme() {
+            "http" => None,
+            "https" => {
+                let name = ServerName::try_from(host.clone()).map_err(|e| refuse(&format!("its host's name: {e}")))?;
+                Some((connector(ca)?, name))
+            }
+            _ => return Err(refuse("expected http://HOST/… or https://HOST/…")),
+        };
+        Ok(Self { base, host, port, tls, idle: Mutex::new(None) })
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, SourceFault> {
+        let unreachable = |e: &dyn std::fmt::Display| SourceFault::Unreachable(format!("{}: {e}", self.base));
+        let connected = async {
+            let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| unreachable(&e))?;
+            match &self.tls {
+                None => self.handshake(stream).await,
+                Some((connector, name)) => {
+                    let stream = connector.connect(name.clone(), stream).await.map_err(|e| unreachable(&e))?;
+                    self.handshake(stream).await
+                }
+            }
+        };
+        tokio::time::timeout(CONNECT, connected)
+            .await
+            .unwrap_or_else(|_| Err(unreachable(&format!("no connection within {} s", CONNECT.as_secs()))))
+    }
+
+    async fn handshake<S>(&self, stream: S) -> Result<SendRequest<Empty<Bytes>>, SourceFault>
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| SourceFault::Unreachable(format!("{}: {e}", self.base)))?;
+        // Ends when the sender and the last body are dropped. What fails in it, the request reports.
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(sender)
+    }
+
+    /// Sends one request, over the idle connection where it still stands.
+    async fn send(
+        &self,
+        url: &Url,
+        range: Option<(u64, u64)>,
+    ) -> Result<(SendRequest<Empty<Bytes>>, Response<Incoming>), SourceFault> {
+        let idle = self.idle.lock().await.take();
+        if let Some(mut sender) = idle
+            && sender.ready().await.is_ok()
+            && let Ok(response) = self.ask(&mut sender, url, range).await
+        {
+            return Ok((sender, response));
+        }
+        // None there, or the server has closed it meanwhile.
+        let mut sender = self.connect().await?;
+        let response = self.ask(&mut sender, url, range).await?;
+        Ok((sender, response))
+    }
+
+    async fn ask(
+        &self,
+        sender: &mut SendRequest<Empty<Bytes>>,
+        url: &Url,
+        range: Option<(u64, u64)>,
+    ) -> Result<Response<Incoming>, SourceFault> {
+        let unreachable = |e: &dyn std::fmt::Display| SourceFault::Unreachable(format!("{url}: {e}"));
+        let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
+        let mut request = Request::get(url.path())
+            .header(HOST, host)
+            .header(USER_AGENT, concat!("linnet/", env!("CARGO_PKG_VERSION")))
+            .header(ACCEPT_ENCODING, "identity");
+        if let Some((offset, bytes)) = range {
+            let last = offset.saturating_add(bytes).saturating_sub(1);
+            request = request.header(RANGE, format!("bytes={offset}-{last}"));
+        }
+        let request = request.body(Empty::new()).map_err(|e| unreachable(&e))?;
+        match tokio::time::timeout(IDLE, sender.send_request(request)).await {
+            Ok(response) => response.map_err(|e| unreachable(&e)),
+            Err(_) => Err(SourceFault::TooSlow(format!("{url}: no answer within {} s", IDLE.as_secs()))),
+        }
+    }
+
+    /// The body of an answer, of at most `cap` bytes.
+    async fn read(url: &Url, response: &mut Response<Incoming>, cap: u64) -> Result<Bytes, SourceFault> {
+        if number(response.headers(), CONTENT_LENGTH.as_str()).is_some_and(|length| length > cap) {
+            return Err(SourceFault::TooLarge { cap });
+        }
+        let body = response.body_mut();
+        let mut content = BytesMut::new();
+        loop {
+            let frame = tokio::time::timeout(IDLE, body.frame()).await;
+            let frame = frame
+                .map_err(|_| SourceFault::TooSlow(format!("{url}: nothing more came within {} s", IDLE.as_secs())))?;
+            let Some(frame) = frame else { return Ok(content.freeze()) };
+            let frame = frame.map_err(|e| SourceFault::Unreachable(format!("{url}: {e}")))?;
+            if let Some(data) = frame.data_ref() {
+                if content.len() as u64 + data.len() as u64 > cap {
+                    return Err(SourceFault::TooLarge { cap });
+                }
+                content.extend_from_slice(data);
+            }
+        }
+    }
+
+    async fn get(&self, path: &str, range: Option<(u64, u64)>, cap: u64) -> Result<Bytes, SourceFault> {
+        require_plain(path)?;
+        let url = self.base.join(path).map_err(|e| SourceFault::Lied(format!("{path}: {e}")))?;
+        let (sender, mut response) = self.send(&url, range).await?;
+        judge(&url, &response, range)?;
+        let content = Self::read(&url, &mut response, cap).await?;
+        // Read to its end: the connection can carry another request.
+        *self.idle.lock().await = Some(sender);
+        Ok(content)
+    }
+}
+
+impl std::fmt::Debug for Http {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Http").field("base", &self.base.as_str()).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Source for Http {
+    fn name(&self) -> String {
+        self.base.to_string()
+    }
+
+    async fn metadata(&self, name: &str, cap: u64) -> Result<Bytes, SourceFault> {
+        self.get(&format!("metadata/{name}"), None, cap).await
+    }
+
+    async fn piece(&self, path: &str, offset: u64, bytes: u64) -> Result<Bytes, SourceFault> {
+        let piece = self.get(&repository_path(path), Some((offset, bytes)), bytes).await?;
+        if piece.is_empty() {
+            return Err(SourceFault::Lied(format!("{path} ends before byte {offset}")));
+        }
+        Ok(piece)
+    }
+
+    fn piece_bytes(&self) -> u64 {
+        PIECE_BYTES
+    }
+}
+
+/// What the head of an answer says, before its body is read.
+fn judge<B>(url: &Url, response: &Response<B>, range: Option<(u64, u64)>) -> Result<(), SourceFault> {
+    let status = response.status();
+    let unreachable = |why: String| Err(SourceFault::Unreachable(format!("{url}: {why}")));
+    if response.headers().get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return unreachable("the server sends it in a coding that was not asked for".into());
+    }
+    match (status, range) {
+        (StatusCode::OK, None) => Ok(()),
+        (StatusCode::PARTIAL_CONTENT, Some((offset, _))) => {
+            let said = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
+            match said.and_then(first_byte) {
+                Some(first) if first == offset => Ok(()),
+                _ => Err(SourceFault::Lied(format!("{url}: asked for bytes from {offset}, the server gave others"))),
+            }
+        }
+        // The whole file where the first piece of it was asked for: the same, if it is no longer than the piece.
+        (StatusCode::OK, Some((0, bytes)))
+            if number(response.headers(), CONTENT_LENGTH.as_str()).is_some_and(|length| length <= bytes) =>
+        {
+            Ok(())
+        }
+        (StatusCode::OK, Some(_)) => unreachable(
+            "the server takes no ranges; serve the repository with one that does, such as nginx or Caddy".into(),
+        ),
+        (StatusCode::NOT_FOUND | StatusCode::GONE, _) => Err(SourceFault::NotThere),
+        (StatusCode::RANGE_NOT_SATISFIABLE, Some((offset, _))) => {
+            Err(SourceFault::Lied(format!("{url}: it ends before byte {offset}")))
+        }
+        (status, _) if status.is_redirection() => unreachable(format!(
+            "status {}; redirects are not followed, name the address that it points to",
+            status.as_u16()
+        )),
+        (status, _) => unreachable(format!("status {}", status.as_u16())),
+    }
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.parse().ok()
+}
+
+/// The first byte of `bytes 5-9/100`.
+fn first_byte(content_range: &str) -> Option<u64> {
+    content_range.strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
+}
+
+/// A URL as it may stand in a log: what comes before an `@` may be a password, what comes after a `?` a token.
+fn without_secrets(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
+        _ => url.to_owned(),
+    }
+}
+
+fn connector(ca: Option<&Path>) -> Result<TlsConnector, HttpSetupError> {
+    let file = match ca {
+        Some(file) => file.to_owned(),
+        None => PLATFORM_CERTIFICATES.iter().map(PathBuf::from).find(|file| file.is_file()).ok_or_else(|| {
+            HttpSetupError(format!(
+                "this machine has no certificates to verify a server by (looked for {}); install ca-certificates or name a \
+                 file of certificates",
+                PLATFORM_CERTIFICATES.join(", ")
+            ))
+        })?,
+    };
+    let refuse = |why: String| HttpSetupError(format!("{}: {why}", file.display()));
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(&file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|e| refuse(format!("the certificates cannot be read: {e}")))?;
+    // A platform's file may hold one that rustls does not take; the others still verify.
+    let (added, _) = roots.add_parsable_certificates(certificates);
+    if added == 0 {
+        return Err(refuse("the file holds no certificate that a server can be verified by".into()));
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| refuse(e.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_that_cannot_be_a_source_is_refused_without_its_password() {
+        for url in ["ftp://host/", "file:///x", "host/x", "http://u:secret@host/", "http://host/?q=secret", "mailto:x"]
+        {
+            let e = Http::new(url, None).expect_err(url).to_string();
+            assert!(!e.contains("secret"), "{e}");
+        }
+        let source = Http::new("http://[::1]:8080/fleet", None).expect("a source");
+        assert_eq!(
+            (source.host.as_str(), source.port, source.name()),
+            ("::1", 8080, "http://[::1]:8080/fleet/".into())
+        );
+    }
+
+    #[test]
+    fn a_content_range_is_read() {
+        assert_eq!(first_byte("bytes 5-9/100"), Some(5));
+        for bad in ["", "bytes", "bytes */100", "5-9/100", "bytes -9/100", "bytes 99999999999999999999-9/1"] {
+            assert_eq!(first_byte(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Where metadata and files come from: a directory (a stick), a web server, a broker, or memory (tests and simulations).
+//!
+//! Nothing that a source says is believed: it can delay a device and can do nothing else.
+
+mod directory;
+mod download;
+mod http;
+mod memory;
+mod mqtt;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+pub use directory::Directory;
+pub use download::{DownloadError, Progress, Sink, Wanted, Writer, download};
+pub use http::{Http, HttpSetupError};
+use linnet_proto::fleet::MAX_RANGE_BYTES;
+pub use memory::{Memory, Traffic};
+pub use mqtt::{Exchange, Mqtt};
+pub use tough::async_trait;
+
+/// Longest path of a repository that is asked for, bytes.
+const MAX_PATH_BYTES: usize = 255;
+
+/// A repository as a device reaches it. Every wait that it makes may be cut off by dropping the future.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// What it is, for people: a path, a URL, a fleet's topics. Without any secret.
+    fn name(&self) -> String;
+
+    /// The whole of a metadata file, such as `3.root.json`; of at most `cap` bytes.
+    async fn metadata(&self, name: &str, cap: u64) -> Result<Bytes, SourceFault>;
+
+    /// The bytes of a file from `offset` on: at least one, at most `bytes`. `path` is `generations/<sha256>.<number>.json` or
+    /// `files/<sha256>`.
+    async fn piece(&self, path: &str, offset: u64, bytes: u64) -> Result<Bytes, SourceFault>;
+
+    /// The size of piece that this source serves best, bytes.
+    fn piece_bytes(&self) -> u64 {
+        MAX_RANGE_BYTES
+    }
+}
+
+/// Why a source did not give what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceFault {
+    /// The source was reached and says that there is no such file.
+    #[error("there is no such file")]
+    NotThere,
+    /// The source could not be reached, or would not answer; whether the file exists is not known.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The file is larger than what is taken.
+    #[error("it is larger than the {cap} bytes that are taken")]
+    TooLarge {
+        /// Most bytes.
+        cap: u64,
+    },
+    /// Bytes come more slowly than the least rate.
+    #[error("{0}")]
+    TooSlow(String),
+    /// The answer contradicts the question or itself.
+    #[error("{0}")]
+    Lied(String),
+}
+
+/// How slow a source may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Time until an answer begins.
+    pub answer: Duration,
+    /// From then on, bytes per second.
+    pub least_bytes_per_sec: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        // GPRS at its worst still passes.
+        Self { answer: Duration::from_secs(30), least_bytes_per_sec: 1024 }
+    }
+}
+
+impl Pace {
+    /// The time in which `bytes` must have come.
+    pub fn deadline(&self, bytes: u64) -> Duration {
+        self.answer.saturating_add(Duration::from_secs(bytes / self.least_bytes_per_sec.max(1)))
+    }
+
+    /// Runs `answer`, which brings at most `bytes`, and cuts it off when it is too slow.
+    pub(crate) async fn hold<T>(
+        &self,
+        what: &str,
+        bytes: u64,
+        answer: impl Future<Output = Result<T, SourceFault>>,
+    ) -> Result<T, SourceFault> {
+        let deadline = self.deadline(bytes);
+        tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| {
+            Err(SourceFault::TooSlow(format!("{what} has not come within {} s", deadline.as_secs())))
+        })
+    }
+}
+
+/// Where a file of a path as sources are asked for it lies in a repository's directory.
+pub(crate) fn repository_path(path: &str) -> String {
+    if path.starts_with("generations/") { format!("targets/{path}") } else { path.to_owned() }
+}
+
+/// Refuses a path that is not made of plain parts, so that none leads out of a repository or changes a URL.
+fn require_plain(path: &str) -> Result<(), SourceFault> {
+    let part = |part: &str| {
+        !matches!(part, "" | "." | "..")
+            && part.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
+    };
+    if path.len() > MAX_PATH_BYTES || !path.split('/').all(part) {
+        return Err(SourceFault::Lied(format!("`{}` is no path in a repository", path.escape_debug())));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_paths_are_asked_for() {
+        for path in ["timestamp.json", "files/abc", "generations/ab.7.json"] {
+            require_plain(path).expect(path);
+        }
+        for path in ["", "/etc/passwd", "a//b", "../a", "a/..", "a?b", "a%2fb", "a b", "a\0", "ä", &"a".repeat(256)] {
+            require_plain(path).expect_err(path);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_slower_than_the_pace_is_cut_off() {
+        let pace = Pace { answer: Duration::from_secs(5), least_bytes_per_sec: 100 };
+        let after = |secs| async move {
+            tokio::time::sleep(Duration::from_secs(secs)).await;
+            Ok(secs)
+        };
+        assert_eq!(pace.hold("it", 1000, after(14)).await, Ok(14));
+        let cut = pace.hold("it", 1000, after(16)).await.expect_err("cut off");
+        assert_eq!(cut, SourceFault::TooSlow("it has not come within 15 s".into()));
+    }
+}

@@ -1,0 +1,63 @@
+//! Checked settings of `[fleet]`: whom this device takes generations from, and how it tries them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `[fleet]`; absent when the device belongs to none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetSettings {
+    /// Name of the fleet, one level of MQTT topics.
+    pub name: String,
+    /// The first trusted `root.json`.
+    pub root: PathBuf,
+    /// Where generations are looked for, in order; at least one.
+    pub sources: Vec<FleetSource>,
+    /// Groups that this device belongs to.
+    pub groups: BTreeSet<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// How often metadata are looked at without a hint, before jitter.
+    pub refresh: Duration,
+    /// How long a generation serves on trial.
+    pub trial: Duration,
+    /// How a generation proves itself before it serves.
+    pub probe: ProbeSettings,
+    /// Keys of this device that a generation may set.
+    pub allow_local_keys: BTreeSet<String>,
+    /// When the clock is believed.
+    pub clock: ClockTrust,
+}
+
+/// How a generation proves itself before it serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProbeSettings {
+    /// The time that it may take, of the clock and of processors.
+    pub time: Duration,
+    /// The memory that it may take, MiB; what is free when absent.
+    pub memory_mib: Option<u64>,
+    /// Whether models that serve may be let go of meanwhile.
+    pub drained: bool,
+}
+
+/// Where generations come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FleetSource {
+    /// The broker.
+    Mqtt,
+    /// A server: a URL of HTTP or HTTPS, without a `/` at its end.
+    Http(String),
+    /// A directory.
+    Directory(PathBuf),
+}
+
+/// When the clock counts as synchronised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockTrust {
+    /// When the kernel says so.
+    Kernel,
+    /// From the start: the machine has a clock that runs on.
+    Always,
+    /// Never: only the last known time counts.
+    Never,
+}

@@ -1,0 +1,310 @@
+//! The actions of an update on this device.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use linnet_fleet::trust::{Contents, Trusted};
+use linnet_proto::fleet::{Generation, Running};
+use tokio::runtime::Handle;
+
+use super::clock::KernelClock;
+use super::sources::{Reached, sources};
+use super::{Broker, Parts, ProveAgain, Stop};
+use crate::config::fleet::FleetSettings;
+use crate::config::{Config, Sources};
+use crate::daemon::update::{Back, DrainedWindow, Updates};
+use crate::push::bounds::{SOURCE_PAUSE, WATCH_EVERY};
+use crate::push::machine::{Fault, Outcome, Persisted, Wanted};
+use crate::push::trial::Trial;
+use crate::push::{Action, Effects, Moment, Progress, ReportFacts, Settings, Watched, report, save, settle};
+use crate::status::{BrokerLink, DaemonStatus, Events};
+use crate::store::generations::GenerationStore;
+use crate::sys::clock;
+use crate::transport::mqtt::notices::Notices;
+
+/// This device, as an update acts on it.
+pub(super) struct Device {
+    pub(super) store: GenerationStore,
+    pub(super) trusted: Trusted,
+    /// What the trusted metadata say.
+    pub(super) contents: Contents,
+    pub(super) base: Sources,
+    pub(super) config: Arc<Config>,
+    pub(super) settings: FleetSettings,
+    pub(super) sources: Vec<Reached>,
+    /// The source that is asked first, by its place.
+    pub(super) first_source: usize,
+    /// Files that came with other bytes than their digest's.
+    pub(super) lies: u32,
+    /// The generation that is being fetched, once it was judged.
+    pub(super) generation: Option<Generation>,
+    pub(super) updates: Updates,
+    pub(super) window: Option<DrainedWindow>,
+    pub(super) back: Option<Box<Back>>,
+    /// What this process serves.
+    pub(super) serving: u64,
+    pub(super) local_packages: Vec<String>,
+    pub(super) trial: Trial,
+    pub(super) events: Events,
+    pub(super) link: BrokerLink,
+    pub(super) prove_again: ProveAgain,
+    pub(super) watch: super::watch::Watch,
+    pub(super) stop: Arc<Stop>,
+    /// The known time that was committed last, seconds.
+    pub(super) marked_secs: u64,
+    /// What was logged last of an update.
+    logged: RefCell<Option<String>>,
+    status: Arc<DaemonStatus>,
+    notices: Notices,
+    runtime: Handle,
+    began: Instant,
+}
+
+impl Device {
+    pub(super) fn new(parts: Parts, runtime: Handle, stop: Arc<Stop>) -> Self {
+        let Parts {
+            store, trusted, base, config, settings, updates, notices, events, status, link, prove_again, ..
+        } = parts;
+        let contents = trusted.contents().unwrap_or_default();
+        let mut trial = Trial::default();
+        // A trial that began before a restart is judged by what is counted from now on.
+        trial.begin(events.tally());
+        Self {
+            marked_secs: trusted.known_time().secs,
+            serving: config.generation(),
+            local_packages: crate::daemon::models::added_locally(&config),
+            store,
+            trusted,
+            contents,
+            base,
+            config,
+            settings,
+            sources: Vec::new(),
+            first_source: 0,
+            lies: 0,
+            generation: None,
+            updates,
+            window: None,
+            back: None,
+            trial,
+            events,
+            link,
+            prove_again,
+            watch: super::watch::Watch::default(),
+            stop,
+            logged: RefCell::default(),
+            status,
+            notices,
+            runtime,
+            began: Instant::now(),
+        }
+    }
+
+    pub(super) fn settings(&self) -> &FleetSettings {
+        &self.settings
+    }
+
+    pub(super) fn updates(&self) -> Updates {
+        self.updates.clone()
+    }
+
+    pub(super) fn driver_settings(&self) -> Settings {
+        Settings {
+            probe: self.settings.probe.time,
+            trial: self.settings.trial,
+            watch_every: WATCH_EVERY.min(self.settings.trial / 4),
+        }
+    }
+
+    pub(super) fn clock(&self) -> KernelClock {
+        KernelClock(self.settings.clock)
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        Moment { since_epoch_secs: clock::since_epoch().as_secs(), monotonic: self.began.elapsed() }
+    }
+
+    /// Waits for something on the runtime; `None` when the daemon ends before.
+    pub(super) fn wait<T>(&self, what: impl Future<Output = T>) -> Option<T> {
+        let stop = &self.stop.token;
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => None,
+                done = what => Some(done),
+            }
+        })
+    }
+
+    /// Sets up the sources once; what cannot be set up is tried again at the next look.
+    pub(super) fn set_up_sources(&mut self) -> Vec<Fault> {
+        if self.sources.len() == self.settings.sources.len() {
+            return Vec::new();
+        }
+        let intake = self.config.mqtt_intake.clone();
+        let broker = self.config.mqtt.clone().map(|mqtt| Broker { mqtt, intake });
+        let (reached, faults) = sources(&self.settings, broker.as_ref());
+        self.sources = reached;
+        faults
+    }
+
+    /// The sources, the one that answered last first.
+    pub(super) fn sources_in_turn(&self) -> Vec<Reached> {
+        let mut sources = self.sources.clone();
+        let first = self.first_source.min(sources.len().saturating_sub(1));
+        sources.rotate_left(first);
+        sources
+    }
+
+    pub(super) fn place_of(&self, reached: &Reached) -> usize {
+        self.sources.iter().position(|other| Arc::ptr_eq(&other.source, &reached.source)).unwrap_or(0)
+    }
+
+    /// The generation that an update is about: as it was judged, or read again after a restart.
+    pub(super) fn known_generation(&mut self, update: &Persisted) -> Result<Generation, Fault> {
+        if let Some(known) = self.generation.as_ref().filter(|known| known.number == update.generation) {
+            return Ok(known.clone());
+        }
+        let damaged = || Fault::new("damaged", "its document is damaged on the disk");
+        let document = self.store.document(&update.sha256).ok_or_else(damaged)?;
+        let read = Generation::parse(&document).map_err(|e| Fault::new("generation", e.to_string()))?;
+        self.generation = Some(read.clone());
+        Ok(read)
+    }
+
+    /// Nothing is known of the generation: the next start goes on with it.
+    pub(super) fn ending(&self) -> Progress {
+        Progress::Waiting(Fault::new("ending", "linnetd is ending"), Duration::from_secs(1))
+    }
+
+    pub(super) fn wait_for_source(&self, fault: Fault) -> Progress {
+        let pause = SOURCE_PAUSE.min(self.settings.refresh);
+        Progress::Waiting(fault, pause.mul_f64(0.5 + rand::random::<f64>()))
+    }
+
+    /// A disk that is full of what was fetched is the generation's fault, any other trouble is waited out.
+    pub(super) fn wait_for_disk(&self, fault: Fault) -> Progress {
+        if fault.code == "no_space" {
+            return Progress::Ended(Outcome::Failed(fault));
+        }
+        Progress::Waiting(fault, SOURCE_PAUSE)
+    }
+
+    /// Says where the device stands: to the broker, and to who asks for the status.
+    pub(super) fn say(&self, update: Option<&Persisted>, waiting: Option<&Fault>) {
+        let serving = self.serving;
+        let running = Running { generation: serving, confirmed: serving == self.store.good() };
+        self.status.set_generation(Some(running));
+        let facts = ReportFacts {
+            device: self.config.device.clone(),
+            fleet: self.settings.name.clone(),
+            running,
+            clock_trusted: self.is_clock_trusted(),
+            linnetd: env!("CARGO_PKG_VERSION").to_owned(),
+            groups: self.settings.groups.clone(),
+            labels: self.settings.labels.clone(),
+            free_mib: self.store.free_bytes().unwrap_or(0) >> 20,
+            local_packages: self.local_packages.clone(),
+            metadata: self.trusted.versions().reported(),
+            instance: self.store.instance().to_owned(),
+        };
+        let report = report(update, waiting, &facts);
+        if let Some(update) = update {
+            let (number, state) = (update.generation, update.state.as_str());
+            let said = match report.reason.as_deref() {
+                Some(reason) => format!("generation {number} is {state}: {reason}"),
+                None => format!("generation {number} is {state}"),
+            };
+            // A report may change without anything that people want to read again.
+            if self.logged.replace(Some(said.clone())).as_ref() != Some(&said) {
+                let level = if update.state.is_failure() { log::Level::Warn } else { log::Level::Info };
+                log::log!(level, GENERATION = number, STATE = state; "update: {said}");
+            }
+        }
+        self.notices.report(serde_json::to_vec(&report).unwrap_or_default().into());
+    }
+}
+
+impl Effects for Device {
+    fn now(&mut self) -> Moment {
+        self.moment()
+    }
+
+    fn save(&mut self, update: &Persisted) -> Result<(), Fault> {
+        save(&mut self.store, update)
+    }
+
+    fn is_refused(&mut self, wanted: &Wanted) -> bool {
+        self.store.is_refused(&wanted.sha256, wanted.attempt)
+    }
+
+    fn live(&mut self) -> u64 {
+        self.store.live()
+    }
+
+    fn judge(&mut self, update: &Persisted) -> Progress {
+        self.lies = 0;
+        let faults = self.set_up_sources();
+        if self.sources.is_empty()
+            && let Some(fault) = faults.into_iter().next()
+        {
+            return self.wait_for_source(fault);
+        }
+        self.judge_generation(update)
+    }
+
+    fn fetch(&mut self, update: &Persisted) -> Progress {
+        self.set_up_sources();
+        self.fetch_next(update)
+    }
+
+    fn probe(&mut self, update: &Persisted) -> Progress {
+        self.prove(update)
+    }
+
+    fn activate(&mut self, update: &Persisted) -> Progress {
+        self.switch_to(update)
+    }
+
+    fn watch(&mut self, update: &Persisted) -> Watched {
+        self.watch_serving(update)
+    }
+
+    fn confirm(&mut self, update: &Persisted) -> Progress {
+        match settle(&mut self.store, update) {
+            Ok(()) => {
+                self.back = None;
+                self.say(Some(update), None);
+                Progress::Ended(Outcome::Done)
+            }
+            Err(fault) => self.wait_for_disk(fault),
+        }
+    }
+
+    fn discard(&mut self, update: &Persisted) -> Progress {
+        self.window = None;
+        match settle(&mut self.store, update) {
+            Ok(()) => Progress::Ended(Outcome::Done),
+            Err(fault) => self.wait_for_disk(fault),
+        }
+    }
+
+    fn roll_back(&mut self, update: &Persisted) -> Progress {
+        let progress = self.switch_back(update);
+        if progress == Progress::Ended(Outcome::Done) {
+            self.say(Some(update), None);
+        }
+        progress
+    }
+
+    fn give_up(&mut self, _action: Action) {
+        // Every action has ended when its step returns; what it leaves is the window.
+        self.window = None;
+    }
+
+    fn report(&mut self, update: &Persisted, waiting: Option<&Fault>) {
+        self.say(Some(update), waiting);
+    }
+}

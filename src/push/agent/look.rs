@@ -1,0 +1,111 @@
+//! The look for metadata: each source in turn, verified, committed, and what they mean for this device.
+
+use linnet_fleet::clock::Clock;
+use linnet_fleet::select::{Refused, choose};
+use linnet_fleet::trust::{Contents, Limits, refresh};
+use linnet_proto::fleet::DeviceFacts;
+
+use super::effects::Device;
+use crate::config::fleet::FleetSource;
+use crate::push::bounds::TIME_MARK_EVERY_SECS;
+use crate::push::machine::{Fault, Wanted};
+
+impl Device {
+    /// Asks the sources, and gives the generation that this device shall begin, where there is one. An error where no source could
+    /// be used; what is trusted then stays as it was.
+    pub(super) fn look(&mut self) -> Result<Option<Wanted>, Fault> {
+        let mut faults = self.set_up_sources();
+        let mut reached = false;
+        for place in 0..self.sources.len() {
+            // Directories cost nothing to ask; of servers the first that answers is enough.
+            if reached && !self.is_directory(place) {
+                continue;
+            }
+            match self.refresh_from(place) {
+                Ok(()) => {
+                    reached = true;
+                    self.first_source = place;
+                }
+                Err(fault) => faults.push(fault),
+            }
+        }
+        if self.stop.token.is_cancelled() {
+            return Ok(None);
+        }
+        match faults.pop() {
+            Some(fault) if !reached => Err(fault),
+            fault => {
+                if let Some(fault) = fault {
+                    log::debug!("update: a source was passed over: {}", fault.reason);
+                }
+                self.wanted()
+            }
+        }
+    }
+
+    fn is_directory(&self, place: usize) -> bool {
+        matches!(self.settings.sources.get(place), Some(FleetSource::Directory(_)))
+    }
+
+    fn refresh_from(&mut self, place: usize) -> Result<(), Fault> {
+        let reached = self.sources[place].clone();
+        let (trusted, clock) = (self.trusted.clone(), self.clock());
+        let limits = Limits::default();
+        let looked = self.wait(async { refresh(&trusted, &*reached.source, &clock, &limits).await });
+        if let Some(broker) = &reached.broker {
+            // Cut off by the end, the connection ends with the process.
+            self.wait(broker.close());
+        }
+        let refreshed = match looked {
+            None => return Ok(()),
+            Some(Err(e)) => return Err(Fault::new(e.code(), format!("{}: {e}", reached.source.name()))),
+            Some(Ok(refreshed)) => refreshed,
+        };
+        let marked = self.marked_secs;
+        let is_mark_due = refreshed.trusted.known_time().secs >= marked.saturating_add(TIME_MARK_EVERY_SECS);
+        if refreshed.changed || is_mark_due {
+            // Trusted only once it is on the disk: a power cut must not take back what was acted upon.
+            self.store.commit_trust(&refreshed.trusted.to_json()).map_err(Fault::from)?;
+            self.marked_secs = refreshed.trusted.known_time().secs;
+        }
+        if refreshed.changed {
+            let versions = refreshed.trusted.versions();
+            log::info!("update: metadata of {} are trusted: {versions:?}", reached.source.name());
+        }
+        self.contents = refreshed.contents;
+        self.trusted = refreshed.trusted;
+        Ok(())
+    }
+
+    /// What the trusted metadata mean for this device.
+    fn wanted(&mut self) -> Result<Option<Wanted>, Fault> {
+        let facts = self.facts()?;
+        let refused = self.refused(&self.contents);
+        let choice = choose(&self.contents, &self.settings.name, &facts, self.store.good(), &refused);
+        for (number, why) in &choice.passed {
+            log::debug!("update: generation {number} is passed over: {why}");
+        }
+        Ok(choice.begin.map(|begin| Wanted { generation: begin.number, attempt: begin.attempt, sha256: begin.sha256 }))
+    }
+
+    pub(super) fn facts(&self) -> Result<DeviceFacts, Fault> {
+        Ok(DeviceFacts {
+            name: self.config.device.clone(),
+            groups: self.settings.groups.clone(),
+            labels: self.settings.labels.clone(),
+            free_mib: self.store.free_bytes().map_err(Fault::from)? >> 20,
+        })
+    }
+
+    /// Which of the generations that are offered this device has refused, under which attempt.
+    fn refused(&self, contents: &Contents) -> Vec<Refused> {
+        let opened = contents.rollouts.iter().filter_map(|entry| entry.rollout.as_ref().ok());
+        let refused = opened.filter(|rollout| self.store.is_refused(&rollout.sha256, rollout.attempt));
+        refused.map(|rollout| Refused { sha256: rollout.sha256.clone(), attempt: rollout.attempt }).collect()
+    }
+
+    /// Whether the clock counts as right.
+    pub(super) fn is_clock_trusted(&self) -> bool {
+        self.clock().trusted()
+    }
+}

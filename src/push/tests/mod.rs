@@ -1,0 +1,8 @@
+//! What must hold of every update.
+
+mod device;
+mod driver;
+mod flash;
+mod machine;
+mod power_cut;
+mod start;
