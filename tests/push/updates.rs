@@ -1,0 +1,203 @@
+//! What a device does with what is pushed, from a directory.
+
+use std::path::Path;
+
+use linnet_fleet::repository::Draft;
+use linnet_proto::fleet::Selector;
+
+use crate::harness::eventually;
+use crate::operator::{Operator, copy_dir, status, wait_for, wait_for_log};
+
+fn models(daemon: &crate::harness::Daemon) -> Vec<String> {
+    let status = status(daemon);
+    let models = status["models"].as_array().expect("models");
+    models.iter().map(|model| model["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+#[test]
+fn a_change_of_configuration_is_taken_while_it_serves_and_outlives_a_restart() {
+    let operator = Operator::new();
+    let home = tempfile::tempdir().expect("a directory");
+    let daemon = operator.device().in_home(home.path()).start();
+    assert_eq!(status(&daemon)["generation"]["generation"], 0);
+    let one = operator.push("[limits]\nmax_upload_mib = 7\n", &[]);
+    wait_for(&daemon, one);
+    assert_eq!(status(&daemon)["limits"]["max_upload_bytes"], 7 << 20);
+    let two = operator.push("[limits]\nmax_upload_mib = 8\n", &[]);
+    wait_for(&daemon, two);
+    assert_eq!(status(&daemon)["limits"]["max_upload_bytes"], 8 << 20);
+    assert!(daemon.stop().status.success());
+    let daemon = operator.device().in_home(home.path()).start();
+    assert_eq!(status(&daemon)["limits"]["max_upload_bytes"], 8 << 20, "before anything was looked for");
+    wait_for(&daemon, two);
+}
+
+#[test]
+fn a_new_model_is_fetched_proved_and_served_and_the_old_one_goes() {
+    let operator = Operator::new();
+    let daemon = operator.device().start();
+    let one = operator.push("", &[operator.package("pushed", "1.0.0")]);
+    wait_for(&daemon, one);
+    assert_eq!(models(&daemon), ["lang-id", "pushed"]);
+    assert!(daemon.log().contains("pushed 1.0.0 proved itself"), "{}", daemon.log());
+    let two = operator.push("", &[operator.package("other", "1.0.0")]);
+    wait_for(&daemon, two);
+    assert_eq!(models(&daemon), ["lang-id", "other"]);
+    let generations = daemon.home().join("state/fleet/generations");
+    eventually("what nobody needs has gone", || {
+        let there: Vec<_> =
+            std::fs::read_dir(&generations).expect("readable").flatten().map(|e| e.file_name()).collect();
+        (there.len() == 1).then_some(())
+    });
+}
+
+#[test]
+fn a_model_that_answers_its_canary_otherwise_is_refused_and_nothing_else_changes() {
+    let operator = Operator::new();
+    let daemon = operator.device().start();
+    let good = operator.push("[limits]\nmax_upload_mib = 7\n", &[operator.package("pushed", "1.0.0")]);
+    wait_for(&daemon, good);
+    let bad = operator.package("pushed", "2.0.0");
+    spoil_canary(&bad);
+    let refused = operator.push("[limits]\nmax_upload_mib = 9\n", &[bad]);
+    wait_for_log(&daemon, &format!("generation {refused} is rejected"));
+    wait_for(&daemon, good);
+    assert_eq!(status(&daemon)["limits"]["max_upload_bytes"], 7 << 20);
+    let version = |daemon: &crate::harness::Daemon| {
+        status(daemon)["models"].as_array().expect("models").iter().find(|m| m["name"] == "pushed").expect("it serves")
+            ["version"]
+            .clone()
+    };
+    assert_eq!(version(&daemon), "1.0.0");
+    // It is remembered, and a higher attempt asks for it again.
+    let tries = || daemon.log().matches(&format!("generation {refused} is rejected")).count();
+    crate::operator::look_twice(&daemon);
+    assert_eq!(tries(), 1);
+    operator.roll_out(refused, |rollout| rollout.attempt = 2);
+    eventually("it is tried again", || {
+        crate::operator::look(&daemon);
+        (tries() == 2).then_some(())
+    });
+}
+
+/// Has the package's canary ask for another answer than the model gives: its first number gets another first digit.
+pub fn spoil_canary(package: &Path) {
+    let manifest = package.join("manifest.toml");
+    let text = std::fs::read_to_string(&manifest).expect("a manifest");
+    let canary = text.find("[canary.rms]").or_else(|| text.find("[canary")).expect("a canary");
+    let value = canary + text[canary..].find(" = ").expect("a value");
+    let at = value + text[value..].find(|c: char| c.is_ascii_digit()).expect("a number");
+    let digit = if &text[at..=at] == "7" { "3" } else { "7" };
+    std::fs::write(&manifest, format!("{}{digit}{}", &text[..at], &text[at + 1..])).expect("a manifest");
+}
+
+#[test]
+fn what_does_not_fit_this_device_is_refused_before_anything_is_fetched() {
+    let operator = Operator::new();
+    let daemon = operator.device().start();
+    let draft = || Draft { config_version: 1, lifetime_secs: 86_400, ..Draft::default() };
+    for (draft, code) in [
+        (Draft { min_linnetd: Some("99.0.0".into()), ..draft() }, "update linnetd first"),
+        (Draft { max_linnetd: Some("0.0.1".into()), ..draft() }, "for linnetd 0.0.1 or older"),
+        (Draft { config: "lgo = \"info\"\n".into(), ..draft() }, "line 1: lgo"),
+        (Draft { config: "socket = \"/tmp/s\"\n".into(), ..draft() }, "belongs to the device"),
+        (Draft { config_version: 99, ..draft() }, "version 99"),
+        (Draft { lifetime_secs: 0, ..draft() }, "it expired"),
+    ] {
+        let number = operator.publish_draft(draft);
+        operator.open(number);
+        wait_for_log(&daemon, &format!("generation {number} is rejected"));
+        let log = daemon.log();
+        let line = log.lines().find(|line| line.contains(&format!("generation {number} is rejected"))).expect("said");
+        assert!(line.contains(code), "{code}: {line}");
+    }
+    assert_eq!(status(&daemon)["generation"]["generation"], 0);
+}
+
+#[test]
+fn only_who_is_meant_begins() {
+    let operator = Operator::new();
+    let daemon = operator.device().start();
+    let number = operator.publish("[limits]\nmax_upload_mib = 7\n", &[]);
+    operator.roll_out(number, |rollout| {
+        rollout.opened = linnet_proto::fleet::Rollout::BUCKETS;
+        rollout.to = Selector::parse("device=somebody-else").expect("a selector");
+    });
+    crate::operator::look_twice(&daemon);
+    assert_eq!(status(&daemon)["generation"]["generation"], 0, "another device is meant");
+    operator.roll_out(number, |rollout| {
+        rollout.to = Selector::default();
+        rollout.paused = true;
+    });
+    crate::operator::look_twice(&daemon);
+    assert_eq!(status(&daemon)["generation"]["generation"], 0, "it is paused");
+    operator.roll_out(number, |rollout| rollout.paused = false);
+    wait_for(&daemon, number);
+}
+
+#[test]
+fn a_key_that_needs_a_restart_restarts_the_process_in_order() {
+    let operator = Operator::new();
+    let source = operator.repository();
+    let systemd = crate::harness::NotifySocket::new();
+    let daemon = crate::harness::Daemon::builder()
+        .models_of_the_configuration()
+        .config(format!(
+            "models = [{:?}]\n{}allow_local_keys = [\"device\"]\n",
+            operator.bundled(),
+            operator.fleet(&source.display().to_string())
+        ))
+        .variable("NOTIFY_SOCKET", systemd.path())
+        .variable("WATCHDOG_USEC", "30000000")
+        .start();
+    systemd.wait_for("READY=1");
+    let pid = daemon.pid();
+    let number = operator.push("device = \"renamed\"\n", &[]);
+    wait_for_log(&daemon, "linnetd restarts for device");
+    // systemd sees one process that was busy for a while: its marks of life, and that it is ready again.
+    let restarting = systemd.wait_for("RELOADING=1");
+    assert!(restarting.contains("MONOTONIC_USEC="), "{restarting}");
+    systemd.wait_for("WATCHDOG=1");
+    systemd.wait_for("READY=1");
+    wait_for(&daemon, number);
+    assert_eq!(daemon.pid(), pid, "the same process, begun anew");
+    assert_eq!(status(&daemon)["device"], "renamed");
+}
+
+#[test]
+fn going_back_publishes_old_content_under_a_higher_number() {
+    let operator = Operator::new();
+    let daemon = operator.device().start();
+    let one = operator.push("[limits]\nmax_upload_mib = 7\n", &[operator.package("pushed", "1.0.0")]);
+    wait_for(&daemon, one);
+    let two = operator.push("[limits]\nmax_upload_mib = 8\n", &[]);
+    wait_for(&daemon, two);
+    let back = operator.publish_again(one);
+    operator.open(back);
+    wait_for(&daemon, back);
+    assert!(back > two);
+    assert_eq!(status(&daemon)["limits"]["max_upload_bytes"], 7 << 20);
+    assert_eq!(models(&daemon), ["lang-id", "pushed"]);
+}
+
+#[test]
+fn a_package_that_was_added_on_the_device_stays_and_its_name_is_not_taken() {
+    let operator = Operator::new();
+    let home = tempfile::tempdir().expect("a directory");
+    let own = home.path().join("state/models");
+    std::fs::create_dir_all(&own).expect("a directory");
+    copy_dir(&operator.package("own", "1.0.0"), &own.join("own"));
+    let source = operator.repository();
+    let config = operator.fleet(&source.display().to_string());
+    let daemon =
+        crate::harness::Daemon::builder().models_of_the_configuration().in_home(home.path()).config(config).start();
+    let clash = operator.push("", &[operator.package("own", "2.0.0")]);
+    wait_for_log(&daemon, &format!("generation {clash} is rejected"));
+    let log = daemon.log();
+    let line = log.lines().find(|line| line.contains(&format!("generation {clash} is rejected"))).expect("said");
+    assert!(line.contains("own"), "{line}");
+    let beside = operator.push("", &[operator.package("pushed", "1.0.0")]);
+    wait_for(&daemon, beside);
+    let models = models(&daemon);
+    assert!(models.contains(&"own".to_owned()) && models.contains(&"pushed".to_owned()), "{models:?}");
+}
