@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use linnet_fleet::source::LeastRate;
 use linnet_fleet::trust::{Contents, Trusted};
 use linnet_proto::fleet::{Generation, Running};
 use tokio::runtime::Handle;
@@ -36,6 +37,8 @@ pub(super) struct Device {
     pub(super) sources: Vec<Reached>,
     /// The source that is asked first, by its place.
     pub(super) first_source: usize,
+    /// How fast the source that is asked first gives what is fetched; none while nothing is.
+    pub(super) rate: Option<LeastRate>,
     /// Files that came with other bytes than their digest's.
     pub(super) lies: u32,
     /// The generation that is being fetched, once it was judged.
@@ -83,6 +86,7 @@ impl Device {
             settings,
             sources: Vec::new(),
             first_source: 0,
+            rate: None,
             lies: 0,
             generation: None,
             updates,
