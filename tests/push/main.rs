@@ -4,6 +4,8 @@
 mod harness;
 mod hostile;
 mod interrupted;
+mod kills;
+mod load;
 mod operator;
 mod over_mqtt;
 mod updates;

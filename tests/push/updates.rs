@@ -6,7 +6,7 @@ use linnet_fleet::repository::Draft;
 use linnet_proto::fleet::Selector;
 
 use crate::harness::eventually;
-use crate::operator::{Operator, copy_dir, status, wait_for, wait_for_log};
+use crate::operator::{Operator, copy_dir, looking, status, wait_for, wait_for_log};
 
 fn models(daemon: &crate::harness::Daemon) -> Vec<String> {
     let status = status(daemon);
@@ -74,10 +74,7 @@ fn a_model_that_answers_its_canary_otherwise_is_refused_and_nothing_else_changes
     crate::operator::look_twice(&daemon);
     assert_eq!(tries(), 1);
     operator.roll_out(refused, |rollout| rollout.attempt = 2);
-    eventually("it is tried again", || {
-        crate::operator::look(&daemon);
-        (tries() == 2).then_some(())
-    });
+    looking(&daemon, "it is tried again", || (tries() == 2).then_some(()));
 }
 
 /// Has the package's canary ask for another answer than the model gives: its first number gets another first digit.
