@@ -218,8 +218,9 @@ impl Loop {
                 pause.min(refresh)
             }
         };
-        if self.failures == 0 {
-            self.last_fault = None;
+        if self.failures == 0 && self.last_fault.take().is_some() {
+            // What was reported as missing is missed no more.
+            self.device.say(self.driver.update(), None);
         }
         let jitter = f64::from(LOOK_JITTER_PERCENT) / 100.0 * (rand::random::<f64>() * 2.0 - 1.0);
         self.look = Instant::now() + wait.mul_f64(1.0 + jitter);
