@@ -209,6 +209,13 @@ pub enum Verb {
     Simulate(SimulateArgs),
     /// Print what the processor offers, the kernels that are chosen on it, threads and memory.
     ExplainCpu,
+    /// Print the manual page, or write one for each verb into a directory.
+    #[command(after_help = "Examples:\n  linnetd man | man -l -\n  linnetd man --dir /usr/share/man/man8")]
+    Man {
+        /// Directory for linnetd.8, linnetd-verify.8, …
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 const AFTER_HELP: &str = "\

@@ -25,7 +25,7 @@ pub mod task;
 pub mod transport;
 pub mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cli::{Cli, Verb};
 use exit::Exit;
@@ -36,6 +36,7 @@ pub fn run(cli: Cli) -> Exit {
         #[cfg(feature = "demo")]
         Some(Verb::Demo { file, models }) => run_demo(file, models),
         Some(Verb::ExplainCpu) => print(&engine::tract::cpu_report().to_string()),
+        Some(Verb::Man { dir }) => man(dir.as_deref()),
         Some(Verb::Probe { generation, prove, memory_mib, cpu_secs, layer }) => {
             let environment = config::Overrides::from_environment(|name| std::env::var_os(name));
             let layers = (layer.overrides(), environment);
@@ -109,6 +110,23 @@ fn check(flags: &cli::Serve) -> Exit {
             print(&named.collect::<String>())
         }
         Err(refused) => fail(Exit::Config, &refused),
+    }
+}
+
+/// `linnetd man`: the page, or all of them into a directory.
+fn man(dir: Option<&Path>) -> Exit {
+    /// The manual's section of daemons.
+    const SECTION: &str = "8";
+    let command = <Cli as clap::CommandFactory>::command();
+    match dir {
+        None => match linnet_manual::page(command, SECTION) {
+            Ok(page) => print(&String::from_utf8_lossy(&page)),
+            Err(e) => fail(Exit::IoError, &e),
+        },
+        Some(dir) => match linnet_manual::write_pages(command, SECTION, dir) {
+            Ok(()) => Exit::Ok,
+            Err(e) => fail(Exit::CannotCreate, &format!("{}: {e}", dir.display())),
+        },
     }
 }
 
