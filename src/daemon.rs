@@ -1,5 +1,6 @@
 //! Builds every component in dependency order, says READY, serves, reloads, drains.
 
+pub mod change_models;
 mod error;
 mod idle_unload;
 pub(crate) mod models;
@@ -24,6 +25,7 @@ use crate::logging::{self, message_id};
 use crate::push::agent::{Agent, Parts};
 use crate::scheduler::{Scheduler, SchedulerSettings};
 use crate::status::{BrokerLink, DaemonStatus, Events, StatusSource, events};
+use crate::store::write::remove_abandoned;
 use crate::sys::liveness::Loops;
 use crate::sys::reloads::{Reloads, reloads};
 use crate::sys::signals::{Signals, Wish};
@@ -33,6 +35,7 @@ use crate::task::catalog::{CatalogHandle, Loader};
 use crate::transport::http::{HttpServer, Listeners};
 use crate::transport::mqtt::notices::Notices;
 use crate::transport::mqtt::{MqttStartError, MqttTransport};
+use change_models::ModelChanges;
 pub use error::DaemonError;
 use idle_unload::IdleUnload;
 use own_thread::on_own_thread;
@@ -66,10 +69,9 @@ pub fn serve(sources: Sources) -> Result<Ended, DaemonError> {
     let ended = runtime.block_on(async {
         let (reloads, asked) = reloads();
         let mut signals = Signals::listen(asked).map_err(DaemonError::Thread)?;
-        let Some((daemon, begun)) = Daemon::start(sources, config, reloads, &mut signals).await? else {
-            return Ok(Ended::Done);
-        };
         let (updates, mut orders) = update::updates();
+        let started = Daemon::start(sources, config, reloads, updates.clone(), &mut signals).await?;
+        let Some((daemon, begun)) = started else { return Ok(Ended::Done) };
         let agent = begun.map(|begun| daemon.start_agent(begun, updates)).transpose().map_err(DaemonError::Thread)?;
         let ended = daemon.run(&mut signals, &mut orders).await;
         drop(orders);
@@ -112,6 +114,7 @@ impl Daemon {
         sources: Sources,
         config: Config,
         reloads: Reloads,
+        updates: Updates,
         signals: &mut Signals,
     ) -> Result<Option<(Self, Option<Begun>)>, DaemonError> {
         log::info!("linnetd {} starts on {}", env!("CARGO_PKG_VERSION"), config.http.socket.display());
@@ -140,8 +143,13 @@ impl Daemon {
         let loops = Loops::under(notify::watchdog());
         let (told, of) = (limits(&config), Arc::clone(&scheduler));
         let status = DaemonStatus::new(&*config.device, catalog.clone(), of, link.clone(), told, events, loops.clone());
-        let status =
-            Arc::new(status.with_reloads(reloads.clone(), config.own_models(sources.around.models.as_deref())));
+        let own_models = config.own_models(sources.around.models.as_deref());
+        let abandoned = remove_abandoned(&own_models);
+        if abandoned > 0 {
+            log::info!("{}: {abandoned} models that were half added or removed are gone", own_models.display());
+        }
+        let changes = Arc::new(ModelChanges::new(updates, catalog.clone()));
+        let status = Arc::new(status.with_reloads(reloads.clone(), own_models).with_change_models(changes));
         let generation = config.generation();
         if let Some(begun) = &begun {
             status.set_generation(Some(Running { generation, confirmed: generation == begun.store.good() }));

@@ -8,11 +8,20 @@ use linnet_proto::fleet::Running;
 use linnet_proto::status::{Health, Limits, Status};
 
 use super::metrics::{Sample, resident_bytes};
-use super::{BrokerLink, Events, LinkCount, StatusSource};
+use super::{BrokerLink, ChangeModels, Events, LinkCount, StatusSource};
 use crate::scheduler::{Phase, Scheduler};
 use crate::sys::liveness::Loops;
 use crate::sys::reloads::Reloads;
 use crate::task::catalog::CatalogHandle;
+
+/// Who changes the models.
+struct ModelChanger(Arc<dyn ChangeModels>);
+
+impl std::fmt::Debug for ModelChanger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ModelChanger")
+    }
+}
 
 /// What [`StatusSource`] is asked of, for the whole daemon. Build it once; it reads everything anew at each question.
 #[derive(Debug)]
@@ -27,6 +36,7 @@ pub struct DaemonStatus {
     loops: Loops,
     reloads: Option<Reloads>,
     models_dir: Option<PathBuf>,
+    change_models: Option<ModelChanger>,
     generation: RwLock<Option<Running>>,
 }
 
@@ -53,6 +63,7 @@ impl DaemonStatus {
             loops,
             reloads: None,
             models_dir: None,
+            change_models: None,
             generation: RwLock::default(),
         }
     }
@@ -62,6 +73,13 @@ impl DaemonStatus {
     pub fn with_reloads(mut self, reloads: Reloads, models_dir: PathBuf) -> Self {
         self.reloads = Some(reloads);
         self.models_dir = Some(models_dir);
+        self
+    }
+
+    /// The same, with somebody who adds and removes models.
+    #[must_use]
+    pub fn with_change_models(mut self, change_models: Arc<dyn ChangeModels>) -> Self {
+        self.change_models = Some(ModelChanger(change_models));
         self
     }
 
@@ -91,6 +109,10 @@ impl DaemonStatus {
 impl StatusSource for DaemonStatus {
     fn reloads(&self) -> Option<Reloads> {
         self.reloads.clone()
+    }
+
+    fn change_models(&self) -> Option<Arc<dyn ChangeModels>> {
+        self.change_models.as_ref().map(|changer| Arc::clone(&changer.0))
     }
 
     fn status(&self) -> Status {
