@@ -59,7 +59,11 @@ impl Source for Mqtt {
         let topic = FleetTopic::Index(self.fleet.clone()).to_string();
         let index = self.exchange.retained(&topic, Index::MAX_BYTES as u64).await?;
         // No index is no statement: the broker may have lost what it retained.
-        let index = index.ok_or_else(|| SourceFault::Unreachable(format!("the broker retains nothing on {topic}")))?;
+        let index = index.ok_or_else(|| {
+            SourceFault::Unreachable(format!(
+                "the broker retains nothing on {topic}; `linnet fleet push` and `serve` publish it"
+            ))
+        })?;
         let index = Index::parse(&index).map_err(SourceFault::Lied)?;
         let Some(entry) = index.files.iter().find(|file| file.name == name) else {
             return Err(SourceFault::NotThere);

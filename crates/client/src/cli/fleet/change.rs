@@ -9,7 +9,7 @@ use linnet_proto::fleet::Rollout;
 
 use super::args::{BrokerArgs, ChangeArgs, ExportArgs, PromoteArgs, RefreshArgs, RollbackArgs, RotateArgs};
 use super::link::{Link, Purpose};
-use super::{ask, fleet_name, new_keys};
+use super::{ask, fleet_name, new_keys, next_push};
 use crate::cli::output;
 use crate::{ClientError, clock};
 
@@ -122,9 +122,8 @@ pub(super) async fn rollback(args: RollbackArgs) -> Result<ExitCode, ClientError
     editor.publish(&prepared, &mut ask::keys(), now).map_err(ClientError::Fleet)?;
     tell(&broker, &editor).await?;
     output::write(&format!(
-        "generation {number} is published with what {to} was{paused}\n\
-         next: linnet fleet push --dir {} --to all --waves 100% --mqtt URL\n",
-        dir.dir.display()
+        "generation {number} is published with what {to} was{paused}\n{}",
+        next_push(&dir.dir, " --waves 100%")
     ))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -74,6 +74,14 @@ fn name_of(dir: &Path) -> Option<String> {
     absolute.file_name()?.to_str().map(str::to_owned)
 }
 
+/// The push of what was just published, without what the environment says already.
+fn next_push(dir: &Path, waves: &str) -> String {
+    let said = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dir = if said("LINNET_FLEET_DIR") { String::new() } else { format!(" --dir {}", dir.display()) };
+    let mqtt = if said("LINNET_MQTT_URL") { "" } else { " --mqtt URL" };
+    format!("next: linnet fleet push{dir} --to all{waves}{mqtt}\n")
+}
+
 /// `1 device`, `2 devices`.
 fn devices_text(n: usize) -> String {
     if n == 1 { "1 device".into() } else { format!("{n} devices") }

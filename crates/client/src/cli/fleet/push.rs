@@ -260,13 +260,16 @@ impl Pushing {
     }
 
     fn show(&self, newest: &Tally) {
-        self.bar.set_length(newest.devices() as u64);
-        self.bar.set_position(newest.reported() as u64);
         self.bar.set_prefix(format!("wave {} of {}", self.push.wave, self.push.waves.len()));
         self.bar.set_message(format!(
             "ended: {} confirmed, {} failed; {} at work, {} silent",
             newest.confirmed, newest.failed, newest.working, newest.silent
         ));
+        // Both at once: one after the other they would show more ended than there are.
+        self.bar.update(|bar| {
+            bar.set_len(newest.devices() as u64);
+            bar.set_pos(newest.reported() as u64);
+        });
     }
 
     fn say(&self, text: &str) {
