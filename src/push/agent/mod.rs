@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use linnet_fleet::trust::Trusted;
-use linnet_proto::topic::FleetName;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -152,8 +151,7 @@ enum Woken {
 impl Loop {
     fn new(parts: Parts, stop: Arc<Stop>, runtime: Handle) -> Self {
         let notices = parts.notices.clone();
-        // A name that is no topic level has been refused with the configuration.
-        notices.listen(FleetName::new(parts.settings.name.as_str()).ok());
+        notices.listen();
         let update = parts.update.clone();
         let device = Device::new(parts, runtime.clone(), Arc::clone(&stop));
         let driver = Driver::new(update, device.driver_settings(), device.moment());

@@ -10,7 +10,7 @@ use linnet_fleet::repository::{Repository, index};
 use linnet_proto::fleet::{FleetTopic, Index, Report};
 use linnet_proto::topic::{DeviceName, FleetName, Topic};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties};
+use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, Publish, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event, EventLoop};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -89,6 +89,8 @@ pub(super) enum Purpose {
     Reports,
     /// Publishes metadata.
     Publish,
+    /// Publishes metadata, and hears reports to know whom to tell.
+    Tell,
     /// Hears reports, publishes metadata and serves pieces of files.
     Serve,
 }
@@ -356,7 +358,7 @@ impl Connection {
                 Ok(Event::Incoming(Packet::PubAck(ack))) => {
                     let mut heard = self.shared.heard();
                     heard.acknowledged += 1;
-                    if ack.reason as u8 >= 0x80 {
+                    if !matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers) {
                         heard.refused = Some(format!(
                             "a publication was refused ({:?}); may this user write linnet/fleet/{}/#?",
                             ack.reason, self.fleet

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use linnet_fleet::bucket;
 use linnet_fleet::keys::Keys;
 use linnet_fleet::repository::{Editor, Repository, RepositoryError};
 use linnet_fleet::waves::{Decision, PushRecord, PushStanding, Rules, Share, Tally, decide, waves};
@@ -193,16 +192,16 @@ impl Pushing {
         }
     }
 
-    /// Opens a wave, publishes that, and tells the devices that it adds.
+    /// Opens a wave, publishes that, and tells the devices that it adds; those that have not ended, where it was open before.
     async fn open(&mut self, wave: usize) -> Result<(), ClientError> {
         let before = self.push.waves.get(self.push.wave.wrapping_sub(1)).map_or(0, |wave| wave.opened);
+        let from = if wave == self.push.wave { 0 } else { before };
         self.sign(wave, PushStanding::Running).await?;
         let Some(opened) = self.push.waves.get(wave.wrapping_sub(1)).copied() else { return Ok(()) };
         self.link.follow(&self.dir).await?;
-        let from = if wave == self.push.wave { 0 } else { before };
-        let added = |device: &&String| (from..opened.opened).contains(&bucket(&self.push.salt, device));
         let meant = self.meant();
-        self.link.hint(meant.iter().filter(added), self.push.number).await?;
+        let told = self.link.seen(|seen| seen.open(&self.push, &meant, from..opened.opened));
+        self.link.hint(&told, self.push.number).await?;
         self.say(&format!(
             "wave {wave} of {} is open: {} of {}",
             self.push.waves.len(),
