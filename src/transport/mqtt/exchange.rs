@@ -17,8 +17,7 @@ use tokio::time::{sleep_until, timeout_at};
 
 use super::MqttStartError;
 use super::bounds::{
-    EXCHANGE_ANSWER_PATIENCE, EXCHANGE_CHANNEL, EXCHANGE_FRESH, EXCHANGE_PACKET_BYTES, EXCHANGE_PATIENCE,
-    EXCHANGE_RETAINED_GRACE,
+    EXCHANGE_ANSWER_PATIENCE, EXCHANGE_CHANNEL, EXCHANGE_FRESH, EXCHANGE_PATIENCE, EXCHANGE_RETAINED_GRACE,
 };
 use super::plan::Plan;
 use crate::config::transport::{IntakeSettings, MqttSettings};
@@ -44,12 +43,7 @@ impl BrokerExchange {
     /// Checks the settings and reads their files; connects when something is asked.
     pub fn new(mqtt: MqttSettings, intake: IntakeSettings) -> Result<Self, MqttStartError> {
         let plan = Plan::load(mqtt, intake, 1)?;
-        let mut options = plan.without_will(true);
-        options.set_client_id(format!("{}-fleet", plan.settings.client_id));
-        options.set_manual_acks(false);
-        options.set_session_expiry_interval(Some(0));
-        options.set_max_packet_size(Some(EXCHANGE_PACKET_BYTES));
-        Ok(Self { options, device: plan.device, live: Mutex::new(None) })
+        Ok(Self { options: plan.beside_link("-fleet"), device: plan.device, live: Mutex::new(None) })
     }
 
     /// Says goodbye to the broker, where there is a connection.

@@ -1,7 +1,7 @@
 //! `linnet models`.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use linnet_proto::status::{ModelState, ModelStatus};
@@ -150,16 +150,26 @@ pub(super) fn program() -> Command {
     command
 }
 
+/// Why it could not be run.
+fn not_run(program: &Path, e: &std::io::Error) -> ClientError {
+    let way_out = match e.kind() {
+        ErrorKind::NotFound => "; this command runs the linnetd that is installed beside it, or in PATH",
+        _ => "",
+    };
+    ClientError::Beside(format!("{}: {e}{way_out}", program.display()))
+}
+
+/// Goes on as that program. Returns only where it could not be run.
+pub(super) fn become_it(mut command: Command) -> ClientError {
+    use std::os::unix::process::CommandExt;
+    let e = command.as_std_mut().exec();
+    not_run(Path::new(command.as_std().get_program()), &e)
+}
+
 /// Runs it to its end and gives its exit code.
 pub(super) async fn finish(mut command: Command) -> Result<ExitCode, ClientError> {
     let program = PathBuf::from(command.as_std().get_program());
-    let status = command.status().await.map_err(|e| {
-        let way_out = match e.kind() {
-            ErrorKind::NotFound => "; this command runs the linnetd that is installed beside it, or in PATH",
-            _ => "",
-        };
-        ClientError::Beside(format!("{}: {e}{way_out}", program.display()))
-    })?;
+    let status = command.status().await.map_err(|e| not_run(&program, &e))?;
     match status.code() {
         Some(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
         None => Err(ClientError::Beside(format!("{}: ended by a signal", program.display()))),

@@ -56,8 +56,10 @@ pub enum FleetCommand {
     Serve(ServeArgs),
     /// List the devices that have reported, and names that two devices bear
     Devices(DevicesArgs),
-    /// Run a push over simulated devices, in virtual time; needs linnetd beside linnet
-    #[command(after_help = "Example:\n  linnet fleet simulate --devices 10000 --seed 1 --bad 5% --offline 20% --json")]
+    /// Run a push over simulated devices, in virtual time or over a real broker; needs linnetd beside linnet
+    #[command(
+        after_help = "Examples:\n  linnet fleet simulate --devices 10000 --seed 1 --bad 5% --offline 20% --json\n  linnet fleet simulate --broker mqtt://localhost --bad 5% --no-halt"
+    )]
     Simulate {
         /// Arguments of `linnetd simulate`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]

@@ -41,7 +41,8 @@ pub(super) async fn run(args: FleetArgs) -> Result<ExitCode, ClientError> {
         FleetCommand::Simulate { arguments } => {
             let mut command = models::command("simulate");
             command.args(arguments);
-            models::finish(command).await
+            // In this process's place: Ctrl-C is its own to end by, since it clears what it left at a broker.
+            Err(models::become_it(command))
         }
     }
 }
