@@ -112,6 +112,7 @@ impl StatusSource for DaemonStatus {
             workers_stuck: self.events.metrics().workers_stuck(),
             mqtt: self.link.get().as_str().to_owned(),
             mqtt_reason: self.link.reason(),
+            mqtt_contested: self.link.contested(),
             mqtt_storage,
             stalled,
         }

@@ -219,6 +219,7 @@ impl StatusSource for Bench {
             workers_stuck: 0,
             mqtt: "up".into(),
             mqtt_reason: None,
+            mqtt_contested: None,
             mqtt_storage: None,
             stalled: Vec::new(),
         }

@@ -140,6 +140,7 @@ fn status() -> Status {
         workers_stuck: 0,
         mqtt: "off".into(),
         mqtt_reason: None,
+        mqtt_contested: None,
         mqtt_storage: None,
         stalled: Vec::new(),
     }

@@ -198,6 +198,7 @@ fn report(device: &str, generation: u64, state: PushState) -> Report {
         local_packages: Vec::new(),
         metadata: [1, 1, 1],
         instance: format!("{device}-instance"),
+        contested: false,
     }
 }
 

@@ -76,6 +76,9 @@ pub struct Status {
     /// Why the link is down, one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mqtt_reason: Option<String>,
+    /// That another client uses this device's client id, one sentence; absent while nobody has for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mqtt_contested: Option<String>,
     /// Why MQTT's answers that wait and its marks of running requests do not outlive a restart, one sentence; absent while
     /// they do.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -173,6 +173,9 @@ impl Loop {
                 }
                 Woken::Time => {}
             }
+            if self.device.is_contest_news() {
+                self.device.say(self.driver.update(), None);
+            }
             if Instant::now() >= self.look {
                 self.look_for_metadata();
             }

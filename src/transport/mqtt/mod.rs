@@ -15,6 +15,7 @@ mod arrival;
 mod backoff;
 pub mod bounds;
 mod connection;
+mod contest;
 mod desk;
 mod disk;
 mod envelope;

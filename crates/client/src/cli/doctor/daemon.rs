@@ -160,6 +160,7 @@ pub(super) mod tests {
             workers_stuck: 0,
             mqtt: "off".into(),
             mqtt_reason: None,
+            mqtt_contested: None,
             mqtt_storage: None,
             stalled: Vec::new(),
         }

@@ -20,6 +20,7 @@ pub(super) async fn run(args: DevicesArgs) -> Result<ExitCode, ClientError> {
                 "device": report.device, "instance": report.instance, "generation": report.running.generation,
                 "linnetd": report.linnetd, "groups": report.groups, "labels": report.labels, "free_mib": report.free_mib,
                 "since_secs": report.since_secs, "clock_trusted": report.clock_trusted, "local_packages": report.local_packages,
+                "contested": report.contested,
             })
         };
         let devices: Vec<_> = seen.last().map(device).collect();
@@ -34,10 +35,11 @@ pub(super) async fn run(args: DevicesArgs) -> Result<ExitCode, ClientError> {
         let groups: Vec<String> = report.groups.iter().map(|group| format!("group={}", plain(group))).collect();
         let labels = report.labels.iter().map(|(label, value)| format!("label:{}={}", plain(label), plain(value)));
         let clock = if report.clock_trusted { "" } else { "\tits clock is not set" };
+        let contested = if report.contested { "\tanother client takes its session" } else { "" };
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "{}\tgeneration {}\tlinnetd {}\t{} MiB free\tfor {} days\t{}{clock}",
+            "{}\tgeneration {}\tlinnetd {}\t{} MiB free\tfor {} days\t{}{clock}{contested}",
             report.device,
             report.running.generation,
             plain(&report.linnetd),
@@ -47,13 +49,17 @@ pub(super) async fn run(args: DevicesArgs) -> Result<ExitCode, ClientError> {
         );
     }
     for (name, reports) in seen.duplicates() {
-        let instances: Vec<String> = reports.iter().map(|report| plain(&report.instance)).collect();
-        let _ = writeln!(
-            text,
-            "{name} is borne by several devices ({}); give each a name of its own, or they fight over one client id",
-            instances.join(", ")
-        );
+        let _ = writeln!(text, "{}", borne_by_several(name, reports));
     }
     output::write(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// That several devices bear a name, with what tells them apart.
+pub(super) fn borne_by_several(name: &str, reports: &[Report]) -> String {
+    let instances: Vec<String> = reports.iter().map(|report| plain(&report.instance)).collect();
+    format!(
+        "{name} is borne by several devices ({}); give each a name of its own, or they fight over one client id",
+        instances.join(", ")
+    )
 }
