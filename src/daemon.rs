@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_proto::fleet::Running;
-use linnet_proto::status::Limits;
+use linnet_proto::status::{Limits, Provisioning, ProvisioningState};
 use tokio::net::UnixListener;
 
 use crate::config::{self, Config, Sources};
@@ -21,6 +21,7 @@ use crate::job::Admit;
 use crate::job::chain::Chains;
 use crate::limits::{BLOCKING_THREAD_IDLE, CLOSE_GRACE, RUNTIME_BLOCKING_THREADS, RUNTIME_THREADS};
 use crate::logging::{self, message_id};
+use crate::provision::{self, Provisioner};
 use crate::push::agent::{Agent, Parts};
 use crate::scheduler::{Scheduler, SchedulerSettings};
 use crate::status::{BrokerLink, DaemonStatus, Events, StatusSource, events};
@@ -70,9 +71,10 @@ pub fn serve(sources: Sources) -> Result<Ended, DaemonError> {
             return Ok(Ended::Done);
         };
         let (updates, mut orders) = update::updates();
+        let provisioner = daemon.start_provisioner(updates.clone());
         let agent = begun.map(|begun| daemon.start_agent(begun, updates)).transpose().map_err(DaemonError::Thread)?;
         let ended = daemon.run(&mut signals, &mut orders).await;
-        drop(orders);
+        drop((orders, provisioner));
         if let Some(agent) = agent {
             // It may have a child process or a piece of a file at hand.
             let _ = on_own_thread("update-end", move || agent.end(CLOSE_GRACE)).await;
@@ -256,6 +258,23 @@ impl Daemon {
             link: self.link.clone(),
             prove_again: Box::new(move |packages| models::prove_again(&catalog.get(), packages)),
         })
+    }
+
+    /// What asks for a name, where the device has a claim and no name yet.
+    fn start_provisioner(&self, updates: Updates) -> Option<Provisioner> {
+        let settings = self.config.provision.clone()?;
+        self.status.set_provisioning(Some(Provisioning {
+            claim: settings.claim.display().to_string(),
+            state: ProvisioningState::Asking,
+            reason: None,
+        }));
+        Some(Provisioner::start(provision::Parts {
+            settings,
+            intake: self.config.mqtt_intake.clone(),
+            sources: self.sources.clone(),
+            status: Arc::clone(&self.status),
+            updates,
+        }))
     }
 
     /// MQTT under `config`, where it is on.

@@ -16,6 +16,7 @@ pub mod import;
 pub mod job;
 pub mod limits;
 pub mod logging;
+pub mod provision;
 pub mod push;
 pub mod scheduler;
 pub mod status;

@@ -3,6 +3,7 @@
 //! one room understands stands in that room and appears here under its name.
 
 pub use crate::engine::tract::{MAX_ONNX_BYTES, MAX_SPECIAL_PLANS, MAX_TENSOR_BYTES};
+pub use crate::provision::bounds as provision;
 pub use crate::push::bounds as push;
 pub use crate::scheduler::bounds as scheduler;
 pub use crate::store::generations::bounds as generations;

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use linnet_proto::fleet::Running;
-use linnet_proto::status::{Health, Limits, Status};
+use linnet_proto::status::{Health, Limits, Provisioning, Status};
 
 use super::metrics::{Sample, resident_bytes};
 use super::{BrokerLink, Events, LinkCount, StatusSource};
@@ -28,6 +28,7 @@ pub struct DaemonStatus {
     reloads: Option<Reloads>,
     models_dir: Option<PathBuf>,
     generation: RwLock<Option<Running>>,
+    provisioning: RwLock<Option<Provisioning>>,
 }
 
 impl DaemonStatus {
@@ -54,6 +55,7 @@ impl DaemonStatus {
             reloads: None,
             models_dir: None,
             generation: RwLock::default(),
+            provisioning: RwLock::default(),
         }
     }
 
@@ -73,6 +75,11 @@ impl DaemonStatus {
     /// Tells which generation serves from now on.
     pub fn set_generation(&self, generation: Option<Running>) {
         *self.generation.write().unwrap_or_else(PoisonError::into_inner) = generation;
+    }
+
+    /// Tells how it stands with the name that the device waits for.
+    pub fn set_provisioning(&self, provisioning: Option<Provisioning>) {
+        *self.provisioning.write().unwrap_or_else(PoisonError::into_inner) = provisioning;
     }
 
     fn health(&self, phase: Phase, well: bool) -> Health {
@@ -105,6 +112,7 @@ impl StatusSource for DaemonStatus {
             models: self.catalog.get().status(),
             models_dir: self.models_dir.as_ref().map(|dir| dir.display().to_string()),
             generation: *self.generation.read().unwrap_or_else(PoisonError::into_inner),
+            provisioning: self.provisioning.read().unwrap_or_else(PoisonError::into_inner).clone(),
             limits: self.limits.read().unwrap_or_else(PoisonError::into_inner).clone(),
             queue_depth: load.waiting,
             workers: load.workers,

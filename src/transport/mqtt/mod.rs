@@ -12,7 +12,7 @@ pub mod address;
 mod announce;
 pub mod answer;
 mod arrival;
-mod backoff;
+pub(crate) mod backoff;
 pub mod bounds;
 mod connection;
 mod contest;
