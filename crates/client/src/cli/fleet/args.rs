@@ -8,6 +8,8 @@ use linnet_fleet::repository::Role;
 use linnet_fleet::waves::Share;
 use linnet_proto::fleet::Selector;
 
+use super::claim_args::{ClaimCommand, GrantArgs};
+
 /// Arguments of `linnet fleet`.
 #[derive(Debug, Args)]
 pub struct FleetArgs {
@@ -52,8 +54,11 @@ pub enum FleetCommand {
     RotateKey(RotateArgs),
     /// Copy what devices read to a directory, for a stick or a web server
     Export(ExportArgs),
-    /// Publish metadata over MQTT and serve files until Ctrl-C
+    /// Publish metadata over MQTT, serve files and answer devices that ask for a name, until Ctrl-C
     Serve(ServeArgs),
+    /// Let devices join the fleet by themselves: files to put on them, and what became of these
+    #[command(subcommand)]
+    Claim(ClaimCommand),
     /// List the devices that have reported, and names that two devices bear
     Devices(DevicesArgs),
     /// Run a push over simulated devices, in virtual time; needs linnetd beside linnet
@@ -194,6 +199,9 @@ pub struct PushArgs {
     /// Which broker.
     #[command(flatten)]
     pub broker: BrokerArgs,
+    /// Devices that ask for a name meanwhile.
+    #[command(flatten)]
+    pub grants: GrantArgs,
     /// The generation [default: the newest]
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     pub generation: Option<u64>,
@@ -315,6 +323,9 @@ pub struct ServeArgs {
     /// Which broker.
     #[command(flatten)]
     pub broker: BrokerArgs,
+    /// Devices that ask for a name.
+    #[command(flatten)]
+    pub grants: GrantArgs,
 }
 
 /// Where reports come from.

@@ -18,7 +18,7 @@ const DAY_SECS: u64 = 86_400;
 /// Publishes what has changed, where a broker is named; elsewhere `serve`, a web server or a stick does.
 async fn tell(broker: &BrokerArgs, repository: &Repository) -> Result<(), ClientError> {
     let Some(broker) = broker.broker()? else { return Ok(()) };
-    let mut link = Link::open(&broker, fleet_name(repository)?, None, Purpose::Publish).await?;
+    let mut link = Link::open(&broker, fleet_name(repository)?, Purpose::Publish).await?;
     link.publish(repository).await
 }
 

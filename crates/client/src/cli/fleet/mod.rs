@@ -3,7 +3,10 @@
 mod args;
 mod ask;
 mod change;
+mod claim;
+mod claim_args;
 mod devices;
+mod grants;
 mod init;
 mod link;
 mod new_keys;
@@ -37,6 +40,7 @@ pub(super) async fn run(args: FleetArgs) -> Result<ExitCode, ClientError> {
         FleetCommand::RotateKey(args) => change::rotate_key(args).await,
         FleetCommand::Export(args) => change::export(&args),
         FleetCommand::Serve(args) => serve::run(args).await,
+        FleetCommand::Claim(command) => claim::run(command),
         FleetCommand::Devices(args) => devices::run(args).await,
         FleetCommand::Simulate { arguments } => {
             let mut command = models::command("simulate");
@@ -54,7 +58,9 @@ impl FleetCommand {
                 "; the waves that are open stay open and no further one opens: `linnet fleet push --resume` goes on, \
                  `linnet fleet pause` lets nobody else begin"
             }
-            Self::Serve(_) => "; what the broker holds stays there, files are no longer served over MQTT",
+            Self::Serve(_) => {
+                "; what the broker holds stays there, files are no longer served over MQTT, and no device is given a name"
+            }
             _ => "",
         }
     }

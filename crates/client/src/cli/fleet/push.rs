@@ -14,7 +14,7 @@ use linnet_fleet::waves::{Decision, PushRecord, PushStanding, Rules, Share, Tall
 use linnet_proto::fleet::Selector;
 
 use super::args::PushArgs;
-use super::link::{Link, Purpose};
+use super::link::Link;
 use super::serve::LOOK;
 use super::{ask, devices_text, fleet_name, load};
 use crate::cli::output;
@@ -30,7 +30,8 @@ pub(super) async fn run(args: PushArgs) -> Result<ExitCode, ClientError> {
     let broker = args.broker.required("; devices that fetch over HTTP or from a stick report over MQTT, too")?;
     let repository = load(&dir)?;
     let _only = Editor::hold_push(&dir).map_err(ClientError::Fleet)?;
-    let mut link = Link::open(&broker, fleet_name(&repository)?, Some(&dir), Purpose::Serve).await?;
+    let registrar = args.grants.registrar(&dir, repository.fleet())?;
+    let mut link = Link::open_to_serve(&broker, fleet_name(&repository)?, &dir, registrar).await?;
     link.publish(&repository).await?;
     link.listen(LISTEN).await;
 
@@ -138,6 +139,9 @@ impl Pushing {
         let mut was_down = false;
         loop {
             self.adopt().await?;
+            for line in self.link.said() {
+                self.say(&line);
+            }
             match self.link.down() {
                 // Who hears nothing decides nothing.
                 Some(reason) if !was_down => {

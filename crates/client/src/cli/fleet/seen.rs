@@ -71,6 +71,11 @@ impl Seen {
         self.devices.iter().filter(|(_, reports)| reports.len() > 1)
     }
 
+    /// Whether a device has reported under this name.
+    pub(super) fn bears(&self, name: &str) -> bool {
+        self.devices.contains_key(name)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.devices.len()
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::args::ServeArgs;
 use super::devices::borne_by_several;
-use super::link::{Link, Purpose};
+use super::link::Link;
 use super::seen::Seen;
 use super::{fleet_name, load};
 use crate::ClientError;
@@ -19,11 +19,15 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, ClientError> {
     let dir = &args.dir.dir;
     let broker = args.broker.required("")?;
     let repository = load(dir)?;
-    let mut link = Link::open(&broker, fleet_name(&repository)?, Some(dir), Purpose::Serve).await?;
+    let registrar = args.grants.registrar(dir, repository.fleet())?;
+    let mut link = Link::open_to_serve(&broker, fleet_name(&repository)?, dir, registrar).await?;
     eprintln!("linnet: serving the fleet `{}` out of {}; Ctrl-C ends it", repository.fleet(), dir.display());
     let (mut was_down, mut named) = (false, BTreeSet::new());
     loop {
         for line in link.seen(|seen| duplicates(seen, &mut named)) {
+            eprintln!("linnet: {line}");
+        }
+        for line in link.said() {
             eprintln!("linnet: {line}");
         }
         match link.down() {

@@ -28,7 +28,7 @@ pub(super) async fn run(args: StatusArgs) -> Result<ExitCode, ClientError> {
     let repository = load(dir)?;
     if args.watch {
         let broker = args.reports.broker.required("")?;
-        let link = Link::open(&broker, fleet_name(&repository)?, None, Purpose::Reports).await?;
+        let link = Link::open(&broker, fleet_name(&repository)?, Purpose::Reports).await?;
         link.listen(Duration::from_secs(args.reports.listen)).await;
         loop {
             let table = link.seen(|seen| Standing::new(&load(dir)?, seen).map(|it| it.for_people(seen)))?;
@@ -54,7 +54,7 @@ impl ReportsArgs {
             return Seen::read(repository.fleet(), file);
         }
         let broker = self.broker.required(", or read reports from a file with --reports")?;
-        let link = Link::open(&broker, fleet_name(repository)?, None, Purpose::Reports).await?;
+        let link = Link::open(&broker, fleet_name(repository)?, Purpose::Reports).await?;
         link.listen(Duration::from_secs(self.listen)).await;
         Ok(link.seen(Seen::clone))
     }
