@@ -6,4 +6,5 @@ mod hostile;
 mod interrupted;
 mod operator;
 mod over_mqtt;
+mod provisioning;
 mod updates;

@@ -9,7 +9,7 @@ use crate::harness::{Daemon, Mosquitto, eventually};
 use crate::operator::{FLEET, Operator, copy_dir, status};
 
 /// The client, which lies beside the daemon.
-fn linnet() -> Command {
+pub fn linnet() -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_linnetd")).with_file_name("linnet");
     assert!(program.is_file(), "{} is missing: cargo build --release --workspace makes it", program.display());
     let mut command = Command::new(program);
