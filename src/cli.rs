@@ -50,7 +50,8 @@ pub struct Serve {
     #[arg(
         long,
         requires = "check",
-        help = "With --check: print every key, its value, and who gives it: flag, variable, line of the file, generation, or default"
+        help = "With --check: print every key, its value, and who gives it: flag, variable, line of the file, the generation that serves \
+                on this device, or default"
     )]
     pub explain: bool,
     /// Check with what a fleet's operator is about to push.
@@ -58,7 +59,8 @@ pub struct Serve {
         long,
         value_name = "PATH",
         requires = "check",
-        help = "With --check: a generation (JSON, or its directory), or a configuration that is to be pushed (TOML)"
+        help = "With --check: a generation (JSON, or its directory), or a configuration that is to be pushed (TOML), in place of the one \
+                that serves"
     )]
     pub generation: Option<PathBuf>,
 }
@@ -108,6 +110,7 @@ pub enum Verb {
         models: Option<PathBuf>,
     },
     /// Check model packages file by file and run their canaries, without serving.
+    #[command(after_help = "Examples:\n  linnetd verify\n  linnetd verify ./my-package --json")]
     Verify {
         /// Package directories, or names of packages in the models directory; all of it when none is named.
         packages: Vec<String>,
@@ -119,6 +122,7 @@ pub enum Verb {
         json: bool,
     },
     /// Take a model in the layout of its export (Optimum, transformers.js), or a package, into a directory of models.
+    #[command(after_help = "Example:\n  linnetd import ./opus-mt-en-de --name en-de --models packages")]
     Import {
         /// The model's directory.
         #[arg(value_name = "DIR")]
@@ -144,8 +148,18 @@ pub enum Verb {
         /// One JSON object.
         #[arg(long)]
         json: bool,
+        /// Say which files would be taken, and take nothing.
+        #[arg(long, hide = true)]
+        files: bool,
+        /// The directory of the device's generations.
+        #[arg(long, value_name = "DIR", hide = true)]
+        fleet_dir: Option<PathBuf>,
+        /// Work beside a daemon that serves: it goes before, and ends this one when it ends.
+        #[arg(long, hide = true)]
+        for_daemon: bool,
     },
     /// Remove a model from the directories of models.
+    #[command(after_help = "Example:\n  linnetd remove en-de")]
     Remove {
         /// Its name.
         name: String,
@@ -154,6 +168,9 @@ pub enum Verb {
         models: Option<PathBuf>,
     },
     /// Go back to what was shipped with the device, whatever was pushed to it. No linnetd may run on its state directory.
+    #[command(
+        after_help = "Example:\n  systemctl stop linnetd && linnetd recover --factory --config /etc/linnet/linnet.toml && systemctl start linnetd"
+    )]
     Recover {
         /// To what was shipped; nothing else can be gone back to by hand.
         #[arg(long, required = true)]
@@ -163,6 +180,7 @@ pub enum Verb {
         layer: Layer,
     },
     /// Measure how fast a model is on this machine.
+    #[command(after_help = "Example:\n  linnetd bench stt-en-small --threads 2")]
     Bench {
         /// A model's directory, or its name.
         #[arg(value_name = "DIR|NAME")]
@@ -209,6 +227,13 @@ pub enum Verb {
     Simulate(SimulateArgs),
     /// Print what the processor offers, the kernels that are chosen on it, threads and memory.
     ExplainCpu,
+    /// Print the manual page, or write one for each verb into a directory.
+    #[command(after_help = "Examples:\n  linnetd man | man -l -\n  linnetd man --dir /usr/share/man/man8")]
+    Man {
+        /// Directory for linnetd.8, linnetd-verify.8, …
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 const AFTER_HELP: &str = "\

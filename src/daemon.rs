@@ -1,5 +1,6 @@
 //! Builds every component in dependency order, says READY, serves, reloads, drains.
 
+pub mod change_models;
 mod error;
 mod idle_unload;
 pub(crate) mod models;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_proto::fleet::Running;
-use linnet_proto::status::Limits;
+use linnet_proto::status::{Limits, Provisioning, ProvisioningState};
 use tokio::net::UnixListener;
 
 use crate::config::{self, Config, Sources};
@@ -21,9 +22,11 @@ use crate::job::Admit;
 use crate::job::chain::Chains;
 use crate::limits::{BLOCKING_THREAD_IDLE, CLOSE_GRACE, RUNTIME_BLOCKING_THREADS, RUNTIME_THREADS};
 use crate::logging::{self, message_id};
+use crate::provision::{self, Provisioner};
 use crate::push::agent::{Agent, Parts};
 use crate::scheduler::{Scheduler, SchedulerSettings};
 use crate::status::{BrokerLink, DaemonStatus, Events, StatusSource, events};
+use crate::store::write::remove_abandoned;
 use crate::sys::liveness::Loops;
 use crate::sys::reloads::{Reloads, reloads};
 use crate::sys::signals::{Signals, Wish};
@@ -33,6 +36,7 @@ use crate::task::catalog::{CatalogHandle, Loader};
 use crate::transport::http::{HttpServer, Listeners};
 use crate::transport::mqtt::notices::Notices;
 use crate::transport::mqtt::{MqttStartError, MqttTransport};
+use change_models::ModelChanges;
 pub use error::DaemonError;
 use idle_unload::IdleUnload;
 use own_thread::on_own_thread;
@@ -66,13 +70,13 @@ pub fn serve(sources: Sources) -> Result<Ended, DaemonError> {
     let ended = runtime.block_on(async {
         let (reloads, asked) = reloads();
         let mut signals = Signals::listen(asked).map_err(DaemonError::Thread)?;
-        let Some((daemon, begun)) = Daemon::start(sources, config, reloads, &mut signals).await? else {
-            return Ok(Ended::Done);
-        };
         let (updates, mut orders) = update::updates();
+        let started = Daemon::start(sources, config, reloads, updates.clone(), &mut signals).await?;
+        let Some((daemon, begun)) = started else { return Ok(Ended::Done) };
+        let provisioner = daemon.start_provisioner(updates.clone());
         let agent = begun.map(|begun| daemon.start_agent(begun, updates)).transpose().map_err(DaemonError::Thread)?;
         let ended = daemon.run(&mut signals, &mut orders).await;
-        drop(orders);
+        drop((orders, provisioner));
         if let Some(agent) = agent {
             // It may have a child process or a piece of a file at hand.
             let _ = on_own_thread("update-end", move || agent.end(CLOSE_GRACE)).await;
@@ -112,6 +116,7 @@ impl Daemon {
         sources: Sources,
         config: Config,
         reloads: Reloads,
+        updates: Updates,
         signals: &mut Signals,
     ) -> Result<Option<(Self, Option<Begun>)>, DaemonError> {
         log::info!("linnetd {} starts on {}", env!("CARGO_PKG_VERSION"), config.http.socket.display());
@@ -140,8 +145,13 @@ impl Daemon {
         let loops = Loops::under(notify::watchdog());
         let (told, of) = (limits(&config), Arc::clone(&scheduler));
         let status = DaemonStatus::new(&*config.device, catalog.clone(), of, link.clone(), told, events, loops.clone());
-        let status =
-            Arc::new(status.with_reloads(reloads.clone(), config.own_models(sources.around.models.as_deref())));
+        let own_models = config.own_models(sources.around.models.as_deref());
+        let abandoned = remove_abandoned(&own_models);
+        if abandoned > 0 {
+            log::info!("{}: {abandoned} models that were half added or removed are gone", own_models.display());
+        }
+        let changes = Arc::new(ModelChanges::new(updates, catalog.clone()));
+        let status = Arc::new(status.with_reloads(reloads.clone(), own_models).with_change_models(changes));
         let generation = config.generation();
         if let Some(begun) = &begun {
             status.set_generation(Some(Running { generation, confirmed: generation == begun.store.good() }));
@@ -256,6 +266,23 @@ impl Daemon {
             link: self.link.clone(),
             prove_again: Box::new(move |packages| models::prove_again(&catalog.get(), packages)),
         })
+    }
+
+    /// What asks for a name, where the device has a claim and no name yet.
+    fn start_provisioner(&self, updates: Updates) -> Option<Provisioner> {
+        let settings = self.config.provision.clone()?;
+        self.status.set_provisioning(Some(Provisioning {
+            claim: settings.claim.display().to_string(),
+            state: ProvisioningState::Asking,
+            reason: None,
+        }));
+        Some(Provisioner::start(provision::Parts {
+            settings,
+            intake: self.config.mqtt_intake.clone(),
+            sources: self.sources.clone(),
+            status: Arc::clone(&self.status),
+            updates,
+        }))
     }
 
     /// MQTT under `config`, where it is on.

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use linnet_proto::manifest::{Canary, Manifest};
-use serde::Serialize;
+use linnet_proto::models::{AddedModel, ModelFiles};
 
 use crate::engine::tract::TractEngine;
+use crate::push::held;
 use crate::status::Events;
 use crate::store::layout::{self, Graphs};
 use crate::store::transducer::{self, TransducerFiles};
-use crate::store::write::{StagedDirectory, write_file};
+use crate::store::write::{HiddenDirectory, StagedDirectory, remove_abandoned, write_file};
 use crate::store::{self, MANIFEST, Package, PackageError, memory};
 use crate::task::Pipeline;
 use crate::task::catalog::{Budget, Families, Loader};
@@ -44,52 +45,8 @@ pub struct Import {
     pub copy: bool,
     /// Put it in the place of a model of the same name.
     pub replace: bool,
-}
-
-/// What came of an import; serialized, it is what `--json` prints.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Imported {
-    /// Its name.
-    pub name: String,
-    /// Where it lies.
-    pub dir: PathBuf,
-    /// `model_type`.
-    pub family: String,
-    /// What it does.
-    pub tasks: Vec<String>,
-    /// Type of its weights.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dtype: Option<String>,
-    /// Bytes of its files.
-    pub bytes: u64,
-    /// Memory that it takes once loaded, MiB.
-    pub memory_mib: u64,
-    /// How long it took to load, milliseconds.
-    pub load_ms: u64,
-    /// How long its canary takes, milliseconds.
-    pub canary_ms: u64,
-    /// Tokens a second while the canary writes, where it does.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tokens_per_sec: Option<f64>,
-}
-
-impl Imported {
-    /// A few lines for people.
-    pub fn lines(&self) -> String {
-        let dtype = self.dtype.as_deref().map_or(String::new(), |dtype| format!(", {dtype}"));
-        let speed = self.tokens_per_sec.map_or(String::new(), |speed| format!(", {speed:.0} tokens/s"));
-        format!(
-            "{}: a {} model{dtype} that does {}\n  {} MiB of files, {} MiB of memory, loads in {} ms, canary in {} ms{speed}\n  in {}\n",
-            self.name,
-            self.family,
-            self.tasks.join(", "),
-            self.bytes >> 20,
-            self.memory_mib,
-            self.load_ms,
-            self.canary_ms,
-            self.dir.display()
-        )
-    }
+    /// The directory of the device's generations, whose names are taken; none where the device belongs to no fleet.
+    pub fleet: Option<PathBuf>,
 }
 
 /// Why a model was not imported.
@@ -125,7 +82,7 @@ impl ImportError {
 }
 
 /// Imports a model. `progress` is told what is being done, in a few words.
-pub fn import(asked: &Import, progress: &mut dyn FnMut(&str)) -> Result<Imported, ImportError> {
+pub fn import(asked: &Import, progress: &mut dyn FnMut(&str)) -> Result<AddedModel, ImportError> {
     let source = Package::read(&asked.from)?;
     let foreign = !asked.from.join(MANIFEST).exists();
     let mut manifest = source.manifest.clone();
@@ -138,6 +95,13 @@ pub fn import(asked: &Import, progress: &mut dyn FnMut(&str)) -> Result<Imported
         }
     }
     store::check_names(&manifest).map_err(ImportError::Refused)?;
+    if let Some(root) = &asked.fleet {
+        let names = std::iter::once(&manifest.name).chain(&manifest.aliases).map(String::as_str);
+        if let Some(refusal) = held::refusal(root, names) {
+            return Err(ImportError::Refused(refusal));
+        }
+    }
+    keep_names_apart(&mut manifest, asked)?;
     let target = asked.into.join(&manifest.name);
     if same_place(&asked.from, &target) {
         let message = format!("{} is already in its place; it needs no import", target.display());
@@ -166,6 +130,7 @@ pub fn import(asked: &Import, progress: &mut dyn FnMut(&str)) -> Result<Imported
         manifest.files.keys().map(PathBuf::from).collect()
     };
     progress("taking its files");
+    remove_abandoned(&asked.into);
     let staged = StagedDirectory::beside(&target)?;
     for file in &files {
         take(&asked.from.join(file), &staged.path().join(file), asked.copy)?;
@@ -195,9 +160,9 @@ pub fn import(asked: &Import, progress: &mut dyn FnMut(&str)) -> Result<Imported
     // What was written must be what the daemon takes.
     Package::open(staged.path())?;
     staged.install()?;
-    Ok(Imported {
+    Ok(AddedModel {
         name: manifest.name,
-        dir: target,
+        dir: target.display().to_string(),
         family: manifest.family,
         tasks: manifest.tasks,
         dtype: manifest.dtype,
@@ -209,26 +174,64 @@ pub fn import(asked: &Import, progress: &mut dyn FnMut(&str)) -> Result<Imported
     })
 }
 
-/// Removes the model `name` from the first of `directories` that has it. Gives where it lay.
-pub fn remove(name: &str, directories: &[PathBuf]) -> Result<PathBuf, ImportError> {
-    for models in directories {
-        let found = store::package_directories(models)
-            .into_iter()
-            .flatten()
-            .find(|dir| Package::read(dir).is_ok_and(|package| package.manifest.name == name));
-        let Some(dir) = found else { continue };
-        let write = |source| PackageError::Write { path: dir.clone(), source };
-        // Out of sight in one step, so that nobody loads half of it.
-        let hidden = models.join(format!(".removed-{name}"));
-        if hidden.symlink_metadata().is_ok() {
-            std::fs::remove_dir_all(&hidden).map_err(write)?;
-        }
-        std::fs::rename(&dir, &hidden).map_err(write)?;
-        std::fs::remove_dir_all(&hidden).map_err(write)?;
+/// The files of the model in `from` that an import would take, where they have to be sent.
+pub fn files(from: &Path, dtype: Option<&str>) -> Result<ModelFiles, ImportError> {
+    let package = Package::read(from)?;
+    let files = if from.join(MANIFEST).exists() {
+        let listed = package.manifest.files.keys().map(String::as_str);
+        std::iter::once(MANIFEST).chain(listed).map(PathBuf::from).collect()
+    } else {
+        files_of_export(from, &package.manifest, dtype)?.0
+    };
+    let files = files.iter().map(|file| utf8(file).map(str::to_owned)).collect::<Result<_, _>>()?;
+    Ok(ModelFiles { files })
+}
+
+/// Removes the model `name` from the first of `directories` that has it. Gives where it lay. `fleet` is as in [`Import::fleet`].
+pub fn remove(name: &str, directories: &[PathBuf], fleet: Option<&Path>) -> Result<PathBuf, ImportError> {
+    let dir = find(name, directories, fleet)?;
+    dir.parent().map(remove_abandoned);
+    HiddenDirectory::of(&dir)?.remove()?;
+    Ok(dir)
+}
+
+/// The directory of the model `name` in the first of `directories` that has it.
+pub fn find(name: &str, directories: &[PathBuf], fleet: Option<&Path>) -> Result<PathBuf, ImportError> {
+    let named = |dir: &PathBuf| Package::read(dir).is_ok_and(|package| package.manifest.name == name);
+    let packages = directories.iter().flat_map(|models| store::package_directories(models).into_iter().flatten());
+    if let Some(dir) = packages.into_iter().find(named) {
         return Ok(dir);
+    }
+    if let Some(number) = fleet.and_then(|root| held::held_names(root).get(name).copied()) {
+        return Err(ImportError::Refused(format!(
+            "the model {name} belongs to generation {number} of this device's fleet and is not removed by hand; the fleet's operator \
+             publishes without it (linnet fleet publish --without {name})"
+        )));
     }
     let places: Vec<_> = directories.iter().map(|dir| dir.display().to_string()).collect();
     Err(ImportError::Refused(format!("there is no model {name} in {}", places.join(", "))))
+}
+
+/// Two packages of one directory that share a name or alias take each other out. What was asked for is refused then; an alias that the package
+/// itself brings is left to who has it.
+fn keep_names_apart(manifest: &mut Manifest, asked: &Import) -> Result<(), ImportError> {
+    let others = store::package_directories(&asked.into).unwrap_or_default();
+    for other in others.iter().filter_map(|dir| Package::read(dir).ok()).map(|package| package.manifest) {
+        if other.name == manifest.name {
+            continue;
+        }
+        let is_taken = |name: &String| *name == other.name || other.aliases.contains(name);
+        if let Some(name) = std::iter::once(&manifest.name).chain(&asked.aliases).find(|name| is_taken(name)) {
+            let message = format!(
+                "the name {name} belongs to the model {} in {}; choose another",
+                other.name,
+                asked.into.display()
+            );
+            return Err(ImportError::Refused(message));
+        }
+        manifest.aliases.retain(|alias| !is_taken(alias));
+    }
+    Ok(())
 }
 
 fn of_model(manifest: &Manifest, reason: String) -> ImportError {
@@ -326,12 +329,13 @@ fn take(from: &Path, to: &Path, copy: bool) -> Result<(), PackageError> {
 fn digests(dir: &Path, files: &[PathBuf]) -> Result<BTreeMap<String, linnet_proto::manifest::FileEntry>, ImportError> {
     let mut entries = BTreeMap::new();
     for file in files {
-        let name = file
-            .to_str()
-            .ok_or_else(|| ImportError::Refused(format!("the file name {} is not UTF-8", file.display())))?;
-        entries.insert(name.to_owned(), store::file_entry(&dir.join(file))?);
+        entries.insert(utf8(file)?.to_owned(), store::file_entry(&dir.join(file))?);
     }
     Ok(entries)
+}
+
+fn utf8(file: &Path) -> Result<&str, ImportError> {
+    file.to_str().ok_or_else(|| ImportError::Refused(format!("the file name {} is not UTF-8", file.display())))
 }
 
 fn load(package: &Package, plain: bool) -> Result<Arc<dyn Pipeline>, ImportError> {

@@ -16,6 +16,7 @@ pub mod import;
 pub mod job;
 pub mod limits;
 pub mod logging;
+pub mod provision;
 pub mod push;
 pub mod scheduler;
 pub mod status;
@@ -25,7 +26,7 @@ pub mod task;
 pub mod transport;
 pub mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cli::{Cli, Verb};
 use exit::Exit;
@@ -36,15 +37,20 @@ pub fn run(cli: Cli) -> Exit {
         #[cfg(feature = "demo")]
         Some(Verb::Demo { file, models }) => run_demo(file, models),
         Some(Verb::ExplainCpu) => print(&engine::tract::cpu_report().to_string()),
+        Some(Verb::Man { dir }) => man(dir.as_deref()),
         Some(Verb::Probe { generation, prove, memory_mib, cpu_secs, layer }) => {
             let environment = config::Overrides::from_environment(|name| std::env::var_os(name));
             let layers = (layer.overrides(), environment);
             push::probe::run_child(push::probe::Asked { generation, prove, memory_mib, cpu_secs, layers })
         }
         Some(Verb::Verify { packages, models, json }) => verify_packages(&packages, models, json),
-        Some(Verb::Import { from, name, aliases, dtype, copy, replace, models, json }) => {
-            let asked = import::Import { from, into: PathBuf::new(), name, aliases, dtype, copy, replace };
-            import_model(asked, models, json)
+        Some(Verb::Import { from, dtype, files: true, .. }) => list_files(&from, dtype.as_deref()),
+        Some(Verb::Import {
+            from, name, aliases, dtype, copy, replace, models, json, fleet_dir, for_daemon, ..
+        }) => {
+            let into = PathBuf::new();
+            let asked = import::Import { from, into, name, aliases, dtype, copy, replace, fleet: fleet_dir };
+            import_model(asked, models, json, for_daemon)
         }
         Some(Verb::Remove { name, models }) => remove_model(&name, models),
         Some(Verb::Recover { factory: _, layer }) => recover(layer.overrides()),
@@ -86,7 +92,12 @@ fn check(flags: &cli::Serve) -> Exit {
         Ok(read) => read,
         Err(refused) => return fail(Exit::Config, &refused),
     };
-    let sources = config::Sources {
+    let generation = read.as_ref().and_then(|read| read.generation.as_ref());
+    if let Some(Err(reason)) = generation.map(push::versions::fit) {
+        let number = generation.map_or(0, |generation| generation.number);
+        return fail(Exit::Config, &format!("generation {number}: {reason}"));
+    }
+    let mut sources = config::Sources {
         flags: flags.overrides(),
         // What is checked is the file; what it comes to here and now is what is explained.
         environment: match flags.explain {
@@ -96,19 +107,65 @@ fn check(flags: &cli::Serve) -> Exit {
         around: sys::surroundings::look(),
         generation: read.as_ref().map(|read| read.layer.clone()),
     };
-    let generation = read.as_ref().and_then(|read| read.generation.as_ref());
+    let mut serves = String::new();
+    if flags.explain && sources.generation.is_none() {
+        serves = take_serving(&mut sources);
+    }
     let checked = config::explain::explain(&sources).and_then(|(config, explained)| {
         daemon::models::check_default(&config, &daemon::models::listed(&config, generation))?;
         Ok(explained)
     });
     match checked {
-        Ok(explained) if flags.explain => print(&config::explain::page(&explained)),
+        Ok(explained) if flags.explain => print(&(serves + &config::explain::page(&explained))),
         Ok(_) => {
             let named = [sources.file(), flags.generation.as_deref()];
             let named = named.into_iter().flatten().map(|path| format!("{}: ok\n", path.display()));
             print(&named.collect::<String>())
         }
         Err(refused) => fail(Exit::Config, &refused),
+    }
+}
+
+/// Adds the generation that serves on this device, where there is one; a comment that says so. Faults of the file are told by who explains it.
+fn take_serving(sources: &mut config::Sources) -> String {
+    let Ok(local) = config::load(sources) else { return String::new() };
+    let Some(root) = push::held::fleet_dir(&local) else { return String::new() };
+    match push::held::serving_layer(&local) {
+        Ok(None) => format!("# what was shipped serves: no generation is live in {}\n", root.display()),
+        Ok(Some(layer)) => {
+            let said = format!("# generation {} serves, from {}\n", layer.number, root.display());
+            sources.generation = Some(layer);
+            said
+        }
+        Err(e) => {
+            let way_out = match &e {
+                store::generations::StoreError::Read { source, .. }
+                    if source.kind() == std::io::ErrorKind::PermissionDenied =>
+                {
+                    "; ask as root, or as the daemon's user"
+                }
+                _ => "",
+            };
+            eprintln!("linnetd: which generation serves cannot be told, and none is counted: {e}{way_out}");
+            "# which generation serves could not be told: none is counted\n".to_owned()
+        }
+    }
+}
+
+/// `linnetd man`: the page, or all of them into a directory.
+fn man(dir: Option<&Path>) -> Exit {
+    /// The manual's section of daemons.
+    const SECTION: &str = "8";
+    let command = <Cli as clap::CommandFactory>::command();
+    match dir {
+        None => match linnet_manual::page(command, SECTION) {
+            Ok(page) => print(&String::from_utf8_lossy(&page)),
+            Err(e) => fail(Exit::IoError, &e),
+        },
+        Some(dir) => match linnet_manual::write_pages(command, SECTION, dir) {
+            Ok(()) => Exit::Ok,
+            Err(e) => fail(Exit::CannotCreate, &format!("{}: {e}", dir.display())),
+        },
     }
 }
 
@@ -142,12 +199,21 @@ fn verify_packages(packages: &[String], mut models: Vec<PathBuf>, json: bool) ->
 }
 
 /// `linnetd import`. What is being done goes to stderr, the result to stdout.
-fn import_model(mut asked: import::Import, models: Option<PathBuf>, json: bool) -> Exit {
+fn import_model(mut asked: import::Import, models: Option<PathBuf>, json: bool, for_daemon: bool) -> Exit {
     logging::start(log::LevelFilter::Error);
-    asked.into = match models.map_or_else(own_models, |dir| Ok(vec![dir])) {
-        Ok(dirs) => dirs.into_iter().next().unwrap_or_default(),
-        Err(e) => return fail(Exit::Config, &e),
-    };
+    if for_daemon {
+        if let Err(e) = push::probe::give_way() {
+            return fail(Exit::OsError, &format!("it cannot limit itself: {e}"));
+        }
+        asked.into = models.unwrap_or_default();
+    } else {
+        let places = match own_places(models) {
+            Ok(places) => places,
+            Err(e) => return fail(Exit::Config, &e),
+        };
+        asked.into = places.own.into_iter().next().unwrap_or_default();
+        asked.fleet = places.fleet;
+    }
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let mut progress = |what: &str| {
         if terminal {
@@ -156,18 +222,26 @@ fn import_model(mut asked: import::Import, models: Option<PathBuf>, json: bool) 
     };
     match import::import(&asked, &mut progress) {
         Ok(done) if json => print(&format!("{}\n", serde_json::to_string(&done).unwrap_or_default())),
-        Ok(done) => print(&done.lines()),
+        Ok(done) => print(&done.to_string()),
+        Err(e) => fail(e.exit(), &e),
+    }
+}
+
+/// `linnetd import --files`: what has to be sent to a daemon that cannot read the model's directory.
+fn list_files(from: &Path, dtype: Option<&str>) -> Exit {
+    match import::files(from, dtype) {
+        Ok(files) => print(&format!("{}\n", serde_json::to_string(&files).unwrap_or_default())),
         Err(e) => fail(e.exit(), &e),
     }
 }
 
 /// `linnetd remove`.
 fn remove_model(name: &str, models: Option<PathBuf>) -> Exit {
-    let dirs = match models.map_or_else(own_models, |dir| Ok(vec![dir])) {
-        Ok(dirs) => dirs,
+    let places = match own_places(models) {
+        Ok(places) => places,
         Err(e) => return fail(Exit::Config, &e),
     };
-    match import::remove(name, &dirs) {
+    match import::remove(name, &places.own, places.fleet.as_deref()) {
         Ok(dir) => print(&format!("removed {}\n", dir.display())),
         Err(e) => fail(e.exit(), &e),
     }
@@ -196,7 +270,7 @@ fn recover(flags: config::Overrides) -> Exit {
 fn bench_model(mut asked: bench::Bench, model: &str, mut models: Vec<PathBuf>, json: bool) -> Exit {
     logging::start(log::LevelFilter::Error);
     if models.is_empty() {
-        models.extend(own_models().unwrap_or_default());
+        models.extend(own_places(None).map(|places| places.own).unwrap_or_default());
         models.extend(sys::surroundings::look().models);
     }
     asked.dir = bench::find(model, &models);
@@ -230,16 +304,34 @@ fn simulate_push(args: &push::simulate::SimulateArgs) -> Exit {
     }
 }
 
-/// The directories of models that a site may write to: those that are configured, else `models` in the state directory.
-fn own_models() -> Result<Vec<PathBuf>, config::ConfigError> {
+/// Where a site may put models.
+struct OwnPlaces {
+    /// Those that are configured, else `models` in the state directory; the first is what models are added to.
+    own: Vec<PathBuf>,
+    /// The directory of generations whose names are taken there.
+    fleet: Option<PathBuf>,
+}
+
+/// By the configuration, or `models` alone. In a directory that is none of this device's own no generation takes a name.
+fn own_places(models: Option<PathBuf>) -> Result<OwnPlaces, config::ConfigError> {
     let environment = config::Overrides::from_environment(|name| std::env::var_os(name));
     let around = sys::surroundings::look();
     let bundled = around.models.clone();
-    let config =
-        config::load(&config::Sources { flags: config::Overrides::default(), environment, around, generation: None })?;
+    let local = config::Sources { flags: config::Overrides::default(), environment, around, generation: None };
+    let config = match (config::load(&local), models.clone()) {
+        (Ok(config), _) => config,
+        // A wrong configuration does not hinder who says where.
+        (Err(_), Some(models)) => return Ok(OwnPlaces { own: vec![models], fleet: None }),
+        (Err(e), None) => return Err(e),
+    };
+    let fleet = push::held::fleet_dir(&config);
     let first = config.own_models(bundled.as_deref());
     let others = config.models.into_iter().filter(|dir| *dir != first && Some(dir) != bundled.as_ref());
-    Ok(std::iter::once(first.clone()).chain(others).collect())
+    let own: Vec<_> = std::iter::once(first.clone()).chain(others).collect();
+    Ok(match models {
+        None => OwnPlaces { own, fleet },
+        Some(models) => OwnPlaces { fleet: fleet.filter(|_| own.contains(&models)), own: vec![models] },
+    })
 }
 
 #[cfg(feature = "demo")]

@@ -3,6 +3,7 @@
 //! one room understands stands in that room and appears here under its name.
 
 pub use crate::engine::tract::{MAX_ONNX_BYTES, MAX_SPECIAL_PLANS, MAX_TENSOR_BYTES};
+pub use crate::provision::bounds as provision;
 pub use crate::push::bounds as push;
 pub use crate::scheduler::bounds as scheduler;
 pub use crate::store::generations::bounds as generations;
@@ -100,6 +101,13 @@ pub const PROBE_OWN_MIB: u64 = 64;
 
 /// Addresses that it may reserve without using them, MiB: the program, stacks, the allocator's arenas, files that are mapped.
 pub const PROBE_ADDRESSES_MIB: u64 = 4096;
+
+/// How long a model that is added or removed over the socket may take, with the wait for other changes: files may come over the socket,
+/// and a large model is loaded twice.
+pub const CHANGE_MODELS_PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// After so long a caller may try again whose change of models was given up.
+pub const CHANGE_MODELS_RETRY: Duration = Duration::from_secs(5);
 
 /// How often a loop that must never stand still gives a sign of life. It wakes the processor, so it is no more often than
 /// [`STANDSTILL`] needs.

@@ -234,23 +234,30 @@ fn a_dropped_connection_cancels_its_job() {
 }
 
 #[test]
-fn over_tcp_a_wrong_or_missing_token_is_refused() {
+fn over_tcp_a_wrong_or_missing_token_is_refused_and_models_are_not_changed() {
     let port = harness::free_port();
     let home = tempfile::tempdir().expect("a directory");
     let token = home.path().join("token");
     std::fs::write(&token, "right\n").expect("the token");
     let config = format!("[http]\ntcp = \"127.0.0.1:{port}\"\ntoken_file = \"{}\"\n", token.display());
     let daemon = Daemon::builder().config(config).start();
-    let ask = |authorization: Option<&str>| {
+    let ask = |method: &str, path: &str, authorization: Option<&str>| {
         let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("connects");
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
         let headers: Vec<_> = authorization.map(|a| ("authorization", a)).into_iter().collect();
-        stream.write_all(&http::head("GET", "/v1/models", &headers, 0)).expect("sent");
-        http::read_answer(&mut stream).expect("an answer").status
+        stream.write_all(&http::head(method, path, &headers, 0)).expect("sent");
+        http::read_answer(&mut stream).expect("an answer")
     };
-    assert_eq!(ask(Some("Bearer right")), 200);
+    let right = Some("Bearer right");
+    assert_eq!(ask("GET", "/v1/models", right).status, 200);
     for wrong in [None, Some("Bearer wrong"), Some("Bearer "), Some("Basic right"), Some("right")] {
-        assert_eq!(ask(wrong), 401, "{wrong:?}");
+        assert_eq!(ask("GET", "/v1/models", wrong).status, 401, "{wrong:?}");
+    }
+    // Models are changed by who is on this machine, whatever token somebody else has.
+    for (method, path) in [("POST", "/v1/models"), ("DELETE", "/v1/models/stt-en-small")] {
+        let refused = ask(method, path, right);
+        assert_eq!(refused.status, 403, "{method}: {}", refused.text());
+        assert!(refused.text().contains("over the Unix socket only"), "{method}: {}", refused.text());
     }
     assert_serves(&daemon);
 }

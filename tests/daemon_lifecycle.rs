@@ -155,6 +155,34 @@ fn what_is_to_be_pushed_is_checked_as_a_device_would_and_every_value_is_explaine
 }
 
 #[test]
+fn a_generation_for_another_linnetd_is_refused_by_the_check_and_by_the_proof() {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("generation.json");
+    let generation = |versions: &str| {
+        let text = format!(
+            "{{\"wire\": 1, \"fleet\": \"home\", \"number\": 7, \"created_secs\": 1, \"expires_secs\": 2, {versions} \"config_version\": 1, \
+             \"config\": \"\", \"packages\": []}}"
+        );
+        std::fs::write(&file, text).expect("a file");
+    };
+    for (versions, says) in [
+        ("\"min_linnetd\": \"99.0.0\",", "generation 7: it needs linnetd 99.0.0 or newer"),
+        ("\"max_linnetd\": \"0.0.1\",", "it is for linnetd 0.0.1 or older"),
+        ("\"min_linnetd\": \"soon\",", "`soon` is no version"),
+    ] {
+        generation(versions);
+        let (code, why) = run(linnetd().arg("--check").arg("--generation").arg(&file));
+        assert!(code == 78 && why.contains(says), "{why}");
+        let output = linnetd().arg("probe").arg("--generation").arg(home.path()).output().expect("linnetd starts");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.code() == Some(65) && said.contains("linnetd_version"), "{said}");
+    }
+    generation("\"min_linnetd\": \"0.0.1\", \"max_linnetd\": \"99.0.0\",");
+    let (code, why) = run(linnetd().arg("--check").arg("--generation").arg(&file));
+    assert_eq!(code, 0, "{why}");
+}
+
+#[test]
 fn a_configuration_that_cannot_be_read_is_one_clear_sentence() {
     let home = tempfile::tempdir().expect("a directory");
     let unreadable = home.path().join("unreadable.toml");

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 
-/// Damaged copies for each target.
+/// Damaged copies for each target, unless `LINNET_FUZZ_COPIES` says how many.
 const COPIES: usize = 2_000;
 /// Largest input that is tried, bytes.
 const MAX_BYTES: usize = 1 << 16;
@@ -91,11 +91,15 @@ fn damage(seed: &[u8], other: &[u8], numbers: &mut Numbers) -> Vec<u8> {
 
 #[test]
 fn every_target_withstands_its_seeds_and_damaged_copies_of_them() {
-    for (name, target) in targets::TARGETS {
+    let copies = std::env::var("LINNET_FUZZ_COPIES").ok().map_or(COPIES, |copies| copies.parse().expect("a number"));
+    let only = std::env::var("LINNET_FUZZ_TARGET").ok();
+    for (name, target) in
+        targets::TARGETS.into_iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name))
+    {
         let seeds = seeds(name);
         assert!(seeds.len() >= 3, "{name} has {} seeds", seeds.len());
         let mut numbers = Numbers(0x6c69_6e6e_6574);
-        let copies = (0..COPIES).map(|_| {
+        let copies = (0..copies).map(|_| {
             let (seed, other) = (numbers.below(seeds.len()), numbers.below(seeds.len()));
             damage(&seeds[seed], &seeds[other], &mut numbers)
         });

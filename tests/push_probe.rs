@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use harness::{PATIENCE, models};
 use linnet::push::probe::{Code, Probe, ProbeFault, ProbeLimits, Proved};
-use linnet_proto::fleet::{FLEET_WIRE, Generation, Selector};
+use linnet_proto::fleet::Generation;
 
 /// A device with a generation on its disk.
 struct Device(tempfile::TempDir);
@@ -18,21 +18,7 @@ impl Device {
     /// The generation's configuration, and the bundled packages that it holds.
     fn with(config: &str, packages: &[&str]) -> Self {
         let device = Self(tempfile::tempdir().expect("a directory"));
-        let generation = Generation {
-            wire: FLEET_WIRE,
-            fleet: "home".into(),
-            number: 7,
-            content_of: None,
-            created_secs: 0,
-            expires_secs: 0,
-            min_linnetd: None,
-            max_linnetd: None,
-            config_version: 1,
-            config: config.into(),
-            packages: Vec::new(),
-            audience: Selector::default(),
-            notes: String::new(),
-        };
+        let generation = Generation { config: config.into(), ..Generation::empty("home", 7) };
         std::fs::create_dir_all(device.generation().join("packages")).expect("a directory");
         let text = serde_json::to_vec(&generation).expect("JSON");
         std::fs::write(device.generation().join("generation.json"), text).expect("a file");

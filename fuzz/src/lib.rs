@@ -3,6 +3,7 @@
 //! The bodies are plain functions, so that `tests/fuzz_smoke.rs` runs them on the committed seeds with a stable compiler.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,14 +13,16 @@ use linnet::store::{self, generations::Pointers};
 use linnet::transport::http::form;
 use linnet::transport::mqtt::payload::{self, ParseLimits};
 use linnet_features::audio::{AudioLimits, AudioReader, Media};
-use linnet_proto::fleet::Generation;
-use linnet_proto::topic::{ResponseTopics, Topic, TopicFilter};
+use linnet_fleet::range_server::RangeServer;
+use linnet_fleet::source::{Exchange, Mqtt, Source, SourceFault, async_trait};
+use linnet_proto::fleet::{Generation, Index, MAX_RANGE_BYTES, RangeHead, RangeRequest, RangeStatus, Report};
+use linnet_proto::topic::{FleetName, ResponseTopics, Topic, TopicFilter};
 
 /// A target's name and what it does with its bytes.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 12] = [
     ("audio", audio),
     ("mqtt_payload", mqtt_payload),
     ("config", config),
@@ -28,6 +31,10 @@ pub const TARGETS: [Target; 8] = [
     ("topic", topic),
     ("generation", generation),
     ("push_state", push_state),
+    ("fleet_index", fleet_index),
+    ("range_reply", range_reply),
+    ("range_request", range_request),
+    ("report", report),
 ];
 
 /// A container: what comes out is finite, near `[-1, 1]`, and never longer than the limit; a refusal says why, and says
@@ -177,6 +184,128 @@ pub fn push_state(data: &[u8]) {
         for pointer in [pointers.live, pointers.good] {
             assert_eq!(pointer.sha256.len(), if pointer.generation == 0 { 0 } else { 64 });
         }
+    }
+}
+
+/// A broker that says the same on every topic, whoever asks.
+struct Broker {
+    /// Retained on the index.
+    index: Bytes,
+    /// Retained on every other topic.
+    file: Bytes,
+    /// What a request for a piece is answered.
+    reply: Bytes,
+}
+
+#[async_trait]
+impl Exchange for Broker {
+    async fn retained(&self, topic: &str, _: u64) -> Result<Option<Bytes>, SourceFault> {
+        Ok(Some(if topic.ends_with("/index") { self.index.clone() } else { self.file.clone() }))
+    }
+
+    async fn ask(&self, _: &str, _: &str, _: Bytes) -> Result<Bytes, SourceFault> {
+        Ok(self.reply.clone())
+    }
+}
+
+/// A fleet's repository behind that broker, and what waits for its answers.
+fn source(broker: Broker) -> (Mqtt, tokio::runtime::Runtime) {
+    let fleet = FleetName::new("fuzz").expect("a name");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    (Mqtt::new(Arc::new(broker), fleet), runtime)
+}
+
+/// The index of a fleet's metadata on a broker: one that is taken can be written and read again; a file comes only where it is named, and
+/// never above the bound.
+pub fn fleet_index(data: &[u8]) {
+    const CAP: u64 = 8;
+    let parsed = Index::parse(data);
+    if let Ok(index) = &parsed {
+        let written = serde_json::to_vec(index).expect("an index can be written");
+        // Written without its spaces and unknown fields it can only be shorter, unless numbers and escapes grow.
+        assert!(written.len() > Index::MAX_BYTES || Index::parse(&written).as_ref() == Ok(index));
+    }
+    for length in [CAP, CAP + 1] {
+        let file = Bytes::from(vec![b'x'; length as usize]);
+        let (source, runtime) = source(Broker { index: Bytes::copy_from_slice(data), file, reply: Bytes::new() });
+        for name in ["timestamp.json", "2.root.json"] {
+            match runtime.block_on(source.metadata(name, CAP)) {
+                Ok(content) => {
+                    assert!(content.len() as u64 <= CAP);
+                    let index = parsed.as_ref().expect("a file came of an index that was taken");
+                    assert!(index.files.iter().any(|file| file.name == name && file.bytes <= CAP));
+                }
+                Err(SourceFault::NotThere) => assert!(parsed.as_ref().is_ok_and(|index| !index.has(name))),
+                Err(e) => assert!(!e.to_string().is_empty()),
+            }
+        }
+    }
+}
+
+/// The reply to a request for a piece: what a device takes of it lies where it asked, and within what it asked for.
+pub fn range_reply(data: &[u8]) {
+    const ASKED: (u64, u64) = (4, 16);
+    let (head, bytes) = match RangeHead::parse(data) {
+        Ok(parsed) => parsed,
+        Err(e) => return assert!(!e.is_empty()),
+    };
+    assert!(bytes.len() as u64 <= MAX_RANGE_BYTES && data.ends_with(bytes));
+    let end = head.offset.checked_add(bytes.len() as u64);
+    assert!(end.is_some_and(|end| end <= head.total), "bytes outside of the file were taken");
+    assert_eq!(RangeHead::parse(&head.with(bytes)), Ok((head.clone(), bytes)));
+    // A busy server is waited for, which takes time and shows nothing.
+    if head.status == RangeStatus::Busy {
+        return;
+    }
+    let reply = Bytes::copy_from_slice(data);
+    let (source, runtime) = source(Broker { index: Bytes::new(), file: Bytes::new(), reply });
+    if let Ok(piece) = runtime.block_on(source.piece("files/a", ASKED.0, ASKED.1)) {
+        assert!(head.status == RangeStatus::Ok && head.offset == ASKED.0);
+        assert!(piece == bytes && (1..=ASKED.1).contains(&(piece.len() as u64)));
+    }
+}
+
+/// The one file that [`range_request`]'s server has; whatever else lies there is a secret.
+static SERVED: LazyLock<(tempfile::TempDir, RangeServer)> = LazyLock::new(|| {
+    let dir = tempfile::tempdir().expect("a directory");
+    let repository = dir.path().join("repository");
+    let write = |path: PathBuf, content: &[u8]| {
+        std::fs::create_dir_all(path.parent().expect("it has a parent")).expect("a directory");
+        std::fs::write(path, content).expect("a file");
+    };
+    write(repository.join("files").join("ab".repeat(32)), &CONTENT);
+    for path in ["secret", "repository/fleet.json", "repository/files/secret", "repository/targets/generations/secret"]
+    {
+        write(dir.path().join(path), b"secret");
+    }
+    let server = RangeServer::new(&repository);
+    (dir, server)
+});
+
+/// What is in it.
+const CONTENT: [u8; 64] = [b'c'; 64];
+
+/// A device's request for a piece: every reply can be read, and nothing is given but what it asked for of a file that is to be served.
+pub fn range_request(data: &[u8]) {
+    let reply = SERVED.1.answer(data);
+    let (head, bytes) = RangeHead::parse(&reply).expect("the server's own reply can be read");
+    if head.status != RangeStatus::Ok {
+        return assert!(bytes.is_empty());
+    }
+    let request: RangeRequest = serde_json::from_slice(data).expect("only a request is answered");
+    assert_eq!(request.path, format!("files/{}", "ab".repeat(32)));
+    assert!(head.offset == request.offset && head.total == CONTENT.len() as u64);
+    assert!(bytes.len() as u64 <= request.bytes && bytes.iter().all(|byte| *byte == b'c'));
+}
+
+/// A device's report: one that is taken can be written and read again.
+pub fn report(data: &[u8]) {
+    match Report::parse(data) {
+        Ok(report) => {
+            let written = serde_json::to_vec(&report).expect("a report can be written");
+            assert!(written.len() > Report::MAX_BYTES || Report::parse(&written) == Ok(report));
+        }
+        Err(e) => assert!(!e.is_empty()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Raw to checked: the rules between keys, and what stands in for a key without a fixed default.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use linnet_features::audio::AudioLimits;
@@ -10,7 +10,8 @@ use linnet_proto::topic::DeviceName;
 
 use super::document::Values;
 use super::error::{ConfigError, Fault};
-use super::fleet::{ClockTrust, FleetSettings, FleetSource, ProbeSettings};
+use super::fleet::{ClockTrust, FleetSettings, FleetSource, ProbeSettings, ProvisionSettings};
+use super::identity::{IDENTITY_DIR, Identity};
 use super::keys::{MQTT_SOURCE, parse_mode};
 use super::raw::{Raw, RawFleet, RawHttp, RawLimits, RawMqtt};
 use super::transport::{HttpSettings, HttpTcpSettings, IntakeSettings, MqttSettings, TlsFiles};
@@ -71,7 +72,10 @@ pub(super) fn check(values: Values, origin: Origin, around: &Surroundings) -> Re
     let socket = raw.socket.clone().unwrap_or_else(|| around.socket.clone());
     let http = http(&mut c, &raw.http, socket);
     let intake = intake(&mut c, &raw.limits, raw.http.default_timeout_secs);
-    let mqtt = mqtt(&mut c, &raw.mqtt, &device, scheduler.queue_length, state_dir.clone());
+    let provision = provision(&c, &raw, &origin.identity, &device, &state_dir);
+    // Under the host's name, or another image's, it would take somebody else's place.
+    let mqtt =
+        mqtt(&mut c, &raw.mqtt, &device, scheduler.queue_length, state_dir.clone()).filter(|_| provision.is_none());
     let mqtt_default = Duration::from_secs(raw.mqtt.default_timeout_secs);
     let mqtt_intake = IntakeSettings { default_timeout: mqtt_default, ..intake.clone() };
     for key in ["http.default_timeout_secs", "mqtt.default_timeout_secs"] {
@@ -80,7 +84,10 @@ pub(super) fn check(values: Values, origin: Origin, around: &Surroundings) -> Re
             c.fault(key, format!("at most limits.max_timeout_secs, which is {}", raw.limits.max_timeout_secs));
         }
     }
-    let fleet = fleet(&mut c, &raw.fleet, mqtt.is_some());
+    let fleet = match &provision {
+        Some(_) => None,
+        None => fleet(&mut c, &raw.fleet, mqtt.is_some()),
+    };
     let log = raw.log.parse().unwrap_or(log::LevelFilter::Info);
     let faults = c.faults;
     if !faults.is_empty() {
@@ -121,9 +128,43 @@ pub(super) fn check(values: Values, origin: Origin, around: &Surroundings) -> Re
         mqtt_intake,
         scheduler,
         fleet,
+        provision,
         values,
     })
 }
+
+/// What a device without a name does about it.
+fn provision(
+    c: &Checker<'_>,
+    raw: &Raw,
+    identity: &Identity,
+    device: &str,
+    state_dir: &Path,
+) -> Option<ProvisionSettings> {
+    let Identity::Claimed(damaged) = identity else { return None };
+    // The broker stands in the claim; what else a connection needs is as this file has it.
+    let open = RawMqtt {
+        url: Some(NO_BROKER.to_owned()),
+        client_cert: None,
+        client_key: None,
+        ca_file: None,
+        username: None,
+        password_file: None,
+        ..raw.mqtt.clone()
+    };
+    // The same rules are broken again where `[mqtt]` itself is checked, which tells them.
+    let mut told_there = Checker { values: c.values, faults: Vec::new() };
+    Some(ProvisionSettings {
+        claim: raw.fleet.claim.clone()?,
+        identity: state_dir.join(IDENTITY_DIR),
+        wanted: raw.device.clone().or(raw.mqtt.device.clone()),
+        damaged: damaged.clone(),
+        link: mqtt(&mut told_there, &open, device, raw.scheduler.queue_length, state_dir.to_owned())?,
+    })
+}
+
+/// Stands for the broker of a claim that has not been read.
+const NO_BROKER: &str = "mqtt://localhost";
 
 fn fleet(c: &mut Checker<'_>, raw: &RawFleet, has_broker: bool) -> Option<FleetSettings> {
     let name = raw.name.clone()?;

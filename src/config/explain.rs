@@ -5,7 +5,7 @@ use std::fmt::Write;
 use toml::Value;
 
 use super::keys::KEYS;
-use super::{Config, ConfigError, Origin, Place, Sources, check, layered};
+use super::{Config, ConfigError, Place, Sources, check, layered};
 
 /// One key.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,8 +38,7 @@ impl std::fmt::Display for Source {
 
 /// Every key in the order of the table. What is secret stands in files: only their paths are told.
 pub fn explain(sources: &Sources) -> Result<(Config, Vec<Explained>), ConfigError> {
-    let values = layered(sources)?;
-    let origin: Origin = sources.origin();
+    let (values, origin) = layered(sources)?;
     let config = check::check(values.clone(), origin, &sources.around)?;
     let explained = KEYS.iter().map(|key| {
         let path = key.path();

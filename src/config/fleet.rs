@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::transport::MqttSettings;
+
 /// `[fleet]`; absent when the device belongs to none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FleetSettings {
@@ -27,6 +29,21 @@ pub struct FleetSettings {
     pub allow_local_keys: BTreeSet<String>,
     /// When the clock is believed.
     pub clock: ClockTrust,
+}
+
+/// `fleet.claim` of a device that has no name by it yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProvisionSettings {
+    /// The claim.
+    pub claim: PathBuf,
+    /// Directory of the device's key and of what it is granted.
+    pub identity: PathBuf,
+    /// The name that the device's own configuration gives it.
+    pub wanted: Option<String>,
+    /// Why what was granted before does not count, one sentence.
+    pub damaged: Option<String>,
+    /// How a connection is made, but for what the claim says: broker, user, certificates, client id.
+    pub link: MqttSettings,
 }
 
 /// How a generation proves itself before it serves.

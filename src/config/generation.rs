@@ -277,21 +277,7 @@ mod tests {
     fn a_generation_is_read_alone_or_with_its_packages_and_a_configuration_before_it_is_one() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join(GENERATION);
-        let generation = Generation {
-            wire: 1,
-            fleet: "home".into(),
-            number: 9,
-            content_of: None,
-            created_secs: 0,
-            expires_secs: 0,
-            min_linnetd: None,
-            max_linnetd: None,
-            config_version: 1,
-            config: "log = \"warn\"".into(),
-            packages: Vec::new(),
-            audience: linnet_proto::fleet::Selector::default(),
-            notes: String::new(),
-        };
+        let generation = Generation { config: "log = \"warn\"".into(), ..Generation::empty("home", 9) };
         std::fs::write(&file, serde_json::to_vec(&generation).expect("JSON")).expect("a file");
         let alone = read(&file).expect("it is right");
         assert_eq!((alone.layer.number, alone.layer.packages), (9, None));

@@ -405,6 +405,14 @@ pub const KEYS: &[Key] = &[
     key("defaults", "raw", Text, Pushed, Live, DEFAULT_OF_TASK),
     key(
         "fleet",
+        "claim",
+        Path,
+        Local,
+        Restart,
+        "A claim of a fleet's operator (`linnet fleet claim create`): with it the device gets its name, and everything else that it needs, by itself. Until it has them, MQTT and updates are off. Not set: they stand in this file.",
+    ),
+    key(
+        "fleet",
         "name",
         Device,
         Local,

@@ -1,7 +1,7 @@
 //! One tree of settings: file -> raw -> checked. Unknown keys, wrong types and bad values are named with file, line and key.
 //!
-//! Five layers cover each other: the embedded `config/linnet.toml`, the file, a generation that was pushed, the environment, the
-//! command line ([`Sources`]); what is marked local in the file goes before a generation. [`keys`] is the table of every key;
+//! Layers cover each other: the embedded `config/linnet.toml`, what the device was granted by a claim ([`identity`]), the file, a generation that was pushed,
+//! the environment, the command line ([`Sources`]); what is marked local in the file goes before a generation. [`keys`] is the table of every key;
 //! [`document`] holds values to it, `raw` gives them types, and [`Config`] is what has passed the rules between keys, too. `linnetd --check` and the start run the same [`load`].
 //! [`diff`] is what `SIGHUP` applies, and can take back.
 
@@ -12,6 +12,7 @@ pub mod error;
 pub mod explain;
 pub mod fleet;
 pub mod generation;
+pub mod identity;
 pub mod keys;
 pub mod migrate;
 pub mod overrides;
@@ -30,8 +31,9 @@ use linnet_proto::topic::DeviceName;
 
 use document::Values;
 pub use error::{ConfigError, Fault, Place};
-use fleet::FleetSettings;
+use fleet::{FleetSettings, ProvisionSettings};
 pub use generation::GenerationLayer;
+use identity::Identity;
 pub use overrides::Overrides;
 use transport::{HttpSettings, IntakeSettings, MqttSettings};
 
@@ -71,6 +73,8 @@ pub struct Config {
     pub scheduler: Scheduling,
     /// `[fleet]`; `None` when the device belongs to none.
     pub fleet: Option<FleetSettings>,
+    /// `fleet.claim` of a device that has no name by it yet: until then it takes nothing from a broker and no updates.
+    pub provision: Option<ProvisionSettings>,
     /// The same as it was written, for the diff.
     values: Values,
 }
@@ -106,6 +110,8 @@ impl Config {
 pub struct Origin {
     /// The file, when there is one.
     pub file: Option<PathBuf>,
+    /// What was granted by a claim.
+    pub identity: Identity,
     /// The generation, when one was pushed.
     pub generation: Option<GenerationOrigin>,
 }
@@ -172,31 +178,38 @@ impl Sources {
         Self { generation, ..self.clone() }
     }
 
-    fn origin(&self) -> Origin {
+    fn origin(&self, identity: Identity) -> Origin {
         let generation = self.generation.as_ref().map(GenerationLayer::origin);
-        Origin { file: self.file().map(Path::to_owned), generation }
+        Origin { file: self.file().map(Path::to_owned), identity, generation }
     }
 }
 
-/// Loads the configuration: default, file, generation, what is local in the file, environment, flags, each over the one before; then
+/// Loads the configuration: default, what was granted, file, generation, what is local in the file, environment, flags, each over the one before; then
 /// the rules.
 pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
-    check::check(layered(sources)?, sources.origin(), &sources.around)
+    let (values, origin) = layered(sources)?;
+    check::check(values, origin, &sources.around)
 }
 
 /// The values of every layer, each with the place that won.
-fn layered(sources: &Sources) -> Result<Values, ConfigError> {
+fn layered(sources: &Sources) -> Result<(Values, Origin), ConfigError> {
     let mut values = defaults()?;
     let file = sources.file().map(document::read_file).transpose()?.unwrap_or_default();
+    let (environment, flags) = (sources.environment.values(false)?, sources.flags.values(true)?);
+    let mut own = file.clone();
+    own.cover_with(environment.clone());
+    own.cover_with(flags.clone());
+    let (identity, granted) = identity::read(&own, &sources.around)?;
+    values.cover_with(granted);
     values.cover_with(file.clone());
     if let Some(generation) = &sources.generation {
         let allowed = generation::Allowed::by(&file);
         values.cover_with(generation.values(&allowed)?);
         values.cover_with(file.only(|path| !allowed.allows(path)));
     }
-    values.cover_with(sources.environment.values(false)?);
-    values.cover_with(sources.flags.values(true)?);
-    Ok(values)
+    values.cover_with(environment);
+    values.cover_with(flags);
+    Ok((values, sources.origin(identity)))
 }
 
 /// Checks `file` alone, as `linnetd --check FILE` does: neither flags nor environment count.
@@ -212,8 +225,11 @@ pub fn check_file(file: &Path, around: &Surroundings) -> Result<Config, ConfigEr
 /// As [`check_file`], for a text that stands for the file `file`.
 pub fn check_text(text: &str, file: &Path, around: &Surroundings) -> Result<Config, ConfigError> {
     let mut values = defaults()?;
-    values.cover_with(document::parse(text, file, file.parent().unwrap_or(Path::new(".")))?);
-    check::check(values, Origin { file: Some(file.to_owned()), generation: None }, around)
+    let own = document::parse(text, file, file.parent().unwrap_or(Path::new(".")))?;
+    let (identity, granted) = identity::read(&own, around)?;
+    values.cover_with(granted);
+    values.cover_with(own);
+    check::check(values, Origin { file: Some(file.to_owned()), identity, generation: None }, around)
 }
 
 /// The embedded default's values.

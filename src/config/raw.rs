@@ -99,6 +99,7 @@ pub(super) struct RawScheduler {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawFleet {
+    pub claim: Option<PathBuf>,
     pub name: Option<String>,
     pub root: Option<PathBuf>,
     pub sources: Vec<String>,

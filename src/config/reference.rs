@@ -78,8 +78,10 @@ A value is taken from the first of these that gives one:
 A device of a fleet has one layer more: the configuration of the *generation* that was pushed to it. A key that says *pushed* below is taken
 from the generation before the file; one that says *local* is this device's own, or its credentials', and a generation that so much as names it is
 refused, unless `fleet.allow_local_keys` lists it; then it counts as pushed. Nothing of `[fleet]` can be listed. In full: flag, environment, local keys of the
-file, generation, file, default. `--explain` says of each key which of them gave it; with `--generation PATH` it adds what is to be pushed: a configuration, a
-generation (JSON), or a directory with one. Paths in a generation begin at the root of the file system.
+file, generation, file, default. With `fleet.claim`, what the device was granted (its name, its fleet, the broker) is a layer of its own between file and default, in
+`<state>/identity/granted.toml`; the file may not give it other names. `--explain` says of each key which of them gave it, with the generation that serves on this device (as root, or as the daemon's
+user: nobody else reads the state directory). With `--generation PATH` it takes what is to be pushed in its place: a configuration, a generation (JSON), or a
+directory with one. Paths in a generation begin at the root of the file system.
 
 An empty variable counts as none. A relative path in the file is taken from the file's own directory. Durations and sizes carry their
 unit in their name.

@@ -83,9 +83,11 @@ fn the_examples_of_the_shipped_file_keep_the_rules() {
             _ => format!("{line}\n"),
         })
         .collect();
-    let config = config(&examples);
+    let claimed = config(&examples);
+    assert!(claimed.http.tcp.is_some() && claimed.provision.is_some() && claimed.mqtt.is_none());
+    let config = config(&examples.lines().filter(|line| !line.starts_with("claim")).collect::<Vec<_>>().join("\n"));
     assert_eq!(config.device, "kitchen");
-    assert!(config.http.tcp.is_some() && config.mqtt.is_some());
+    assert!(config.provision.is_none() && config.mqtt.is_some() && config.fleet.is_some());
 }
 
 #[test]

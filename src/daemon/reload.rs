@@ -2,12 +2,15 @@
 //! have already taken it are put back.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::change_models::Places;
 use super::{Daemon, limits, models, scheduler_settings, state_dir};
 use crate::config::Config;
 use crate::config::diff::{Diff, Part};
 use crate::logging::{self, message_id};
+use crate::push::held;
 use crate::status::LinkState;
 use crate::sys::{descriptors, notify};
 use crate::{config, task::catalog::Catalog};
@@ -56,6 +59,29 @@ impl Daemon {
         // Whoever asks for a reload wants what is newest.
         self.notices.look();
         self.reloads.end();
+    }
+
+    /// Where models are, by the configuration that serves.
+    pub(super) fn places(&self) -> Places {
+        let bundled = self.sources.around.models.as_deref();
+        let into = self.config.own_models(bundled);
+        let is_own = |dir: &&PathBuf| Some(dir.as_path()) != bundled && Some(dir.as_path()) != self.config.packages();
+        let others = self.config.models.iter().filter(is_own).filter(|dir| **dir != into).cloned();
+        let own = std::iter::once(into.clone()).chain(others).collect();
+        Places { into, own, fleet: held::fleet_dir(&self.config) }
+    }
+
+    /// Looks at the directories of models again: what is new serves, what is gone is let go of when nothing runs on it any more. That nothing
+    /// is left to serve is no fault here: somebody has asked for each removal.
+    pub(super) async fn load_models(&mut self) -> Result<(), String> {
+        let known = self.catalog.get();
+        let loaded = models::load(&self.loader, &self.config, Some(known)).await.map_err(|e| e.to_string())?;
+        self.scheduler.swap_catalog(Arc::new(loaded));
+        if let Some(mqtt) = &self.mqtt {
+            mqtt.state_changed();
+        }
+        self.tell_ready();
+        Ok(())
     }
 
     /// Applies `diff` part by part, with the models of `known`, and gives those that served before. When a part refuses, those that

@@ -47,9 +47,9 @@ pub fn prepare(config: &Config) {
 }
 
 /// Holds the directory where something uses it. Two daemons in one would take each other's answers for their own, and count
-/// each other's running requests as crashes. `None` where nothing is kept in it: MQTT is off and the device belongs to no fleet, or it cannot be written.
+/// each other's running requests as crashes. `None` where nothing is kept in it: MQTT is off and the device belongs to no fleet and wants into none, or it cannot be written.
 pub fn claim(config: &Config) -> Result<Option<HeldState>, StateTaken> {
-    if config.mqtt.is_none() && config.fleet.is_none() {
+    if config.mqtt.is_none() && config.fleet.is_none() && config.provision.is_none() {
         return Ok(None);
     }
     hold(&config.state_dir, LOCK)

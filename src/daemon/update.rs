@@ -207,6 +207,12 @@ impl Daemon {
             Order::GoBack { back, answer } => {
                 let _ = answer.send(self.go_back(*back).await);
             }
+            Order::Places { answer } => {
+                let _ = answer.send(self.places());
+            }
+            Order::LoadModels { answer } => {
+                let _ = answer.send(self.load_models().await);
+            }
             Order::Restart => {}
         }
     }

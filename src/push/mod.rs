@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod bounds;
 mod driver;
+pub mod held;
 mod keep;
 pub mod machine;
 mod open;
@@ -19,6 +20,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 mod trial;
+pub mod versions;
 
 pub use driver::{Driver, Effects, Moment, Progress, Settings, Step, Watched};
 pub use keep::{Started, save, settle, start};

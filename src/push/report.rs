@@ -61,5 +61,6 @@ pub fn report(update: Option<&Persisted>, waiting: Option<&Fault>, facts: &Repor
         local_packages: facts.local_packages.clone(),
         metadata: facts.metadata,
         instance: facts.instance.clone(),
+        contested: false,
     }
 }

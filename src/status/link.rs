@@ -3,6 +3,9 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::limits::mqtt::CONTEST_WINDOW;
 
 /// Whether the broker is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,6 +44,8 @@ pub enum LinkCount {
     Connected,
     /// Attempts that failed and connections that were lost.
     Lost,
+    /// Connections that ended because, as the broker said, another client came under the same client id.
+    TakenOver,
     /// Messages on the request topics.
     Received,
     /// Requests that joined a running one or got the kept answer.
@@ -59,9 +64,10 @@ pub enum LinkCount {
 
 impl LinkCount {
     /// Every count, in the order of declaration.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Connected,
         Self::Lost,
+        Self::TakenOver,
         Self::Received,
         Self::Repeated,
         Self::DroppedRetained,
@@ -76,6 +82,7 @@ impl LinkCount {
         match self {
             Self::Connected => "connected",
             Self::Lost => "lost",
+            Self::TakenOver => "taken_over",
             Self::Received => "received",
             Self::Repeated => "repeated",
             Self::DroppedRetained => "dropped_retained",
@@ -95,6 +102,8 @@ struct Inner {
     reason: Mutex<Option<String>>,
     /// Why the state directory is done without.
     storage: Mutex<Option<String>>,
+    /// That another client uses this one's id, and when that was seen last.
+    contest: Mutex<Option<(String, Instant)>>,
 }
 
 /// The handle: clones share one state, which begins as [`LinkState::Off`], and one set of counts.
@@ -129,6 +138,18 @@ impl BrokerLink {
     /// Why what must outlive a restart does not, one sentence.
     pub fn storage(&self) -> Option<String> {
         get(&self.0.storage)
+    }
+
+    /// Another client uses this one's id: one sentence.
+    pub fn contest(&self, reason: &str) {
+        *self.0.contest.lock().unwrap_or_else(PoisonError::into_inner) = Some((reason.to_owned(), Instant::now()));
+    }
+
+    /// That another client uses this one's id, while it was seen within the last hour, whether or not the link is up.
+    pub fn contested(&self) -> Option<String> {
+        let contest = self.0.contest.lock().unwrap_or_else(PoisonError::into_inner);
+        let (reason, _) = contest.as_ref().filter(|(_, seen)| seen.elapsed() < CONTEST_WINDOW)?;
+        Some(reason.clone())
     }
 
     /// The state now.
@@ -183,6 +204,15 @@ mod tests {
         assert!(link.reason().is_some(), "told once more that it is down, it is down for the same reason");
         link.set(LinkState::Up);
         assert_eq!(link.reason(), None);
+    }
+
+    #[test]
+    fn a_contest_is_told_also_while_the_link_is_up() {
+        let link = BrokerLink::default();
+        assert_eq!(link.contested(), None);
+        link.contest("two devices bear one name");
+        link.clone().set(LinkState::Up);
+        assert_eq!(link.contested().as_deref(), Some("two devices bear one name"));
     }
 
     #[test]

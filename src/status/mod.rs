@@ -1,5 +1,6 @@
 //! What the daemon says of itself: snapshot, health, metrics, events.
 
+mod change_models;
 pub mod events;
 pub mod link;
 pub mod metrics;
@@ -9,10 +10,13 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use linnet_proto::status::Status;
 
 use crate::sys::reloads::Reloads;
 
+pub use change_models::{Archive, ChangeModels};
 pub use events::{Events, Subject};
 pub use link::{BrokerLink, LinkCount, LinkState};
 pub use metrics::Metrics;
@@ -29,6 +33,10 @@ pub trait StatusSource: Send + Sync + 'static {
     fn metrics(&self) -> String;
     /// Where to ask for a reload; `None` where nobody grants one.
     fn reloads(&self) -> Option<Reloads> {
+        None
+    }
+    /// Who adds and removes models; `None` where nobody does.
+    fn change_models(&self) -> Option<Arc<dyn ChangeModels>> {
         None
     }
 }

@@ -5,14 +5,23 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use linnet_proto::fleet::Running;
-use linnet_proto::status::{Health, Limits, Status};
+use linnet_proto::status::{Health, Limits, Provisioning, Status};
 
 use super::metrics::{Sample, resident_bytes};
-use super::{BrokerLink, Events, LinkCount, StatusSource};
+use super::{BrokerLink, ChangeModels, Events, LinkCount, StatusSource};
 use crate::scheduler::{Phase, Scheduler};
 use crate::sys::liveness::Loops;
 use crate::sys::reloads::Reloads;
 use crate::task::catalog::CatalogHandle;
+
+/// Who changes the models.
+struct ModelChanger(Arc<dyn ChangeModels>);
+
+impl std::fmt::Debug for ModelChanger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ModelChanger")
+    }
+}
 
 /// What [`StatusSource`] is asked of, for the whole daemon. Build it once; it reads everything anew at each question.
 #[derive(Debug)]
@@ -27,7 +36,9 @@ pub struct DaemonStatus {
     loops: Loops,
     reloads: Option<Reloads>,
     models_dir: Option<PathBuf>,
+    change_models: Option<ModelChanger>,
     generation: RwLock<Option<Running>>,
+    provisioning: RwLock<Option<Provisioning>>,
 }
 
 impl DaemonStatus {
@@ -53,7 +64,9 @@ impl DaemonStatus {
             loops,
             reloads: None,
             models_dir: None,
+            change_models: None,
             generation: RwLock::default(),
+            provisioning: RwLock::default(),
         }
     }
 
@@ -65,6 +78,13 @@ impl DaemonStatus {
         self
     }
 
+    /// The same, with somebody who adds and removes models.
+    #[must_use]
+    pub fn with_change_models(mut self, change_models: Arc<dyn ChangeModels>) -> Self {
+        self.change_models = Some(ModelChanger(change_models));
+        self
+    }
+
     /// Tells other limits from now on, after a reload.
     pub fn set_limits(&self, limits: Limits) {
         *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
@@ -73,6 +93,11 @@ impl DaemonStatus {
     /// Tells which generation serves from now on.
     pub fn set_generation(&self, generation: Option<Running>) {
         *self.generation.write().unwrap_or_else(PoisonError::into_inner) = generation;
+    }
+
+    /// Tells how it stands with the name that the device waits for.
+    pub fn set_provisioning(&self, provisioning: Option<Provisioning>) {
+        *self.provisioning.write().unwrap_or_else(PoisonError::into_inner) = provisioning;
     }
 
     fn health(&self, phase: Phase, well: bool) -> Health {
@@ -93,6 +118,10 @@ impl StatusSource for DaemonStatus {
         self.reloads.clone()
     }
 
+    fn change_models(&self) -> Option<Arc<dyn ChangeModels>> {
+        self.change_models.as_ref().map(|changer| Arc::clone(&changer.0))
+    }
+
     fn status(&self) -> Status {
         let load = self.scheduler.load();
         let stalled: Vec<String> = self.loops.standing_still().iter().map(|still| still.name.to_owned()).collect();
@@ -105,6 +134,7 @@ impl StatusSource for DaemonStatus {
             models: self.catalog.get().status(),
             models_dir: self.models_dir.as_ref().map(|dir| dir.display().to_string()),
             generation: *self.generation.read().unwrap_or_else(PoisonError::into_inner),
+            provisioning: self.provisioning.read().unwrap_or_else(PoisonError::into_inner).clone(),
             limits: self.limits.read().unwrap_or_else(PoisonError::into_inner).clone(),
             queue_depth: load.waiting,
             workers: load.workers,
@@ -112,6 +142,7 @@ impl StatusSource for DaemonStatus {
             workers_stuck: self.events.metrics().workers_stuck(),
             mqtt: self.link.get().as_str().to_owned(),
             mqtt_reason: self.link.reason(),
+            mqtt_contested: self.link.contested(),
             mqtt_storage,
             stalled,
         }

@@ -13,13 +13,14 @@ pub mod layout;
 pub mod memory;
 mod paths;
 mod rules;
+mod stamp;
 pub mod transducer;
 pub mod write;
 
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ use crate::engine::{Engine, Model};
 pub(crate) use ctc::{FEATURES, LOG_PROBS};
 pub use error::PackageError;
 pub use rules::check_names;
+pub use stamp::Stamps;
 
 /// Name of the manifest in a package.
 pub const MANIFEST: &str = "manifest.toml";
@@ -81,16 +83,28 @@ impl Package {
         Ok(package)
     }
 
-    /// Checks each file that the manifest lists by size and digest, then that the files agree.
-    pub fn verify(&self) -> Result<(), PackageError> {
+    /// Checks each file that the manifest lists by size and digest, then that the files agree. The marks of the files as they were read.
+    pub fn verify(&self) -> Result<Stamps, PackageError> {
         let root = self.dir.canonicalize().map_err(|e| PackageError::read(&self.dir, e))?;
+        let mut stamps = Stamps::default();
         for (name, entry) in &self.manifest.files {
-            verify_file(&root, &self.dir, name, entry)?;
+            stamps.add(name, &verify_file(&root, &self.dir, name, entry)?);
         }
         if self.manifest.family == CTC_FAMILY {
             self.ctc()?;
         }
-        Ok(())
+        Ok(stamps)
+    }
+
+    /// The marks of the files that the manifest lists, as they lie there now; nothing of them is read.
+    pub fn stamps(&self) -> Result<Stamps, PackageError> {
+        let root = self.dir.canonicalize().map_err(|e| PackageError::read(&self.dir, e))?;
+        let mut stamps = Stamps::default();
+        for name in self.manifest.files.keys() {
+            let real = inside(&root, &self.dir, name)?;
+            stamps.add(name, &real.metadata().map_err(|e| PackageError::read(&self.dir.join(name), e))?);
+        }
+        Ok(stamps)
     }
 
     /// Memory that the model takes once loaded, bytes, as its manifest says.
@@ -234,9 +248,9 @@ pub fn parse_manifest(text: &str, path: &Path) -> Result<Manifest, PackageError>
     Ok(manifest)
 }
 
-/// Opens the regular file at `path`, which refusals call `named`, and says how many bytes it has. It never waits: a pipe that nobody writes to is refused as what it
+/// Opens the regular file at `path`, which refusals call `named`, and says what it is. It never waits: a pipe that nobody writes to is refused as what it
 /// is, where a plain open would hold up the start, a reload or `verify` for ever.
-fn open_regular(path: &Path, named: &Path) -> Result<(File, u64), PackageError> {
+fn open_regular(path: &Path, named: &Path) -> Result<(File, Metadata), PackageError> {
     let read = |e| PackageError::read(named, e);
     let at_once = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(at_once).open(path).map_err(read)?;
@@ -244,7 +258,7 @@ fn open_regular(path: &Path, named: &Path) -> Result<(File, u64), PackageError> 
     if !metadata.is_file() {
         return Err(PackageError::Invalid { path: named.to_owned(), reason: "not a regular file".into() });
     }
-    Ok((file, metadata.len()))
+    Ok((file, metadata))
 }
 
 /// Reads a text file of at most `most` bytes.
@@ -262,18 +276,23 @@ pub(crate) fn read_text(path: &Path, most: u64) -> Result<String, PackageError> 
     Ok(text)
 }
 
-/// Checks path, size and digest of one listed file, reading it once in small pieces.
-fn verify_file(root: &Path, dir: &Path, name: &str, entry: &FileEntry) -> Result<(), PackageError> {
+/// The real path of a listed file, which must lie in its package.
+fn inside(root: &Path, dir: &Path, name: &str) -> Result<PathBuf, PackageError> {
     let path = dir.join(name);
-    let read = |e| PackageError::read(&path, e);
     let real = path.canonicalize().map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => PackageError::Missing { path: path.clone() },
         _ => PackageError::read(&path, e),
     })?;
-    if !real.starts_with(root) {
-        return Err(PackageError::Outside { path });
-    }
-    let (mut file, bytes) = open_regular(&real, &path)?;
+    if real.starts_with(root) { Ok(real) } else { Err(PackageError::Outside { path }) }
+}
+
+/// Checks path, size and digest of one listed file, reading it once in small pieces. What it was when it was opened.
+fn verify_file(root: &Path, dir: &Path, name: &str, entry: &FileEntry) -> Result<Metadata, PackageError> {
+    let path = dir.join(name);
+    let read = |e| PackageError::read(&path, e);
+    let real = inside(root, dir, name)?;
+    let (mut file, metadata) = open_regular(&real, &path)?;
+    let bytes = metadata.len();
     if bytes != entry.bytes {
         return Err(PackageError::Size { path, bytes, listed: entry.bytes });
     }
@@ -296,7 +315,7 @@ fn verify_file(root: &Path, dir: &Path, name: &str, entry: &FileEntry) -> Result
     if found != entry.sha256 {
         return Err(PackageError::Digest { path, found, listed: entry.sha256.clone() });
     }
-    Ok(())
+    Ok(metadata)
 }
 
 /// Size and digest of a file, as the manifest lists them.

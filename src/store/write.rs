@@ -36,6 +36,8 @@ fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), PackageError> {
 pub struct StagedDirectory {
     staged: tempfile::TempDir,
     target: PathBuf,
+    /// Says to [`remove_abandoned`] that somebody is at work on it; the kernel takes it back from who is killed.
+    _held: File,
 }
 
 impl StagedDirectory {
@@ -44,9 +46,10 @@ impl StagedDirectory {
         let error = |source| PackageError::Write { path: target.to_owned(), source };
         let parent = parent_of(target);
         std::fs::create_dir_all(&parent).map_err(error)?;
-        let staged = tempfile::Builder::new().prefix(".staged-").tempdir_in(&parent).map_err(error)?;
+        let staged = tempfile::Builder::new().prefix(STAGED).tempdir_in(&parent).map_err(error)?;
+        let held = hold(staged.path()).map_err(error)?.ok_or_else(|| error(io::ErrorKind::ResourceBusy.into()))?;
         std::fs::set_permissions(staged.path(), Permissions::from_mode(0o755)).map_err(error)?;
-        Ok(Self { staged, target: target.to_owned() })
+        Ok(Self { staged, target: target.to_owned(), _held: held })
     }
 
     /// Where to write.
@@ -70,6 +73,73 @@ impl StagedDirectory {
         // The temporary name no longer exists: nothing is left to remove.
         let _gone = self.staged.keep();
         sync_directory(&parent).map_err(|source| PackageError::Write { path: self.target, source })
+    }
+}
+
+/// Before the name of a directory that is being filled.
+const STAGED: &str = ".staged-";
+/// Before the name of a directory that is being removed.
+const REMOVED: &str = ".removed-";
+
+/// A directory that is out of sight: to be removed, or put back. Dropped, it waits for [`remove_abandoned`].
+#[derive(Debug)]
+pub struct HiddenDirectory {
+    hidden: PathBuf,
+    place: PathBuf,
+    _held: Option<File>,
+}
+
+impl HiddenDirectory {
+    /// Takes `place` out of sight of [`super::scan`] in one step, so that nobody loads half of it.
+    pub fn of(place: &Path) -> Result<Self, PackageError> {
+        let error = |source| PackageError::Write { path: place.to_owned(), source };
+        let name = place.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let hidden = parent_of(place).join(format!("{REMOVED}{name}-{:08x}", rand::random::<u32>()));
+        let held = hold(place).map_err(error)?;
+        std::fs::rename(place, &hidden).map_err(error)?;
+        Ok(Self { hidden, place: place.to_owned(), _held: held })
+    }
+
+    /// Puts it back.
+    pub fn put_back(self) -> Result<(), PackageError> {
+        let put = std::fs::rename(&self.hidden, &self.place);
+        put.map_err(|source| PackageError::Write { path: self.place.clone(), source })
+    }
+
+    /// Removes it; an error leaves the rest of it to [`remove_abandoned`].
+    pub fn remove(self) -> Result<(), PackageError> {
+        std::fs::remove_dir_all(&self.hidden)
+            .map_err(|source| PackageError::Write { path: self.hidden.clone(), source })
+    }
+}
+
+/// Removes what was being filled or removed in `parent` by a program that was killed on the way, and says how many directories it were.
+pub fn remove_abandoned(parent: &Path) -> usize {
+    let mut removed = 0;
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let begins = |prefix: &str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
+        if !(begins(STAGED) || begins(REMOVED)) || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        // Whoever is at work on it holds it.
+        if let Ok(Some(_held)) = hold(&entry.path())
+            && std::fs::remove_dir_all(entry.path()).is_ok()
+        {
+            removed += 1;
+        }
+    }
+    removed
+}
+
+/// Locks a directory for this process; `None` where another holds it.
+fn hold(dir: &Path) -> io::Result<Option<File>> {
+    use rustix::fs::{FlockOperation, flock};
+    let file = File::open(dir)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(e) => Err(e.into()),
     }
 }
 
@@ -156,6 +226,29 @@ mod tests {
         std::fs::create_dir(&target).expect("creates");
         drop(StagedDirectory::beside(&target).expect("stages"));
         assert_eq!(names(dir.path()), ["package"]);
+    }
+
+    #[test]
+    fn what_a_killed_program_left_goes_and_what_somebody_is_at_work_on_stays() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let staged = StagedDirectory::beside(&dir.path().join("package")).expect("stages");
+        for abandoned in [".staged-abcdef", ".removed-model-1"] {
+            std::fs::create_dir(dir.path().join(abandoned)).expect("creates");
+            std::fs::write(dir.path().join(abandoned).join("file"), "half").expect("writes");
+        }
+        std::fs::create_dir(dir.path().join("model")).expect("creates");
+        assert_eq!(remove_abandoned(dir.path()), 2);
+        let left = names(dir.path());
+        assert!(left.len() == 2 && left.contains(&"model".to_owned()), "{left:?}");
+        assert!(staged.path().is_dir());
+        drop(staged);
+        assert_eq!(names(dir.path()), ["model"]);
+        let hidden = HiddenDirectory::of(&dir.path().join("model")).expect("hides");
+        assert!(!dir.path().join("model").exists() && remove_abandoned(dir.path()) == 0);
+        hidden.put_back().expect("puts back");
+        assert_eq!(names(dir.path()), ["model"]);
+        HiddenDirectory::of(&dir.path().join("model")).and_then(HiddenDirectory::remove).expect("removes");
+        assert_eq!(names(dir.path()), Vec::<String>::new());
     }
 
     #[test]

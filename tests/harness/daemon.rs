@@ -298,6 +298,17 @@ impl Daemon {
         self.wait()
     }
 
+    /// Has it end by SIGABRT, as a fault of its own does, and waits for that.
+    pub fn crash(self) -> Ended {
+        use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+        let pid = Pid::from_child(&self.child);
+        // Nobody wants its memory in a file.
+        let none = Rlimit { current: Some(0), maximum: getrlimit(Resource::Core).maximum };
+        prlimit(Some(pid), Resource::Core, none).expect("its parent may");
+        kill_process(pid, Signal::ABORT).expect("the daemon runs");
+        self.wait()
+    }
+
     /// Waits until it ends.
     pub fn wait(mut self) -> Ended {
         let child = &mut self.child;

@@ -18,6 +18,7 @@ pub mod mosquitto;
 pub mod notify_socket;
 pub mod privacy;
 pub mod tmpfs;
+pub mod web;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ pub use http::{Answer, request};
 pub use mosquitto::Mosquitto;
 pub use notify_socket::NotifySocket;
 pub use tmpfs::Tmpfs;
+pub use web::{Asked, Reply, Web};
 
 /// Longest wait for anything: a machine under load is slow, and a wait that ends is one that can be read.
 pub const PATIENCE: Duration = Duration::from_secs(300);

@@ -205,6 +205,7 @@ impl StatusSource for Bench {
             models: Vec::new(),
             models_dir: None,
             generation: None,
+            provisioning: None,
             limits: Limits {
                 max_upload_bytes: 1 << 20,
                 max_audio_secs: 60,
@@ -219,6 +220,7 @@ impl StatusSource for Bench {
             workers_stuck: 0,
             mqtt: "up".into(),
             mqtt_reason: None,
+            mqtt_contested: None,
             mqtt_storage: None,
             stalled: Vec::new(),
         }

@@ -6,7 +6,7 @@ use linnet_fleet::keys::Keys;
 use linnet_fleet::repository::{Editor, Role};
 use linnet_proto::fleet::Rollout;
 
-use crate::operator::{Operator, copy_dir, look_twice, now, status, wait_for, wait_for_log};
+use crate::operator::{Operator, copy_dir, look_twice, looking, now, status, wait_for, wait_for_log};
 
 /// A copy of the repository that is put in its place again later.
 fn saved(operator: &Operator, name: &str) -> std::path::PathBuf {
@@ -105,8 +105,7 @@ fn truncated_and_oversize_metadata_are_refused_by_name() {
     for wrong in [text[..text.len() / 2].to_vec(), vec![b' '; 4 << 20], b"{}".to_vec()] {
         std::fs::write(&timestamp, wrong).expect("written");
         let before = daemon.log().len();
-        crate::harness::eventually("it is told", || {
-            crate::operator::look(&daemon);
+        looking(&daemon, "it is told", || {
             daemon.log()[before..].contains("no newer metadata can be had").then_some(())
         });
         put_back(&operator, &whole);
@@ -122,7 +121,7 @@ fn a_fleet_follows_its_operator_through_a_rotation_of_every_key() {
     let daemon = operator.device().start();
     let mut upload = 7;
     for role in Role::ALL {
-        operator.rotate(role);
+        operator.rotate(&[role]);
         let number = operator.push(&format!("[limits]\nmax_upload_mib = {upload}\n"), &[]);
         wait_for(&daemon, number);
         upload += 1;

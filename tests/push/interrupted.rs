@@ -1,117 +1,167 @@
-//! Updates that are cut off: by SIGKILL at any moment, by damage on the disk, by a generation that never comes up.
+//! Updates that are cut off: by damage on the disk, by a generation that never comes up, by hand.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use serde_json::json;
 
-use crate::harness::{Daemon, eventually, request};
-use crate::operator::{Operator, look, status, wait_for};
+use crate::harness::{Daemon, eventually};
+use crate::operator::{Operator, answers, half_written, look, look_twice, looking, status, wait_for};
 
-/// SIGKILLs of the test; a night's run sets `LINNET_KILLS=500`.
-fn kills() -> u32 {
-    std::env::var("LINNET_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(25)
+/// A device whose trials last longer than any test.
+struct Device<'a> {
+    operator: &'a Operator,
+    home: tempfile::TempDir,
 }
 
-/// A pseudo-random number below `n`: the test says which moments it takes.
-fn next(seed: &mut u64, n: u64) -> u64 {
-    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*seed >> 33) % n
-}
-
-#[test]
-fn a_daemon_that_is_killed_at_any_moment_of_any_update_serves_one_whole_generation() {
-    let operator = Operator::new();
-    let home = tempfile::tempdir().expect("a directory");
-    let start = || operator.device().in_home(home.path());
-    let packages = [operator.package("pushed", "1.0.0"), operator.package("pushed", "2.0.0")];
-    let (stop, answered, refused) =
-        (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
-    let socket = home.path().join("linnet.sock");
-    // Twenty a second; each is answered, refused, or finds nobody: never a broken answer.
-    let load = {
-        let (stop, answered, refused) = (Arc::clone(&stop), Arc::clone(&answered), Arc::clone(&refused));
-        std::thread::spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                let body = br#"{"q":"Guten Morgen, wie geht es Ihnen heute?"}"#;
-                let asked = request(&socket, "POST", "/detect", &[("content-type", "application/json")], body);
-                match asked {
-                    Ok(answer) if answer.status == 200 => {
-                        assert_eq!(answer.json()[0]["language"], "de", "{}", answer.text());
-                        answered.fetch_add(1, Ordering::Relaxed);
-                    }
-                    Ok(answer) => {
-                        assert!(matches!(answer.status, 429 | 503 | 504), "{} {}", answer.status, answer.text());
-                        refused.fetch_add(1, Ordering::Relaxed);
-                    }
-                    // Nobody is there between a kill and the next start.
-                    Err(_) => {}
-                }
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        })
-    };
-    let mut seed = 7;
-    let mut last = 0;
-    let mut daemon = start().start();
-    for n in 0..kills() {
-        last =
-            operator.push(&format!("[limits]\nmax_upload_mib = {}\n", 7 + n % 50), &[packages[n as usize % 2].clone()]);
-        look(&daemon);
-        std::thread::sleep(Duration::from_millis(next(&mut seed, 4000)));
-        daemon.kill();
-        daemon = start().start();
-        let serving = status(&daemon)["generation"]["generation"].as_u64().expect("a number");
-        assert!(serving <= last, "generation {serving} of {last}");
+impl<'a> Device<'a> {
+    fn of(operator: &'a Operator) -> Self {
+        Self { operator, home: tempfile::tempdir().expect("a directory") }
     }
-    wait_for(&daemon, last);
-    stop.store(true, Ordering::Relaxed);
-    load.join().expect("every answer was whole");
-    assert!(answered.load(Ordering::Relaxed) > 0);
-    println!(
-        "{} kills: {} answered, {} refused",
-        kills(),
-        answered.load(Ordering::Relaxed),
-        refused.load(Ordering::Relaxed)
-    );
-    // Nothing of all those generations is left but the one that serves.
-    let fleet = daemon.home().join("state/fleet");
-    let count = |dir: &str| std::fs::read_dir(fleet.join(dir)).expect("readable").count();
-    eventually("what nobody needs has gone", || (count("generations") == 1 && count("partial") == 0).then_some(()));
-    assert!(count("files") <= 8, "{} files", count("files"));
+
+    fn spawn(&self) -> Daemon {
+        let config = self.operator.device_config(&self.operator.repository().display().to_string());
+        let config = config.replace("trial_secs = 1", "trial_secs = 600");
+        Daemon::builder().models_of_the_configuration().in_home(self.home.path()).config(config).spawn()
+    }
+
+    fn start(&self) -> Daemon {
+        let mut daemon = self.spawn();
+        daemon.wait_until_ready();
+        daemon
+    }
+
+    /// Takes the first generation, confirmed by a trial that ends.
+    fn begin(&self) -> u64 {
+        let daemon = self.operator.device().in_home(self.home.path()).start();
+        let good = self.operator.push("[limits]\nmax_upload_mib = 7\n", &[]);
+        wait_for(&daemon, good);
+        good
+    }
+
+    /// Pushes another, and has it on trial.
+    fn on_trial(&self, config: &str) -> (Daemon, u64) {
+        let daemon = self.start();
+        let number = self.operator.push(config, &[]);
+        looking(&daemon, "it is on trial", || (status(&daemon)["generation"]["generation"] == number).then_some(()));
+        (daemon, number)
+    }
+
+    /// How often the generation on trial has been opened, as it is counted on the disk before each opening.
+    fn openings(&self) -> u64 {
+        let update = std::fs::read(self.home.path().join("state/fleet/update.json")).expect("an update");
+        serde_json::from_slice::<serde_json::Value>(&update).expect("JSON")["boots"].as_u64().expect("a number")
+    }
+
+    /// Starts it until it opens the generation on trial for the `nth` time.
+    fn opens(&self, nth: u64) -> Daemon {
+        let daemon = self.spawn();
+        eventually("its opening is counted", || (self.openings() == nth).then_some(()));
+        daemon
+    }
 }
 
 #[test]
-fn a_generation_that_never_comes_up_is_taken_back_after_three_starts() {
+fn a_generation_that_does_not_come_up_or_does_not_stay_up_is_taken_back_after_three_starts() {
     let operator = Operator::new();
-    let home = tempfile::tempdir().expect("a directory");
-    let daemon = operator.device().in_home(home.path()).start();
-    let good = operator.push("[limits]\nmax_upload_mib = 7\n", &[]);
-    wait_for(&daemon, good);
-    // A trial that lasts longer than the daemon lives.
-    drop(daemon);
-    let long = |text: &str| text.replace("trial_secs = 2", "trial_secs = 600");
-    let device = || {
-        let source = operator.repository();
-        let config = format!("models = [{:?}]\n{}", operator.bundled(), operator.fleet(&source.display().to_string()));
-        Daemon::builder().models_of_the_configuration().in_home(home.path()).config(long(&config))
-    };
-    let daemon = device().start();
-    let bad = operator.push("[limits]\nmax_upload_mib = 8\n", &[]);
-    eventually("it is on trial", || {
-        look(&daemon);
-        (status(&daemon)["generation"]["generation"] == bad).then_some(())
-    });
+    type Down = fn(Daemon);
+    let ways: [(&str, Down); 3] = [
+        ("crashes while it starts", |daemon| assert!(!daemon.crash().status.success())),
+        ("hangs while it starts, until systemd ends it", |daemon| {
+            daemon.signal("STOP");
+            assert!(!daemon.kill().status.success());
+        }),
+        ("crashes after a while on trial", |mut daemon| {
+            daemon.wait_until_ready();
+            answers(&daemon);
+            look_twice(&daemon);
+            assert!(!daemon.crash().status.success());
+        }),
+    ];
+    for (what, down) in ways {
+        let device = Device::of(&operator);
+        let good = device.begin();
+        let (daemon, bad) = device.on_trial("[limits]\nmax_upload_mib = 8\n");
+        assert!(!daemon.crash().status.success());
+        for opening in 2..=3 {
+            let daemon = device.opens(opening);
+            down(daemon);
+        }
+        let daemon = device.start();
+        let serving = status(&daemon);
+        assert_eq!(serving["generation"], json!({ "generation": good, "confirmed": true }), "it {what}");
+        assert_eq!(serving["limits"]["max_upload_bytes"], 7 << 20, "it {what}");
+        answers(&daemon);
+        daemon
+            .wait_for_log(&format!("generation {bad} is rolled_back: it was started 3 times without being confirmed"));
+        eventually("nothing of it is left", || half_written(&daemon).is_empty().then_some(()));
+        // It is not tried again, after a restart neither.
+        look_twice(&daemon);
+        drop(daemon);
+        let daemon = device.start();
+        look_twice(&daemon);
+        assert_eq!(status(&daemon)["generation"]["generation"], good, "it {what}");
+    }
+}
+
+#[test]
+fn a_rollback_to_what_has_become_garbage_ends_at_what_was_shipped_and_is_told() {
+    let operator = Operator::new();
+    let device = Device::of(&operator);
+    let good = device.begin();
+    let (daemon, _) = device.on_trial("[limits]\nmax_upload_mib = 8\n");
+    let document = device.home.path().join(format!("state/fleet/generations/{good}/generation.json"));
+    std::fs::remove_file(&document).expect("removed");
+    std::fs::write(&document, b"{garbage").expect("written");
     daemon.kill();
-    for _ in 0..2 {
-        let daemon = device().start();
-        assert_eq!(status(&daemon)["generation"]["generation"], bad);
-        daemon.kill();
+    for opening in 2..=3 {
+        device.opens(opening).kill();
     }
-    let daemon = device().start();
-    let serving = status(&daemon);
-    assert_eq!(serving["generation"]["generation"], good);
-    assert_eq!(serving["limits"]["max_upload_bytes"], 7 << 20);
-    daemon.wait_for_log("started 3 times without being confirmed");
+    let daemon = device.start();
+    assert_eq!(status(&daemon)["generation"]["generation"], 0);
+    answers(&daemon);
+    let told = |line: &str| line.contains("ERROR") && line.contains(&format!("generation {good}"));
+    assert!(daemon.log().lines().any(told), "{}", daemon.log());
+    drop(daemon);
+    // The next one heals it.
+    let daemon = operator.device().in_home(device.home.path()).start();
+    let next = operator.push("[limits]\nmax_upload_mib = 9\n", &[]);
+    wait_for(&daemon, next);
+}
+
+#[test]
+fn a_push_during_a_rollback_is_taken_after_it() {
+    let operator = Operator::new();
+    let device = Device::of(&operator);
+    let good = device.begin();
+    let (daemon, bad) = device.on_trial("[limits]\nmax_upload_mib = 8\n");
+    daemon.kill();
+    for opening in 2..=3 {
+        device.opens(opening).kill();
+    }
+    // The next start goes back, and finds this one in the same breath.
+    let next = operator.push("[limits]\nmax_upload_mib = 9\n", &[]);
+    let daemon = operator.device().in_home(device.home.path()).start();
+    wait_for(&daemon, next);
+    let log = daemon.log();
+    let at = |text: String| log.find(&text).unwrap_or_else(|| panic!("{text}: {log}"));
+    let back = at(format!("generation {bad} is rolled_back"));
+    assert!(back < at(format!("generation {next} is received")), "{log}");
+    assert!(good < bad && status(&daemon)["limits"]["max_upload_bytes"] == 9 << 20);
+}
+
+#[test]
+fn an_operator_who_goes_back_and_pushes_at_once_ends_at_what_he_pushed_last() {
+    let operator = Operator::new();
+    let daemon = operator.device().start();
+    let one = operator.push("[limits]\nmax_upload_mib = 7\n", &[]);
+    wait_for(&daemon, one);
+    let two = operator.push("[limits]\nmax_upload_mib = 8\n", &[]);
+    looking(&daemon, "it is on trial", || (status(&daemon)["generation"]["generation"] == two).then_some(()));
+    let back = operator.publish_again(one);
+    operator.open(back);
+    look(&daemon);
+    let last = operator.push("[limits]\nmax_upload_mib = 9\n", &[]);
+    wait_for(&daemon, last);
+    assert_eq!(status(&daemon)["limits"]["max_upload_bytes"], 9 << 20);
+    assert_eq!(half_written(&daemon), Vec::<std::path::PathBuf>::new());
 }
 
 #[test]
@@ -163,7 +213,7 @@ fn a_device_goes_back_to_what_was_shipped_by_hand_and_takes_what_is_newer() {
     let (done, said) = recover();
     assert!(done && said.contains("generation 1 is left"), "{said}");
     let daemon = device().start();
-    crate::operator::look_twice(&daemon);
+    look_twice(&daemon);
     assert_eq!(status(&daemon)["generation"]["generation"], 0, "it is not taken again by itself");
     let two = operator.push("[limits]\nmax_upload_mib = 8\n", &[]);
     wait_for(&daemon, two);

@@ -1,12 +1,13 @@
 //! An operator with keys and a repository, and devices of his fleet.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use linnet_fleet::keys::{Keys, Locator, generate};
-use linnet_fleet::repository::{Draft, Editor, Founding, Role, RoleFounding};
+use linnet_fleet::repository::{Draft, Editor, Founding, Repository, Role, RoleFounding};
 use linnet_proto::fleet::{Rollout, Selector};
 use serde_json::Value;
+use sha2::Digest;
 use tempfile::TempDir;
 
 use crate::harness::{Daemon, DaemonBuilder, eventually, root};
@@ -27,11 +28,17 @@ pub fn now() -> u64 {
 impl Operator {
     /// With a repository that has no generation yet.
     pub fn new() -> Self {
+        Self::founded(|_, _| {})
+    }
+
+    /// The same with other keys or thresholds than one for each role; `change` is given the directory of keys.
+    pub fn founded(change: impl FnOnce(&mut Founding, &Path)) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let operator = Self { dir };
-        let keys = operator.dir.path().join("keys");
+        let keys = operator.keys();
         std::fs::create_dir(&keys).expect("a directory");
-        let founding = Founding::simple(FLEET, &keys);
+        let mut founding = Founding::simple(FLEET, &keys);
+        change(&mut founding, &keys);
         for named in founding.roles.values() {
             for key in &named.keys {
                 let Locator::File(path) = key else { continue };
@@ -45,6 +52,11 @@ impl Operator {
     /// The repository's directory, which is a source as well.
     pub fn repository(&self) -> PathBuf {
         self.dir.path().join("repository")
+    }
+
+    /// The directory of his keys: `<role>.pem`.
+    pub fn keys(&self) -> PathBuf {
+        self.dir.path().join("keys")
     }
 
     /// A path of the operator's own.
@@ -90,6 +102,12 @@ impl Operator {
         again
     }
 
+    /// SHA-256 of the document of `number`.
+    pub fn sha256(&self, number: u64) -> String {
+        let repository = Repository::load(&self.repository()).expect("readable");
+        repository.new_rollout(number, Selector::default(), "salt").expect("it was published").sha256
+    }
+
     /// Opens `number` for every device.
     pub fn open(&self, number: u64) {
         self.roll_out(number, |rollout| rollout.opened = Rollout::BUCKETS);
@@ -114,15 +132,15 @@ impl Operator {
         number
     }
 
-    /// Gives a role other keys.
-    pub fn rotate(&self, role: Role) {
-        let path = self.path("keys").join(format!("{role}-{}.pem", rand_name()));
-        generate(&path, None).expect("a key");
-        let locator = Locator::File(path);
-        self.edit(|editor, keys| {
-            let founding = RoleFounding { keys: vec![locator], threshold: 1 };
-            editor.rotate(&[(role, founding)].into(), keys, now()).expect("rotated");
+    /// Gives roles other keys, all in one change.
+    pub fn rotate(&self, roles: &[Role]) {
+        let anew = roles.iter().map(|role| {
+            let path = self.keys().join(format!("{role}-{}.pem", rand_name()));
+            generate(&path, None).expect("a key");
+            (*role, RoleFounding { keys: vec![Locator::File(path)], threshold: 1 })
         });
+        let anew = anew.collect();
+        self.edit(|editor, keys| editor.rotate(&anew, keys, now()).expect("rotated"));
     }
 
     /// The `[fleet]` of a device that takes generations from `source`, quickly.
@@ -132,18 +150,23 @@ impl Operator {
             std::fs::copy(self.repository().join("metadata/1.root.json"), &shipped).expect("the root");
         }
         format!(
-            "[fleet]\nname = \"{FLEET}\"\nroot = {shipped:?}\nsources = [{source:?}]\nrefresh_secs = 10\ntrial_secs = 2\nprobe_secs = 60\nclock = \"always\"\n"
+            "[fleet]\nname = \"{FLEET}\"\nroot = {shipped:?}\nsources = [{source:?}]\nrefresh_secs = 10\ntrial_secs = 1\nprobe_secs = 60\nclock = \"always\"\n"
         )
     }
 
     /// A device of the fleet that looks into the repository's directory; with one small model.
     pub fn device(&self) -> DaemonBuilder {
-        let source = self.repository();
-        Daemon::builder().models_of_the_configuration().config(format!(
-            "models = [{:?}]\n{}",
-            self.bundled(),
-            self.fleet(&source.display().to_string())
-        ))
+        self.device_of(&self.repository().display().to_string())
+    }
+
+    /// The same with another source.
+    pub fn device_of(&self, source: &str) -> DaemonBuilder {
+        Daemon::builder().models_of_the_configuration().config(self.device_config(source))
+    }
+
+    /// The configuration of such a device.
+    pub fn device_config(&self, source: &str) -> String {
+        format!("models = [{:?}]\n{}", self.bundled(), self.fleet(source))
     }
 
     /// A directory of models with the bundled `lang-id` alone: it loads at once.
@@ -172,6 +195,34 @@ impl Operator {
         std::fs::write(&manifest, lines.collect::<Vec<_>>().join("\n") + "\n").expect("a manifest");
         dir
     }
+
+    /// The same with a file of `bytes` bytes that no package has had before: one that comes in many pieces.
+    pub fn large_package(&self, name: &str, version: &str, bytes: usize) -> PathBuf {
+        let dir = self.package(name, version);
+        let mut seed = rand_name() as u64 | 1;
+        let large = std::iter::repeat_with(|| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 56) as u8
+        });
+        let large: Vec<u8> = large.take(bytes).collect();
+        std::fs::write(dir.join("large.bin"), &large).expect("written");
+        let sha256 = hex::encode(sha2::Sha256::digest(&large));
+        change_manifest(&dir, |text| {
+            text.replacen(
+                "[canary]",
+                &format!("[files.\"large.bin\"]\nbytes = {bytes}\nsha256 = {sha256:?}\n\n[canary]"),
+                1,
+            )
+        });
+        dir
+    }
+}
+
+/// Writes another manifest of a package.
+pub fn change_manifest(package: &Path, change: impl FnOnce(String) -> String) {
+    let manifest = package.join("manifest.toml");
+    let text = change(std::fs::read_to_string(&manifest).expect("a manifest"));
+    std::fs::write(manifest, text).expect("a manifest");
 }
 
 fn rand_name() -> u128 {
@@ -195,31 +246,73 @@ pub fn status(daemon: &Daemon) -> Value {
     daemon.get("/v1/status").json()
 }
 
+/// Asks which language a sentence has: what serves answers, and rightly.
+pub fn answers(daemon: &Daemon) {
+    let answer =
+        daemon.post("/detect", "application/json", r#"{"q":"Guten Morgen, wie geht es Ihnen heute?"}"#.as_bytes());
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.json()[0]["language"], "de", "{}", answer.text());
+}
+
+/// What lies in the store besides whole generations and their files: downloads, and what was being made. A device that has come to an
+/// end of its update has nothing of it.
+pub fn half_written(daemon: &Daemon) -> Vec<PathBuf> {
+    let fleet = daemon.home().join("state/fleet");
+    let list = |dir: &Path| -> Vec<PathBuf> {
+        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+    };
+    let is_new = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    let new = ["", "files", "generations"].map(|dir| list(&fleet.join(dir))).concat().into_iter().filter(is_new);
+    new.chain(list(&fleet.join("partial"))).collect()
+}
+
+/// The version of a model that is served; none where it is not.
+pub fn served_version(daemon: &Daemon, name: &str) -> Option<String> {
+    let status = status(daemon);
+    let models = status["models"].as_array().expect("models");
+    models
+        .iter()
+        .find(|model| model["name"] == name)
+        .map(|model| model["version"].as_str().expect("a version").to_owned())
+}
+
+/// After a reload the daemon looks for metadata within half a second, and for a while.
+const LOOK: Duration = Duration::from_millis(700);
+
 /// Has the daemon look for metadata now: a reload does.
 pub fn look(daemon: &Daemon) {
     daemon.signal("HUP");
-    std::thread::sleep(Duration::from_millis(700));
+    std::thread::sleep(LOOK);
 }
 
 /// Two looks have come to their end, whatever they found.
 pub fn look_twice(daemon: &Daemon) {
     look(daemon);
     look(daemon);
-    std::thread::sleep(Duration::from_secs(1));
+}
+
+/// Has the daemon look again and again until `done` gives something.
+pub fn looking<T>(daemon: &Daemon, what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let mut last: Option<Instant> = None;
+    eventually(what, || {
+        if last.is_none_or(|last| last.elapsed() >= LOOK) {
+            daemon.signal("HUP");
+            last = Some(Instant::now());
+        }
+        // A question to the daemon is a request of its own.
+        std::thread::sleep(Duration::from_millis(20));
+        done()
+    })
 }
 
 /// Waits until `text` is logged.
 pub fn wait_for_log(daemon: &Daemon, text: &str) {
-    eventually(&format!("the log says: {text}"), || {
-        look(daemon);
-        daemon.log().contains(text).then_some(())
-    });
+    looking(daemon, &format!("the log says: {text}"), || daemon.log().contains(text).then_some(()));
 }
 
 /// Waits until generation `number` serves, confirmed.
 pub fn wait_for(daemon: &Daemon, number: u64) {
-    eventually(&format!("generation {number} is confirmed"), || {
-        look(daemon);
+    looking(daemon, &format!("generation {number} is confirmed"), || {
         let serving = &status(daemon)["generation"];
         (serving["generation"] == number && serving["confirmed"] == true).then_some(())
     });

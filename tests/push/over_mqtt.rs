@@ -1,55 +1,49 @@
-//! The whole way over a real broker: `linnet fleet` on the operator's side, three devices of his fleet, and Mosquitto between them.
-
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+//! The whole way: `linnet fleet` on the operator's side, three devices of his fleet, and a real broker between them for everything, or for
+//! reports alone while updates come from a web server or a directory.
 
 use serde_json::Value;
 
-use crate::harness::{Daemon, Mosquitto, eventually};
-use crate::operator::{FLEET, Operator, copy_dir, status};
+use crate::client::{Said, linnet, said};
+use crate::harness::{Daemon, Mosquitto, Reply, Web, eventually};
+use crate::operator::{FLEET, Operator, answers, copy_dir, served_version, status};
 
-/// The client, which lies beside the daemon.
-fn linnet() -> Command {
-    let program = Path::new(env!("CARGO_BIN_EXE_linnetd")).with_file_name("linnet");
-    assert!(program.is_file(), "{} is missing: cargo build --release --workspace makes it", program.display());
-    let mut command = Command::new(program);
-    for name in ["LINNET_FLEET_DIR", "LINNET_MQTT_URL", "LINNET_MQTT_PASSWORD", "LINNET_SOCKET"] {
-        command.env_remove(name);
-    }
-    command
-}
-
-/// What an operator's command said.
-struct Said {
-    ok: bool,
-    text: String,
-    /// The object on the last line, where there is one.
-    last: Value,
+/// Where the devices look for updates.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Broker,
+    WebServer,
+    Directory,
 }
 
 /// The operator's directory and his broker.
 struct Site {
     operator: Operator,
     broker: Mosquitto,
-    repository: PathBuf,
+    repository: std::path::PathBuf,
+    web: Option<Web>,
 }
 
 impl Site {
-    /// Founded by `linnet fleet init`, with three devices that look for updates on the broker.
-    fn new(test: &str) -> Option<(Self, Vec<Daemon>)> {
+    /// Founded by `linnet fleet init`, with three devices.
+    fn new(test: &str, way: Way) -> Option<(Self, Vec<Daemon>)> {
         let broker = Mosquitto::start(test)?;
         let operator = Operator::new();
         let repository = operator.path("by-command");
-        let site = Self { operator, broker, repository };
+        let mut site = Self { operator, broker, repository, web: None };
         let said = site.fleet(&["init", &site.repository.display().to_string(), "--name", FLEET]);
         assert!(said.ok, "{}", said.text);
-        let devices = ["attic", "bath", "cellar"].map(|name| site.device(name).start());
+        let source = match way {
+            Way::Broker => "mqtt".to_owned(),
+            Way::WebServer => site.web.insert(Web::start(&site.repository)).url(),
+            Way::Directory => site.repository.display().to_string(),
+        };
+        let devices = ["attic", "bath", "cellar"].map(|name| site.device(name, &source).start());
         Some((site, devices.into()))
     }
 
-    fn device(&self, name: &str) -> crate::harness::DaemonBuilder {
+    fn device(&self, name: &str, source: &str) -> crate::harness::DaemonBuilder {
         Daemon::builder().models_of_the_configuration().config(format!(
-            "device = {name:?}\nmodels = [{:?}]\n[mqtt]\nurl = {:?}\n[fleet]\nname = {FLEET:?}\nroot = {:?}\nsources = [\"mqtt\"]\nrefresh_secs = 10\ntrial_secs = 2\nclock = \"always\"\n",
+            "device = {name:?}\nmodels = [{:?}]\n[mqtt]\nurl = {:?}\n[fleet]\nname = {FLEET:?}\nroot = {:?}\nsources = [{source:?}]\nrefresh_secs = 10\ntrial_secs = 1\nclock = \"always\"\n",
             self.operator.bundled(),
             self.broker.url(),
             self.repository.join("metadata/1.root.json"),
@@ -57,11 +51,9 @@ impl Site {
     }
 
     fn fleet(&self, arguments: &[&str]) -> Said {
-        let output: Output = linnet().arg("fleet").args(arguments).output().expect("linnet runs");
-        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        let out = String::from_utf8_lossy(&output.stdout).into_owned();
-        let last = out.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or(Value::Null);
-        Said { ok: output.status.success(), text, last }
+        let mut command = linnet();
+        command.arg("fleet").args(arguments);
+        said(command)
     }
 
     fn publish(&self, arguments: &[&str]) -> Said {
@@ -95,8 +87,21 @@ fn serving(devices: &[Daemon]) -> Vec<(u64, bool)> {
 
 #[test]
 fn a_fleet_takes_a_configuration_and_a_model_and_a_broken_model_stops_after_one_device() {
-    let test = "a_fleet_takes_a_configuration_and_a_model_and_a_broken_model_stops_after_one_device";
-    let Some((site, devices)) = Site::new(test) else { return };
+    converges("a_fleet_takes_a_configuration_and_a_model_and_a_broken_model_stops_after_one_device", Way::Broker);
+}
+
+#[test]
+fn the_same_through_a_web_server_with_reports_alone_over_the_broker() {
+    converges("the_same_through_a_web_server_with_reports_alone_over_the_broker", Way::WebServer);
+}
+
+#[test]
+fn the_same_through_a_directory_with_reports_alone_over_the_broker() {
+    converges("the_same_through_a_directory_with_reports_alone_over_the_broker", Way::Directory);
+}
+
+fn converges(test: &str, way: Way) {
+    let Some((site, devices)) = Site::new(test, way) else { return };
 
     // A slip is found before anything is signed.
     let said = site.publish(&["--config", &site.config("lgo = \"info\"\n")]);
@@ -119,9 +124,7 @@ fn a_fleet_takes_a_configuration_and_a_model_and_a_broken_model_stops_after_one_
     assert!(said.ok, "{}", said.text);
     eventually("every device has the model", || (serving(&devices) == [(2, true); 3]).then_some(()));
     for device in &devices {
-        let status = status(device);
-        let names: Vec<_> = status["models"].as_array().expect("models").iter().map(|m| m["name"].clone()).collect();
-        assert!(names.contains(&"pushed".into()), "{names:?}");
+        assert_eq!(served_version(device, "pushed").as_deref(), Some("1.0.0"));
     }
 
     // The same model, but what it answers its canary is not what it should.
@@ -133,6 +136,10 @@ fn a_fleet_takes_a_configuration_and_a_model_and_a_broken_model_stops_after_one_
     let said = site.push(&["--waves", "1%,100%"]);
     assert!(!said.ok, "a halted push is no success: {}", said.text);
     assert_eq!(serving(&devices), [(2, true); 3], "nobody noticed");
+    for device in &devices {
+        answers(device);
+        assert_eq!(served_version(device, "pushed").as_deref(), Some("1.0.0"));
+    }
     let refused = devices.iter().filter(|device| device.log().contains("generation 3 is rejected")).count();
     assert_eq!(refused, 1, "one device has tried it: {}", said.text);
     assert_ne!(said.last, Value::Null, "{}", said.text);
@@ -142,4 +149,19 @@ fn a_fleet_takes_a_configuration_and_a_model_and_a_broken_model_stops_after_one_
     assert!(said.ok && said.text.contains("rejected") && said.text.contains("canary"), "{}", said.text);
     let said = site.fleet(&["devices", "--mqtt", &url, "--dir", &dir]);
     assert!(["attic", "bath", "cellar"].iter().all(|name| said.text.contains(name)), "{}", said.text);
+
+    if let Some(web) = &site.web {
+        let asked = web.asked();
+        for under in ["metadata/", "targets/generations/", "files/"] {
+            assert!(asked.iter().any(|asked| asked.path.starts_with(under)), "{under} came from the web server");
+        }
+        // One that withholds is told in the reports, and the operator reads it.
+        web.answers(|asked, _| asked.path.ends_with("timestamp.json").then(|| Reply::new("404 Not Found", "", b"")));
+        eventually("it is reported", || {
+            devices.iter().for_each(crate::operator::look);
+            let said = site.fleet(&["status", "--dir", &dir, "--mqtt", &url, "--json"]);
+            said.text.contains("the source has no timestamp.json").then_some(())
+        });
+        assert_eq!(serving(&devices), [(2, true); 3], "what serves goes on");
+    }
 }

@@ -6,7 +6,7 @@ use linnet_fleet::repository::Draft;
 use linnet_proto::fleet::Selector;
 
 use crate::harness::eventually;
-use crate::operator::{Operator, copy_dir, status, wait_for, wait_for_log};
+use crate::operator::{Operator, copy_dir, looking, status, wait_for, wait_for_log};
 
 fn models(daemon: &crate::harness::Daemon) -> Vec<String> {
     let status = status(daemon);
@@ -74,10 +74,7 @@ fn a_model_that_answers_its_canary_otherwise_is_refused_and_nothing_else_changes
     crate::operator::look_twice(&daemon);
     assert_eq!(tries(), 1);
     operator.roll_out(refused, |rollout| rollout.attempt = 2);
-    eventually("it is tried again", || {
-        crate::operator::look(&daemon);
-        (tries() == 2).then_some(())
-    });
+    looking(&daemon, "it is tried again", || (tries() == 2).then_some(()));
 }
 
 /// Has the package's canary ask for another answer than the model gives: its first number gets another first digit.
@@ -89,6 +86,92 @@ pub fn spoil_canary(package: &Path) {
     let at = value + text[value..].find(|c: char| c.is_ascii_digit()).expect("a number");
     let digit = if &text[at..=at] == "7" { "3" } else { "7" };
     std::fs::write(&manifest, format!("{}{digit}{}", &text[..at], &text[at + 1..])).expect("a manifest");
+}
+
+/// `linnetd --check FILE --explain` on the device.
+fn explained(daemon: &crate::harness::Daemon, more: &[&str]) -> String {
+    let mut command = crate::harness::daemon::linnetd();
+    command.arg("--check").arg(daemon.home().join("linnet.toml")).arg("--explain").args(more);
+    let output = command.arg("--state").arg(daemon.home().join("state")).output().expect("linnetd starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+#[test]
+fn the_generation_that_serves_is_explained_on_the_device_without_being_named() {
+    let operator = Operator::new();
+    let daemon = operator.device().start();
+    assert!(explained(&daemon, &[]).starts_with("# what was shipped serves"), "{}", explained(&daemon, &[]));
+    let one = operator.push("log = \"warn\"\n[limits]\n\nmax_upload_mib = 7\n", &[]);
+    wait_for(&daemon, one);
+    let page = explained(&daemon, &[]);
+    let source = |page: &str, key: &str| {
+        let line = page.lines().find(|line| line.starts_with(&format!("{key} = "))).expect(key);
+        line.rsplit("  # ").next().expect("a source").to_owned()
+    };
+    assert!(page.starts_with(&format!("# generation {one} serves, from ")), "{page}");
+    assert_eq!(source(&page, "limits.max_upload_mib"), format!("generation {one}, line 4"));
+    assert_eq!(source(&page, "log"), format!("generation {one}, line 1"));
+    assert!(source(&page, "fleet.name").contains("linnet.toml:"), "local keys stay the file's");
+    assert_eq!(source(&page, "state"), "--state");
+    assert_eq!(source(&explained(&daemon, &["--log", "info"]), "log"), "--log");
+    // Another one is named, and takes its place.
+    let next = operator.path("next.toml");
+    std::fs::write(&next, "[limits]\nmax_upload_mib = 9\n").expect("a file");
+    let page = explained(&daemon, &["--generation", next.to_str().expect("UTF-8")]);
+    assert!(source(&page, "limits.max_upload_mib").ends_with("next.toml:2"), "{page}");
+    // Damaged, it is told, and nothing of it is counted.
+    std::fs::write(daemon.home().join("state/fleet/pointers"), "{").expect("a file");
+    let page = explained(&daemon, &[]);
+    assert!(page.starts_with("# which generation serves could not be told"), "{page}");
+    assert_eq!(source(&page, "log"), "default");
+}
+
+#[test]
+fn a_model_that_is_added_by_hand_never_takes_a_name_of_the_generation() {
+    let operator = Operator::new();
+    let own = operator.path("own");
+    std::fs::create_dir(&own).expect("a directory");
+    let config = format!(
+        "models = [{own:?}, {:?}]\n{}",
+        operator.bundled(),
+        operator.fleet(&operator.repository().display().to_string())
+    );
+    let daemon = crate::harness::Daemon::builder().models_of_the_configuration().config(config).start();
+    let one = operator.push("", &[operator.package("pushed", "1.0.0")]);
+    wait_for(&daemon, one);
+    let package = operator.package("pushed", "2.0.0");
+    let add =
+        |body: String| daemon.send("POST", "/v1/models", &[("Content-Type", "application/json")], body.as_bytes());
+    let refused = add(format!("{{\"path\": {package:?}}}"));
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    assert!(refused.text().contains(&format!("belongs to generation {one}")), "{}", refused.text());
+    let alias = add(format!("{{\"path\": {package:?}, \"name\": \"mine\", \"aliases\": [\"pushed\"]}}"));
+    assert!(alias.status == 400 && alias.text().contains("belongs to generation"), "{}", alias.text());
+    let removed = daemon.send("DELETE", "/v1/models/pushed", &[], &[]);
+    assert!(removed.status == 400 && removed.text().contains("not removed by hand"), "{}", removed.text());
+    assert_eq!(models(&daemon), ["lang-id", "pushed"]);
+    let added = add(format!("{{\"path\": {package:?}, \"name\": \"mine\"}}"));
+    assert_eq!(added.status, 200, "{}", added.text());
+    assert_eq!(models(&daemon), ["lang-id", "mine", "pushed"], "it stands beside them");
+    // Without the daemon the names are as much taken.
+    let (home, state) = (daemon.home().to_owned(), daemon.home().join("state"));
+    let config = home.join("linnet.toml");
+    let offline = |arguments: &[&str]| {
+        let mut command = crate::harness::daemon::linnetd();
+        command.env("LINNET_CONFIG", &config).env("LINNET_STATE", &state).args(arguments);
+        let output = command.output().expect("linnetd starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let path = package.to_str().expect("UTF-8");
+    let (code, why) = offline(&["import", path]);
+    assert!(code == Some(64) && why.contains(&format!("belongs to generation {one}")), "{why}");
+    let (code, why) = offline(&["remove", "pushed"]);
+    assert!(code == Some(64) && why.contains("not removed by hand"), "{why}");
+    // In a directory that is none of this device's it is nobody's.
+    let elsewhere = operator.path("elsewhere");
+    let (code, why) = offline(&["import", path, "--models", elsewhere.to_str().expect("UTF-8")]);
+    assert_eq!(code, Some(0), "{why}");
 }
 
 #[test]

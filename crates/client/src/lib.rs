@@ -13,6 +13,7 @@
 //! # }
 //! ```
 
+mod archive;
 mod audio;
 pub mod cli;
 mod clock;
@@ -25,6 +26,7 @@ mod query;
 pub mod socket;
 mod terms;
 
+pub use archive::Archive;
 pub use audio::Audio;
 pub use error::ClientError;
 pub use json_request::{Daemon, Task};

@@ -10,6 +10,7 @@ use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use linnet_proto::models::{AddModel, AddedModel, RemovedModel};
 use linnet_proto::status::Status;
 use linnet_proto::stream::StreamEvent;
 use linnet_proto::{ErrorBody, Segment, TranscribeOptions, Transcript};
@@ -17,6 +18,7 @@ use serde_json::{Map, Value};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
+use crate::archive::Archive;
 use crate::events::{EventParser, ServerEvent};
 use crate::{Audio, ClientError, Terms, query};
 
@@ -24,6 +26,8 @@ use crate::{Audio, ClientError, Terms, query};
 const PROMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a reload may take, which may load models.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(130);
+/// How long a change of the models may take: a little more than the daemon allows itself.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(16 * 60);
 /// Longest silence in a stream: `linnetd` sends a sign of life every 15 s.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Largest answer that is not a stream, bytes.
@@ -93,6 +97,42 @@ impl Local {
             read_json(response).await
         };
         within(RELOAD_TIMEOUT, exchange).await
+    }
+
+    /// `POST /v1/models`: has the daemon add the model in a directory that it can read itself, prove it, and serve it.
+    pub async fn add_model(&self, asked: &AddModel) -> Result<AddedModel, ClientError> {
+        let body = serde_json::to_vec(asked).map_err(|e| ClientError::Broken(e.to_string()))?;
+        let request =
+            Request::post("/v1/models").header("host", "localhost").header("content-type", "application/json");
+        self.change(request.body(Full::new(Bytes::from(body)))).await
+    }
+
+    /// The same with a model whose files are sent, as a tar.
+    pub async fn send_model(&self, asked: &AddModel, archive: Archive) -> Result<AddedModel, ClientError> {
+        let path = format!("/v1/models?{}", query::of_model(asked));
+        let request = Request::post(path).header("host", "localhost").header("content-type", "application/x-tar");
+        self.change(request.body(archive)).await
+    }
+
+    /// `DELETE /v1/models/{name}`: has the daemon let go of a model after what runs on it, and remove its files.
+    pub async fn remove_model(&self, name: &str) -> Result<RemovedModel, ClientError> {
+        let request = Request::delete(format!("/v1/models/{}", query::encoded(name))).header("host", "localhost");
+        self.change(request.body(Empty::<Bytes>::new())).await
+    }
+
+    async fn change<T, B>(&self, request: Result<Request<B>, hyper::http::Error>) -> Result<T, ClientError>
+    where
+        T: serde::de::DeserializeOwned,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let request = request.map_err(|e| ClientError::Broken(e.to_string()))?;
+        let exchange = async {
+            let mut connection = self.connect().await?;
+            let response = connection.send(request).await?;
+            read_json(response).await
+        };
+        within(CHANGE_TIMEOUT, exchange).await
     }
 
     /// Sends `audio` and waits for its transcript; `each` sees every segment as soon as it is ready. Without a timeout the

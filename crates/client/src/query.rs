@@ -1,5 +1,6 @@
 //! Options of a transcription as names and values, and as an HTTP query.
 
+use linnet_proto::models::AddModel;
 use linnet_proto::{Priority, TranscribeOptions};
 
 use crate::Terms;
@@ -33,6 +34,28 @@ pub(crate) fn of_options(options: &TranscribeOptions, terms: Terms) -> String {
         percent_encode(&value, &mut query);
     }
     query
+}
+
+/// The query of a model whose files are sent.
+pub(crate) fn of_model(asked: &AddModel) -> String {
+    let single = [("directory", &asked.directory), ("name", &asked.name), ("dtype", &asked.dtype)];
+    let single = single.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+    let aliases = asked.aliases.iter().map(|alias| ("alias", alias.as_str()));
+    let mut query = format!("replace={}", asked.replace);
+    for (name, value) in single.chain(aliases) {
+        query.push('&');
+        query.push_str(name);
+        query.push('=');
+        percent_encode(value, &mut query);
+    }
+    query
+}
+
+/// One part of a path or a value of a query.
+pub(crate) fn encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    percent_encode(text, &mut encoded);
+    encoded
 }
 
 /// RFC 3986: everything but unreserved characters.

@@ -125,6 +125,7 @@ fn status() -> Status {
         uptime_secs: 60.0,
         models: vec![model("stt-en-small", ModelState::Ready)],
         generation: None,
+        provisioning: None,
         models_dir: None,
         limits: Limits {
             max_upload_bytes: 1 << 20,
@@ -140,6 +141,7 @@ fn status() -> Status {
         workers_stuck: 0,
         mqtt: "off".into(),
         mqtt_reason: None,
+        mqtt_contested: None,
         mqtt_storage: None,
         stalled: Vec::new(),
     }

@@ -104,6 +104,7 @@ struct Bench {
 const LINNETD: &str = "#!/bin/sh\n\
     if [ \"$1\" = --check ]; then\n\
       if grep -q nonsense \"$4\"; then echo 'line 1: nonsense is no key' >&2; exit 78; fi\n\
+      if grep -q '\"min_linnetd\":\"99' \"$4\"; then echo 'linnetd: it needs linnetd 99.0.0 or newer' >&2; exit 78; fi\n\
       exit 0\n\
     fi\n\
     echo \"$@\"\n";
@@ -198,6 +199,7 @@ fn report(device: &str, generation: u64, state: PushState) -> Report {
         local_packages: Vec::new(),
         metadata: [1, 1, 1],
         instance: format!("{device}-instance"),
+        contested: false,
     }
 }
 
@@ -261,6 +263,14 @@ fn a_fleet_is_made_and_a_slip_is_found_before_anything_is_signed() {
     let shown = bench.succeed(&["publish", "--config", &bench.config_text(), "--dry-run"]);
     assert!(shown.contains("+ log = \"info\"") && shown.contains("nothing was signed"), "{shown}");
     assert_eq!(Repository::load(&bench.fleet()).expect("loads").newest(), 0);
+    let config = bench.config_text();
+    let versions = |more: &[&'static str]| [&["publish", "--config", &config, "--dry-run"], more].concat();
+    let (code, e) = bench.fail(&versions(&["--min-linnetd", "99.0.0"]));
+    assert!(code == 65 && e.contains("needs linnetd 99.0.0") && e.contains("--any-linnetd"), "{code}: {e}");
+    let shown = bench.succeed(&versions(&["--min-linnetd", "99.0.0", "--any-linnetd"]));
+    assert!(shown.contains("min_linnetd"), "{shown}");
+    let (code, e) = bench.fail(&versions(&["--min-linnetd", "soon", "--any-linnetd"]));
+    assert!(code == 64 && e.contains("no version"), "{code}: {e}");
 
     bench.succeed(&["publish", "--config", &bench.config_text(), "--yes"]);
     bench.config("log = \"debug\"\n");

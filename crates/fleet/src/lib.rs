@@ -5,6 +5,8 @@
 //! parts (`linnet_proto::fleet`). Nothing here knows of the engine, so that `linnet` can use it.
 
 mod bucket;
+mod child;
+pub mod claims;
 pub mod clock;
 pub mod keys;
 pub mod range_server;

@@ -15,6 +15,7 @@ pub mod language;
 pub mod libretranslate;
 pub mod manifest;
 pub mod model_config;
+pub mod models;
 pub mod ollama;
 pub mod openai;
 pub mod own;

@@ -61,6 +61,9 @@ pub struct Status {
     /// The generation that serves, and whether it was confirmed; absent for a device of no fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Running>,
+    /// How it stands with a device that waits for its name; absent for any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisioning: Option<Provisioning>,
     /// Limits that a caller may need.
     pub limits: Limits,
     /// Jobs waiting.
@@ -76,6 +79,9 @@ pub struct Status {
     /// Why the link is down, one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mqtt_reason: Option<String>,
+    /// That another client uses this device's client id, one sentence; absent while nobody has for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mqtt_contested: Option<String>,
     /// Why MQTT's answers that wait and its marks of running requests do not outlive a restart, one sentence; absent while
     /// they do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,6 +89,32 @@ pub struct Status {
     /// Loops of the daemon that stand still; empty while all is well. Under systemd the watchdog then restarts it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stalled: Vec<String>,
+}
+
+/// A device with a claim and without a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provisioning {
+    /// Path of the claim.
+    pub claim: String,
+    /// How far it has come.
+    pub state: ProvisioningState,
+    /// Why there is no name yet, one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// How far a device without a name has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProvisioningState {
+    /// It asks for the first time.
+    Asking,
+    /// The broker is not reached, or nobody answers there.
+    Unanswered,
+    /// The operator refuses it.
+    Refused,
+    /// Its claim cannot be read, or what it was granted cannot be kept or used.
+    Failed,
 }
 
 /// Overall health.

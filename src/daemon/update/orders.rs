@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Activation, Back, DrainedWindow, Plan, on_own_thread};
 use crate::config::Sources;
+use crate::daemon::change_models::Places;
 use crate::push::probe::{Code, ProbeFault, Proved};
 
 /// Something that the daemon's loop is asked for, with where its answer goes.
@@ -45,6 +46,16 @@ pub enum Order {
     },
     /// [`Updates::restart`].
     Restart,
+    /// [`Updates::places`].
+    Places {
+        /// Where the answer goes.
+        answer: oneshot::Sender<Places>,
+    },
+    /// [`Updates::load_models`].
+    LoadModels {
+        /// Where the answer goes.
+        answer: oneshot::Sender<Result<(), String>>,
+    },
 }
 
 /// Why a switch did not happen.
@@ -130,6 +141,16 @@ impl Updates {
     /// Serves again what served before a switch.
     pub async fn go_back(&self, back: Box<Back>) -> Result<(), Unapplied> {
         self.ask(|answer| Order::GoBack { back, answer }).await?.map_err(Unapplied::Refused)
+    }
+
+    /// Where models are, by the configuration that serves.
+    pub async fn places(&self) -> Result<Places, Unapplied> {
+        self.ask(|answer| Order::Places { answer }).await
+    }
+
+    /// Has the daemon look at its directories of models again, and at nothing else. Refused, everything is as it was.
+    pub async fn load_models(&self) -> Result<(), Unapplied> {
+        self.ask(|answer| Order::LoadModels { answer }).await?.map_err(Unapplied::Refused)
     }
 
     /// Has the daemon end its work in order and begin anew, in the same process and by the same command line.

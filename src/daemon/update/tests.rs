@@ -59,7 +59,11 @@ impl Rig {
         let daemon = runtime.block_on(async {
             let (reloads, asked) = reloads();
             let mut signals = Signals::listen(asked).expect("signals");
-            Daemon::start(sources, config, reloads, &mut signals).await.expect("it starts").expect("nobody ends it").0
+            Daemon::start(sources, config, reloads, updates().0, &mut signals)
+                .await
+                .expect("it starts")
+                .expect("nobody ends it")
+                .0
         });
         Self { home, daemon, runtime }
     }

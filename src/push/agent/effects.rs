@@ -1,10 +1,11 @@
 //! The actions of an update on this device.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use linnet_fleet::source::LeastRate;
 use linnet_fleet::trust::{Contents, Trusted};
 use linnet_proto::fleet::{Generation, Running};
 use tokio::runtime::Handle;
@@ -36,6 +37,8 @@ pub(super) struct Device {
     pub(super) sources: Vec<Reached>,
     /// The source that is asked first, by its place.
     pub(super) first_source: usize,
+    /// How fast the source that is asked first gives what is fetched; none while nothing is.
+    pub(super) rate: Option<LeastRate>,
     /// Files that came with other bytes than their digest's.
     pub(super) lies: u32,
     /// The generation that is being fetched, once it was judged.
@@ -54,6 +57,8 @@ pub(super) struct Device {
     pub(super) stop: Arc<Stop>,
     /// The known time that was committed last, seconds.
     pub(super) marked_secs: u64,
+    /// Whether the last report said that another client uses this device's name.
+    contested: Cell<bool>,
     /// What was logged last of an update.
     logged: RefCell<Option<String>>,
     status: Arc<DaemonStatus>,
@@ -83,6 +88,7 @@ impl Device {
             settings,
             sources: Vec::new(),
             first_source: 0,
+            rate: None,
             lies: 0,
             generation: None,
             updates,
@@ -94,6 +100,7 @@ impl Device {
             prove_again,
             watch: super::watch::Watch::default(),
             stop,
+            contested: Cell::default(),
             logged: RefCell::default(),
             status,
             notices,
@@ -192,6 +199,11 @@ impl Device {
         Progress::Waiting(fault, SOURCE_PAUSE)
     }
 
+    /// Whether the last report is wrong about who uses this device's name.
+    pub(super) fn is_contest_news(&self) -> bool {
+        self.contested.get() != self.link.contested().is_some()
+    }
+
     /// Says where the device stands: to the broker, and to who asks for the status.
     pub(super) fn say(&self, update: Option<&Persisted>, waiting: Option<&Fault>) {
         let serving = self.serving;
@@ -210,7 +222,9 @@ impl Device {
             metadata: self.trusted.versions().reported(),
             instance: self.store.instance().to_owned(),
         };
-        let report = report(update, waiting, &facts);
+        let mut report = report(update, waiting, &facts);
+        report.contested = self.link.contested().is_some();
+        self.contested.set(report.contested);
         if let Some(update) = update {
             let (number, state) = (update.generation, update.state.as_str());
             let said = match report.reason.as_deref() {

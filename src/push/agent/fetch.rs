@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use linnet_fleet::source::SourceFault;
+use linnet_fleet::source::{LeastRate, Pace, SourceFault};
 use linnet_proto::fleet::{Generation, PackageFile, file_path};
 
 use super::effects::Device;
@@ -54,7 +54,9 @@ impl Device {
         for (turn, reached) in sources.into_iter().enumerate() {
             let Reached { source, .. } = &reached;
             let bytes = source.piece_bytes().min(file.bytes - have);
-            match self.wait(async { source.piece(&path, have, bytes).await }) {
+            // Held over one file: a pause, another source and the digest's time do not count against who gives the next piece.
+            let mut rate = self.rate.take().filter(|_| turn == 0).unwrap_or_else(|| LeastRate::new(Pace::default()));
+            match self.wait(async { rate.piece(&**source, &path, have, bytes).await }) {
                 None => return self.ending(),
                 Some(Ok(piece)) => {
                     if turn > 0 {
@@ -62,7 +64,10 @@ impl Device {
                     }
                     return match self.store.put_piece(&file.sha256, have, &piece) {
                         Ok(()) if have + piece.len() as u64 >= file.bytes => self.finish(file),
-                        Ok(()) => Progress::Working(Duration::ZERO),
+                        Ok(()) => {
+                            self.rate = Some(rate);
+                            Progress::Working(Duration::ZERO)
+                        }
                         Err(e) => self.wait_for_disk(e.into()),
                     };
                 }

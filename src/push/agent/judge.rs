@@ -2,12 +2,12 @@
 
 use linnet_fleet::trust::{Limits, fetch_document};
 use linnet_proto::fleet::{Generation, GenerationFault};
-use semver::Version;
 
 use super::effects::Device;
 use crate::config::{self, GenerationLayer};
-use crate::push::Progress;
 use crate::push::machine::{Fault, Outcome, Persisted};
+use crate::push::{Progress, versions};
+use crate::store::generations::Reserved;
 
 impl Device {
     pub(super) fn judge_generation(&mut self, update: &Persisted) -> Progress {
@@ -78,48 +78,13 @@ impl Device {
         if generation.expires_secs <= judged {
             return refuse("expired", format!("it expired {} seconds ago", judged - generation.expires_secs));
         }
-        let own = env!("CARGO_PKG_VERSION");
-        version_fits(own, generation.min_linnetd.as_deref(), generation.max_linnetd.as_deref())
-            .map_err(|reason| Fault::new("linnetd_version", reason))?;
+        versions::fit(generation).map_err(|reason| Fault::new("linnetd_version", reason))?;
         let layer = GenerationLayer::of(generation, None);
         let candidate = self.base.with_generation(Some(layer));
         config::load(&candidate).map_err(|e| Fault::new("config", e.to_string()))?;
-        self.store.reserve(generation).map_err(Fault::from)
-    }
-}
-
-/// Whether `own` lies between two versions, each inclusive and optional.
-fn version_fits(own: &str, least: Option<&str>, most: Option<&str>) -> Result<(), String> {
-    let read = |text: &str| Version::parse(text).map_err(|e| format!("`{text}` is no version: {e}"));
-    let own = read(own)?;
-    if let Some(least) = least.map(read).transpose()?
-        && own < least
-    {
-        return Err(format!("it needs linnetd {least} or newer, this is {own}; update linnetd first"));
-    }
-    if let Some(most) = most.map(read).transpose()?
-        && own > most
-    {
-        return Err(format!("it is for linnetd {most} or older, this is {own}"));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_compared_as_numbers_and_both_ends_fit() {
-        for (own, least, most, fits) in [
-            ("0.1.0", None, None, true),
-            ("0.1.0", Some("0.1.0"), Some("0.1.0"), true),
-            ("0.10.0", Some("0.9.0"), None, true),
-            ("0.1.0", Some("0.1.1"), None, false),
-            ("0.2.0", None, Some("0.1.9"), false),
-            ("0.1.0", Some("soon"), None, false),
-        ] {
-            assert_eq!(version_fits(own, least, most).is_ok(), fits, "{own} {least:?} {most:?}");
+        if self.store.reserve(generation)? == Reserved::OnlyChecked {
+            log::info!("update: this file system cannot hold room for a file: there was enough when it was looked at");
         }
+        Ok(())
     }
 }

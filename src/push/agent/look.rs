@@ -14,6 +14,8 @@ impl Device {
     /// Asks the sources, and gives the generation that this device shall begin, where there is one. An error where no source could
     /// be used; what is trusted then stays as it was.
     pub(super) fn look(&mut self) -> Result<Option<Wanted>, Fault> {
+        // Somebody may have added or removed one meanwhile: the next report says so.
+        self.local_packages = crate::daemon::models::added_locally(&self.config);
         let mut faults = self.set_up_sources();
         let mut reached = false;
         for place in 0..self.sources.len() {

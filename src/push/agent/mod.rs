@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use linnet_fleet::trust::Trusted;
-use linnet_proto::topic::FleetName;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -152,8 +151,7 @@ enum Woken {
 impl Loop {
     fn new(parts: Parts, stop: Arc<Stop>, runtime: Handle) -> Self {
         let notices = parts.notices.clone();
-        // A name that is no topic level has been refused with the configuration.
-        notices.listen(FleetName::new(parts.settings.name.as_str()).ok());
+        notices.listen();
         let update = parts.update.clone();
         let device = Device::new(parts, runtime.clone(), Arc::clone(&stop));
         let driver = Driver::new(update, device.driver_settings(), device.moment());
@@ -172,6 +170,9 @@ impl Loop {
                     self.look = self.look.min(Instant::now() + most.mul_f64(rand::random()));
                 }
                 Woken::Time => {}
+            }
+            if self.device.is_contest_news() {
+                self.device.say(self.driver.update(), None);
             }
             if Instant::now() >= self.look {
                 self.look_for_metadata();
@@ -218,8 +219,9 @@ impl Loop {
                 pause.min(refresh)
             }
         };
-        if self.failures == 0 {
-            self.last_fault = None;
+        if self.failures == 0 && self.last_fault.take().is_some() {
+            // What was reported as missing is missed no more.
+            self.device.say(self.driver.update(), None);
         }
         let jitter = f64::from(LOOK_JITTER_PERCENT) / 100.0 * (rand::random::<f64>() * 2.0 - 1.0);
         self.look = Instant::now() + wait.mul_f64(1.0 + jitter);

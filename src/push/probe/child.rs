@@ -11,6 +11,7 @@ use crate::config::{self, Config, Overrides, Sources};
 use crate::daemon::models;
 use crate::exit::Exit;
 use crate::limits::PROBE_ADDRESSES_MIB;
+use crate::push::versions;
 use crate::status::Events;
 use crate::store::{Package, memory};
 use crate::task::catalog::{Loader, Unproved};
@@ -52,9 +53,7 @@ pub fn run(asked: Asked) -> Exit {
 
 /// Takes the limits upon this process.
 fn limit(memory_mib: u64, cpu_secs: u64) -> io::Result<()> {
-    // Who asked is gone: nobody wants to know any more.
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    set(Resource::Core, 0)?;
+    give_way()?;
     if cpu_secs > 0 {
         set(Resource::Cpu, cpu_secs)?;
     }
@@ -63,6 +62,14 @@ fn limit(memory_mib: u64, cpu_secs: u64) -> io::Result<()> {
         set(Resource::Data, memory_mib.saturating_mul(1 << 20))?;
         set(Resource::As, memory_mib.saturating_add(PROBE_ADDRESSES_MIB).saturating_mul(1 << 20))?;
     }
+    Ok(())
+}
+
+/// Has what serves go before this process, which ends with who asked for it.
+pub fn give_way() -> io::Result<()> {
+    // Who asked is gone: nobody wants to know any more.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    set(Resource::Core, 0)?;
     // A sandbox may forbid both; then it is only less polite.
     let _ = nice(NICE);
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
@@ -100,12 +107,12 @@ fn prove_all(asked: Asked) -> Result<usize, Fault> {
 }
 
 fn check(generation: &Path, flags: Overrides, environment: Overrides) -> Result<Config, Fault> {
-    let config = config::generation::read(generation)
-        .and_then(|read| {
-            let around = crate::sys::surroundings::look();
-            let generation = Some(read.layer);
-            config::load(&Sources { flags, environment, around, generation })
-        })
+    let read = config::generation::read(generation).map_err(|e| Fault(Code::Config, e.to_string()))?;
+    if let Some(generation) = &read.generation {
+        versions::fit(generation).map_err(|reason| Fault(Code::Version, reason))?;
+    }
+    let (around, generation) = (crate::sys::surroundings::look(), Some(read.layer));
+    let config = config::load(&Sources { flags, environment, around, generation })
         .and_then(|config| models::check_default(&config, &models::listed(&config, None)).map(|()| config))
         .map_err(|e| Fault(Code::Config, e.to_string()))?;
     match models::clash(&config) {

@@ -8,6 +8,9 @@ pub enum Code {
     /// The configuration breaks a rule.
     #[serde(rename = "config")]
     Config,
+    /// It is for other versions of linnetd.
+    #[serde(rename = "linnetd_version")]
+    Version,
     /// A package of the generation bears the name of one that was added on this device.
     #[serde(rename = "name_clash")]
     Clash,
@@ -45,8 +48,9 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Config,
+        Self::Version,
         Self::Clash,
         Self::Package,
         Self::Load,
@@ -64,6 +68,7 @@ impl Code {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Config => "config",
+            Self::Version => "linnetd_version",
             Self::Clash => "name_clash",
             Self::Package => "package",
             Self::Load => "model_load",

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-pub use child::{Asked, run as run_child};
+pub use child::{Asked, give_way, run as run_child};
 pub use fault::{Code, ProbeFault};
 pub use lines::Line;
 pub use room::{Need, Room};

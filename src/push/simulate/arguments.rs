@@ -1,16 +1,20 @@
 //! The arguments of `linnetd simulate`, and what they come to.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 use linnet_fleet::waves::{Rules, Share};
 
-use super::bounds::{MAX_DEVICES, MAX_LOSS, MAX_WAIT_SECS};
+use super::bounds::{
+    BROKER_DEVICES, DEVICES, MAX_BROKER_DEVICES, MAX_DEVICES, MAX_LOSS, MAX_SPEED, MAX_WAIT_SECS, SPEED,
+};
 
 /// Arguments of `linnetd simulate`.
 #[derive(Debug, Clone, Args)]
 pub struct SimulateArgs {
-    /// Devices of the fleet.
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_DEVICES)))]
-    pub devices: u32,
+    /// Devices of the fleet [default: 1000; with --broker 200, at most 350].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_DEVICES)))]
+    pub devices: Option<u32>,
     /// What everything random comes from: the same seed gives the same result.
     #[arg(long, value_name = "S", default_value_t = 1, allow_negative_numbers = true)]
     pub seed: u64,
@@ -20,8 +24,8 @@ pub struct SimulateArgs {
     /// Share of devices that are away when the push begins, and come back within four hours.
     #[arg(long, value_name = "SHARE", default_value = "0%")]
     pub offline: Share,
-    /// Share of messages that the links lose.
-    #[arg(long, value_name = "SHARE", default_value = "1%")]
+    /// Share of messages that the simulated links lose.
+    #[arg(long, value_name = "SHARE", default_value = "1%", conflicts_with = "broker")]
     pub loss: Share,
     /// Shares of the devices that the waves open for.
     #[arg(long, value_name = "SHARES", value_delimiter = ',', default_value = "1%,10%,100%")]
@@ -44,6 +48,21 @@ pub struct SimulateArgs {
     /// One JSON object in the last line.
     #[arg(long)]
     pub json: bool,
+    /// Play the devices as real clients of this broker, in scaled time: mqtt://host:1883, mqtts://host:8883, ws://host/mqtt or wss://host/mqtt.
+    #[arg(long, value_name = "URL")]
+    pub broker: Option<String>,
+    /// Seconds of the simulation in a second; with --broker only.
+    #[arg(long, value_name = "N", requires = "broker", default_value_t = SPEED, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SPEED)))]
+    pub speed: u32,
+    /// User name at the broker.
+    #[arg(long, value_name = "NAME", requires = "broker")]
+    pub user: Option<String>,
+    /// File with the user's password.
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+    /// Authorities that the broker's certificate may come from.
+    #[arg(long, value_name = "FILE", requires = "broker")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// A fault of every device, to prove that the simulation would notice it.
@@ -74,6 +93,23 @@ pub struct Plan {
     pub rules: Rules,
     /// A fault to put in.
     pub fault: Option<Break>,
+    /// The broker that carries it; none in virtual time.
+    pub broker: Option<Broker>,
+}
+
+/// A broker, and how fast time passes over it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broker {
+    /// Its URL.
+    pub url: String,
+    /// Who the clients are.
+    pub user: Option<String>,
+    /// See [`Broker::user`].
+    pub password_file: Option<PathBuf>,
+    /// Authorities of its certificate.
+    pub ca_file: Option<PathBuf>,
+    /// Seconds of the simulation in a second.
+    pub speed: u32,
 }
 
 impl SimulateArgs {
@@ -98,14 +134,29 @@ impl SimulateArgs {
                 MAX_LOSS / 10_000
             ));
         }
+        let broker = self.broker.clone().map(|url| Broker {
+            url,
+            user: self.user.clone(),
+            password_file: self.password_file.clone(),
+            ca_file: self.ca_file.clone(),
+            speed: self.speed,
+        });
+        let devices = self.devices.unwrap_or(if broker.is_some() { BROKER_DEVICES } else { DEVICES });
+        if broker.is_some() && devices > MAX_BROKER_DEVICES {
+            return Err(format!(
+                "--devices {devices}: at most {MAX_BROKER_DEVICES} with --broker, since each is a real client; without it time is virtual and \
+                 {MAX_DEVICES} are possible"
+            ));
+        }
         Ok(Plan {
-            devices: self.devices,
+            devices,
             seed: self.seed,
             bad: self.bad,
             offline: self.offline,
             loss: self.loss,
             rules,
             fault: self.fault,
+            broker,
         })
     }
 }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Devices where no number is given.
+pub const DEVICES: u32 = 1000;
+
 /// Most devices; each takes about two kilobytes.
 pub const MAX_DEVICES: u32 = 1_000_000;
 
@@ -81,3 +84,46 @@ pub const MODEL_BYTES: (usize, usize) = (192 << 10, 64 << 10);
 
 /// Bytes of a hint.
 pub const HINT_BYTES: u64 = 64;
+
+/// Over a broker: devices where no number is given, and most; each takes two connections while it fetches, and 1024 open files are usual.
+pub const BROKER_DEVICES: u32 = 200;
+/// See [`BROKER_DEVICES`].
+pub const MAX_BROKER_DEVICES: u32 = 350;
+
+/// Over a broker: how many seconds of the simulation pass in a second, and at most. What a device may take for an action shrinks with it, so
+/// that a higher one would find fault with the machine that plays the devices.
+pub const SPEED: u32 = 60;
+/// See [`SPEED`].
+pub const MAX_SPEED: u32 = 300;
+
+/// Shortest pause between two looks of the operator at the reports.
+pub const LEAST_TICK: Duration = Duration::from_millis(50);
+
+/// How long the broker may take with a connection of the operator's, with all devices' connections, and with what was published.
+pub const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
+/// See [`CONNECT_PATIENCE`].
+pub const GATHER_PATIENCE: Duration = Duration::from_secs(60);
+/// See [`CONNECT_PATIENCE`].
+pub const FLUSH_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the broker may be away before a run is given up, and the pause between two attempts to reach it.
+pub const AWAY_PATIENCE: Duration = Duration::from_secs(10);
+/// See [`AWAY_PATIENCE`].
+pub const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long a device may take to say goodbye to the broker.
+pub const FAREWELL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A device that has nothing to ask for so long lets go of the connection that it fetches over.
+pub const FETCH_IDLE: Duration = Duration::from_secs(1);
+
+/// How long the last reports are waited for when every device has come to its end.
+pub const LAST_REPORTS: Duration = Duration::from_secs(5);
+
+/// Packets that wait for the operator's connection, and requests for pieces that wait to be answered; more are told to ask again after so many
+/// milliseconds.
+pub const WAITING_PACKETS: usize = 64;
+/// See [`WAITING_PACKETS`].
+pub const WAITING_PIECES: usize = 256;
+/// See [`WAITING_PACKETS`].
+pub const BUSY_MS: u64 = 500;

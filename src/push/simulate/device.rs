@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use linnet_fleet::clock::VirtualClock;
 use linnet_fleet::select::{Refused, choose};
-use linnet_fleet::source::{self, DownloadError, Memory};
+use linnet_fleet::source::{self, DownloadError};
 use linnet_fleet::trust::{Contents, Limits, TrustError, Trusted, refresh};
 use linnet_fleet::waves::{Outcome as Standing, outcome};
 use linnet_proto::fleet::{Attempt, DeviceFacts, Generation, Report, Rollout, Running};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 use super::arguments::Break;
 use super::believe::believe;
@@ -18,10 +18,12 @@ use super::bounds::{
     START_TAKES, SWITCH_TAKES, TRIAL, TRIAL_FAILS_AFTER, WATCH_EVERY,
 };
 use super::expected::{Nature, Seen};
-use super::link::{Far, Link};
+use super::link::Link;
 use super::mirror::Mirror;
-use super::operator::{BEGAN_SECS, FLEET, NEW, OLD, Publication};
-use super::random::Random;
+use super::names::Names;
+use super::operator::{BEGAN_SECS, Hint, NEW, OLD, Publication};
+use super::reach::{Reach, Whose};
+use super::traffic::Traffic;
 use crate::push::bounds::{RETRY_FIRST, RETRY_MOST};
 use crate::push::machine::{Serve, start};
 use crate::push::{
@@ -39,7 +41,7 @@ const SETTINGS: Settings = Settings { probe: PROBE, trial: TRIAL, watch_every: W
 const FREE_MIB: u64 = 1024;
 
 /// What is outside of the devices, the same for all during one span of time.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct World {
     /// The honest repository.
     pub(super) origin: Arc<Publication>,
@@ -47,17 +49,35 @@ pub(super) struct World {
     pub(super) mirror: Arc<Mirror>,
     pub(super) limits: Limits,
     pub(super) fault: Option<Break>,
+    pub(super) names: Arc<Names>,
 }
 
 /// What a worker has for the devices that it plays.
 pub(super) struct Bench {
-    /// Runs what is asynchronous; nothing in it ever waits.
-    pub(super) runtime: Runtime,
+    /// Runs what is asynchronous.
+    pub(super) runtime: Waiter,
     pub(super) clock: VirtualClock,
     /// Reports that were sent.
     pub(super) heard: Vec<Heard>,
     /// Refusals of metadata, and of files, by their code.
     pub(super) refusals: std::collections::BTreeMap<&'static str, u64>,
+}
+
+/// Who waits for what is asynchronous.
+pub(super) enum Waiter {
+    /// The thread itself, where nothing ever waits.
+    Alone(Runtime),
+    /// The thread, for what others carry.
+    Among(Handle),
+}
+
+impl Waiter {
+    pub(super) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        match self {
+            Self::Alone(runtime) => runtime.block_on(future),
+            Self::Among(runtime) => runtime.block_on(future),
+        }
+    }
 }
 
 /// A report on its way.
@@ -90,8 +110,8 @@ impl From<Said> for Standing {
 }
 
 /// A device.
-pub(super) struct Device {
-    body: Body,
+pub(super) struct Device<R> {
+    body: Body<R>,
     /// None while the process restarts.
     driver: Option<Driver>,
     look: Option<Box<Look>>,
@@ -107,17 +127,17 @@ pub(super) struct Device {
 struct Look {
     /// What is to be trusted, and what it says; a fault where no source could be used.
     found: Result<(Trusted, Contents), ()>,
-    /// What the honest repository held, where it was reached; and whether the signed rollouts came from it.
+    /// Which publication the honest repository held, where it was reached; and of which the signed rollouts came from it.
     reached: Option<u32>,
-    seen: bool,
+    seen: Option<u32>,
 }
 
 /// All of it that an action may change.
-struct Body {
+struct Body<R> {
     index: u32,
     bucket: u32,
     nature: Nature,
-    link: Link,
+    reach: R,
     /// The mirror tells it of a forged generation, or shows it the past.
     is_lied_to: bool,
     /// The place in its list of the source that is asked first for files: 0 or 1; the mirror stands first where `index` says so.
@@ -133,6 +153,8 @@ struct Body {
     trial_fails_after_ms: u64,
     last_heard_ms: u64,
     is_away: bool,
+    /// The next look has another cause than the interval.
+    is_called: bool,
     /// What the honest repository held when a look reached it last ([`Publication::number`]).
     current: Option<u32>,
     seen: Vec<Seen>,
@@ -162,19 +184,18 @@ struct Work {
     is_waited: bool,
 }
 
-impl Device {
+impl<R: Reach> Device<R> {
     /// A device that runs the old generation. `files` are those of the old generation, `back_ms` is when it comes back if it is away.
     pub(super) fn new(
         index: u32,
         bucket: u32,
         nature: Nature,
         back_ms: Option<u64>,
-        (seed, loss_millionths): (u64, u64),
+        mut reach: R,
         trusted: &Trusted,
         files: &[String],
     ) -> Self {
-        let mut link = Link::new(loss_millionths, Random::of(seed, u64::from(index) + 1000));
-        let random = &mut link.random;
+        let random = reach.random();
         let (restarts, trial_fails_after_ms) = (random.below(RESTARTS_ONE_OF) == 0, random.millis(TRIAL_FAILS_AFTER));
         // Each began its hour at another time.
         let look_at = random.below(REFRESH.as_millis() as u64);
@@ -182,7 +203,7 @@ impl Device {
             index,
             bucket,
             nature,
-            link,
+            reach,
             is_lied_to: index.is_multiple_of(2),
             first: 0,
             restarts,
@@ -195,6 +216,7 @@ impl Device {
             trial_fails_after_ms,
             last_heard_ms: 0,
             is_away: back_ms.is_some(),
+            is_called: false,
             current: None,
             seen: Vec::new(),
             changes: Vec::new(),
@@ -208,17 +230,43 @@ impl Device {
         Self { body, driver, look: None, failed_looks: 0, look_at, looked_at: NEVER, step_at: NEVER, start_at }
     }
 
-    /// Hears that it should look, if it is there and in these buckets.
-    pub(super) fn hint(&mut self, now_ms: u64, buckets: &std::ops::Range<u32>) {
-        if !self.body.is_away && buckets.contains(&self.body.bucket) {
-            let arrives = now_ms + self.body.link.deliver(HINT_BYTES as usize);
-            self.look_soon(arrives);
+    /// Looks for metadata soon, for another reason than the interval.
+    pub(super) fn look_soon(&mut self, now_ms: u64) {
+        let jitter = self.body.reach.random().millis((Duration::ZERO, HINT_JITTER));
+        self.look_at = self.look_at.min(now_ms + jitter);
+        self.body.is_called = true;
+    }
+
+    /// Looks for metadata now, as the interval would ask for it; not while it is away or restarts, since it looks then by itself.
+    pub(super) fn look_now(&mut self, now_ms: u64) {
+        if self.driver.is_some() && !self.body.is_away {
+            self.look_at = self.look_at.min(now_ms);
         }
     }
 
-    fn look_soon(&mut self, now_ms: u64) {
-        let jitter = self.body.link.random.millis((Duration::ZERO, HINT_JITTER));
-        self.look_at = self.look_at.min(now_ms + jitter);
+    /// Whether nobody can reach it.
+    pub(super) fn is_away(&self) -> bool {
+        self.body.is_away
+    }
+
+    /// Whether its process has ended and not begun again.
+    pub(super) fn is_restarting(&self) -> bool {
+        self.driver.is_none()
+    }
+
+    /// Whether it comes back, or its process begins.
+    pub(super) fn is_due_to_start(&self, now_ms: u64) -> bool {
+        self.start_at <= now_ms
+    }
+
+    /// Its way to the others.
+    pub(super) fn reach(&self) -> &R {
+        &self.body.reach
+    }
+
+    /// See [`Device::reach`].
+    pub(super) fn reach_mut(&mut self) -> &mut R {
+        &mut self.body.reach
     }
 
     /// When something is due.
@@ -231,7 +279,7 @@ impl Device {
         self.body.now_ms = now_ms;
         if self.start_at <= now_ms {
             self.start_at = NEVER;
-            self.begin(bench);
+            self.begin(world, bench);
         }
         if self.looked_at <= now_ms {
             self.looked_at = NEVER;
@@ -251,11 +299,11 @@ impl Device {
     }
 
     /// The link is there again, or the process has started.
-    fn begin(&mut self, bench: &mut Bench) {
+    fn begin(&mut self, world: &World, bench: &mut Bench) {
         let body = &mut self.body;
         if std::mem::take(&mut body.is_away) {
             let update = body.disk.update.clone();
-            body.say(bench, update.as_ref(), None);
+            body.say(world, bench, update.as_ref(), None);
             self.look_soon(self.body.now_ms);
             return;
         }
@@ -270,6 +318,7 @@ impl Device {
         self.driver = Some(Driver::new(plan.update, SETTINGS, body.moment()));
         self.step_at = body.now_ms;
         self.look_at = body.now_ms;
+        body.is_called = true;
     }
 
     fn begin_look(&mut self, world: &World, bench: &mut Bench) {
@@ -277,7 +326,11 @@ impl Device {
         if self.driver.is_none() || self.body.is_away {
             return;
         }
-        let (look, spent_ms) = self.body.look(world, bench);
+        let is_routine = !std::mem::take(&mut self.body.is_called);
+        if is_routine {
+            self.body.reach.count_routine_look();
+        }
+        let (look, spent_ms) = self.body.look(is_routine, world, bench);
         self.looked_at = self.body.now_ms + spent_ms;
         self.look = Some(Box::new(look));
     }
@@ -287,9 +340,9 @@ impl Device {
         let (Some(look), Some(driver)) = (self.look.take(), &mut self.driver) else { return };
         if let Some(publication) = look.reached {
             body.current = Some(publication);
-            if look.seen {
-                body.seen.push(Seen { at_ms: body.now_ms, publication });
-            }
+        }
+        if let Some(publication) = look.seen {
+            body.seen.push(Seen { at_ms: body.now_ms, publication });
         }
         let wait_ms = match look.found {
             Ok((trusted, contents)) => {
@@ -309,7 +362,7 @@ impl Device {
             }
         };
         let jitter = wait_ms * REFRESH_JITTER_PERCENT / 100;
-        let wait_ms = wait_ms - jitter + self.body.link.random.below(2 * jitter + 1);
+        let wait_ms = wait_ms - jitter + self.body.reach.random().below(2 * jitter + 1);
         self.look_at = self.look_at.min(self.body.now_ms + wait_ms);
     }
 
@@ -323,9 +376,16 @@ impl Device {
                 (self.driver, self.look) = (None, None);
                 (self.look_at, self.looked_at) = (NEVER, NEVER);
                 self.body.work = None;
-                self.start_at = self.body.now_ms + self.body.link.random.millis(START_TAKES);
+                self.start_at = self.body.now_ms + self.body.reach.random().millis(START_TAKES);
             }
         }
+    }
+
+    /// Which publication the honest repository held when it was reached last, where nothing is under way.
+    pub(super) fn settled(&self) -> Option<u32> {
+        let is_settled =
+            self.driver.is_some() && !self.body.is_away && self.looked_at == NEVER && self.step_at == NEVER;
+        self.body.current.filter(|_| is_settled)
     }
 
     /// Whether it has reached the honest repository since this was published, and nothing is under way.
@@ -338,37 +398,40 @@ impl Device {
     pub(super) fn remains(&self) -> Remains<'_> {
         let body = &self.body;
         Remains {
-            name: name(body.index),
+            index: body.index,
             nature: body.nature,
             serving: body.serving,
             seen: &body.seen,
             changes: &body.changes,
             update: body.disk.update.as_ref(),
-            messages: body.link.messages,
-            bytes: body.link.bytes,
+            traffic: body.reach.traffic(),
         }
     }
 }
 
 /// A device at the end.
 pub(super) struct Remains<'a> {
-    pub(super) name: String,
+    pub(super) index: u32,
     pub(super) nature: Nature,
     pub(super) serving: u64,
     pub(super) seen: &'a [Seen],
     /// Since when what served, beginning with the first change.
     pub(super) changes: &'a [(u64, u64)],
     pub(super) update: Option<&'a Persisted>,
-    pub(super) messages: u64,
-    pub(super) bytes: u64,
+    pub(super) traffic: Traffic,
 }
 
-/// A device's name; of the same length for all.
-pub(super) fn name(index: u32) -> String {
-    format!("device-{index:07}")
+impl Device<Link> {
+    /// Hears over its link that it should look, if it is there and is meant.
+    pub(super) fn hint(&mut self, now_ms: u64, hint: &Hint) {
+        if !self.body.is_away && hint.is_for(self.body.index, self.body.bucket) {
+            let arrives = now_ms + self.body.reach.deliver(HINT_BYTES as usize);
+            self.look_soon(arrives);
+        }
+    }
 }
 
-impl Body {
+impl<R: Reach> Body<R> {
     fn moment(&self) -> Moment {
         Moment { since_epoch_secs: BEGAN_SECS + self.now_ms / 1000, monotonic: Duration::from_millis(self.now_ms) }
     }
@@ -382,14 +445,12 @@ impl Body {
     }
 
     /// Asks every source, one after the other: one that answers may be the one that hides what is new.
-    fn look(&mut self, world: &World, bench: &mut Bench) -> (Look, u64) {
+    fn look(&mut self, is_routine: bool, world: &World, bench: &mut Bench) -> (Look, u64) {
         bench.clock.set(BEGAN_SECS + self.now_ms / 1000);
         let mut spent_ms = 0;
-        let mut look = Look { found: Err(()), reached: None, seen: false };
+        let mut look = Look { found: Err(()), reached: None, seen: None };
         for place in 0..2 {
-            let (memory, is_origin) = self.source(place, world);
-            let memory = memory.clone();
-            let far = Far::new(&memory, &mut self.link);
+            let far = self.reach.visit(self.whose(place), is_routine, world);
             let trusted = look.found.as_ref().map_or(&self.trusted, |(trusted, _)| trusted);
             let found = if world.fault == Some(Break::Verify) {
                 let believed = bench.runtime.block_on(believe(&far));
@@ -400,12 +461,10 @@ impl Body {
                 let refreshed = bench.runtime.block_on(refresh(trusted, &far, &bench.clock, &world.limits));
                 refreshed.map(|refreshed| (refreshed.trusted, refreshed.contents))
             };
-            let passage = far.end();
+            let passage = R::end(far);
             spent_ms += passage.spent_ms;
-            if is_origin && !passage.broke {
-                look.reached = Some(world.origin.number);
-                look.seen = passage.rollouts;
-            }
+            look.reached = look.reached.or(passage.reached);
+            look.seen = look.seen.or(passage.seen);
             match (found, &mut look.found) {
                 // Who believes everything believes all that anybody says.
                 (Ok((_, more)), Ok((_, contents))) if world.fault == Some(Break::Verify) => {
@@ -419,20 +478,18 @@ impl Body {
         (look, spent_ms)
     }
 
-    /// The source at a place of its list, and whether it is the honest one.
-    fn source<'a>(&self, place: usize, world: &'a World) -> (&'a Memory, bool) {
+    /// Whose the source is at a place of its list.
+    fn whose(&self, place: usize) -> Whose {
         let is_mirror_first = self.index % 4 < 2;
-        let is_origin = (place == 0) != is_mirror_first;
-        let memory = match (is_origin, self.is_lied_to) {
-            (true, _) => &world.origin.memory,
-            (false, true) => &world.mirror.forged,
-            (false, false) => &world.mirror.old,
-        };
-        (memory, is_origin)
+        match ((place == 0) != is_mirror_first, self.is_lied_to) {
+            (true, _) => Whose::Operator,
+            (false, true) => Whose::Forger,
+            (false, false) => Whose::Hider,
+        }
     }
 
     fn wanted(&mut self, contents: &Contents, world: &World) -> Option<Wanted> {
-        let facts = DeviceFacts { name: name(self.index), free_mib: FREE_MIB, ..DeviceFacts::default() };
+        let facts = DeviceFacts { name: world.names.device(self.index), free_mib: FREE_MIB, ..DeviceFacts::default() };
         let refused =
             self.disk.refused.iter().map(|(sha256, attempt)| Refused { sha256: sha256.clone(), attempt: *attempt });
         let refused: Vec<Refused> = refused.collect();
@@ -447,30 +504,30 @@ impl Body {
         } else {
             contents
         };
-        let begin = choose(contents, FLEET, &facts, self.disk.good, &refused).begin?;
+        let begin = choose(contents, world.names.fleet(), &facts, self.disk.good, &refused).begin?;
         self.offered_bytes = begin.bytes;
         Some(Wanted { generation: begin.number, attempt: begin.attempt, sha256: begin.sha256 })
     }
 
-    fn say(&mut self, bench: &mut Bench, update: Option<&Persisted>, waiting: Option<&Fault>) {
+    fn say(&mut self, world: &World, bench: &mut Bench, update: Option<&Persisted>, waiting: Option<&Fault>) {
         let running = Running { generation: self.serving, confirmed: self.serving == self.disk.good };
-        let report = self.report(running, update, waiting);
+        let report = self.report(&world.names, running, update, waiting);
+        let Some(takes_ms) = self.reach.report(serde_json::to_vec(&report).unwrap_or_default()) else { return };
         let said = match outcome(&report, NEW, 1) {
             Standing::Silent => Said::Nothing,
             Standing::Working => Said::Begun,
             Standing::Confirmed => Said::Confirmed,
             Standing::Failed => Said::Failed,
         };
-        let bytes = serde_json::to_vec(&report).map_or(0, |payload| payload.len());
         // One after the other: a later report does not overtake.
-        self.last_heard_ms = self.last_heard_ms.max(self.now_ms + self.link.deliver(bytes)) + 1;
+        self.last_heard_ms = self.last_heard_ms.max(self.now_ms + takes_ms) + 1;
         bench.heard.push(Heard { at_ms: self.last_heard_ms, device: self.index, said });
     }
 
-    fn report(&self, running: Running, update: Option<&Persisted>, waiting: Option<&Fault>) -> Report {
+    fn report(&self, names: &Names, running: Running, update: Option<&Persisted>, waiting: Option<&Fault>) -> Report {
         let facts = ReportFacts {
-            device: name(self.index),
-            fleet: FLEET.to_owned(),
+            device: names.device(self.index),
+            fleet: names.fleet().to_owned(),
             running,
             clock_trusted: true,
             linnetd: env!("CARGO_PKG_VERSION").to_owned(),
@@ -501,7 +558,7 @@ impl Body {
     }
 
     fn takes(&mut self, range: (Duration, Duration)) -> Progress {
-        Progress::Working(Duration::from_millis(self.link.random.millis(range)))
+        Progress::Working(Duration::from_millis(self.reach.random().millis(range)))
     }
 
     /// Fetches one file from the source whose turn it is; what it took, milliseconds.
@@ -513,10 +570,9 @@ impl Body {
         world: &World,
         bench: &mut Bench,
     ) -> (Result<(), DownloadError>, u64) {
-        let memory = self.source(self.first, world).0.clone();
-        let far = Far::new(&memory, &mut self.link);
+        let far = self.reach.visit(self.whose(self.first), false, world);
         let fetched = bench.runtime.block_on(source::download(&far, wanted, progress, sink, &world.limits.pace));
-        let spent_ms = far.end().spent_ms;
+        let spent_ms = R::end(far).spent_ms;
         if let Err(e) = &fetched {
             self.first = 1 - self.first;
             if !matches!(e, DownloadError::Source { .. }) {
@@ -530,7 +586,7 @@ impl Body {
     /// A source that could not be used, or lied, is waited for.
     fn wait_for_source(&mut self, e: &DownloadError, spent_ms: u64) -> Progress {
         let most = SOURCE_PAUSE.as_millis() as u64;
-        let pause_ms = spent_ms + most / 2 + self.link.random.below(most);
+        let pause_ms = spent_ms + most / 2 + self.reach.random().below(most);
         Progress::Waiting(Fault::new(e.code(), e.to_string()), Duration::from_millis(pause_ms))
     }
 
@@ -547,13 +603,13 @@ impl Body {
 }
 
 /// A device in a step.
-struct Acting<'a> {
-    body: &'a mut Body,
+struct Acting<'a, R> {
+    body: &'a mut Body<R>,
     world: &'a World,
     bench: &'a mut Bench,
 }
 
-impl Effects for Acting<'_> {
+impl<R: Reach> Effects for Acting<'_, R> {
     fn now(&mut self) -> Moment {
         self.body.moment()
     }
@@ -589,7 +645,7 @@ impl Effects for Acting<'_> {
             return self.body.wait_for_source(&e, spent_ms);
         }
         let generation = match Generation::parse(&document) {
-            Ok(generation) if generation.number == number && generation.fleet == FLEET => generation,
+            Ok(generation) if generation.number == number && generation.fleet == self.world.names.fleet() => generation,
             Ok(_) => {
                 return Progress::Ended(Outcome::Failed(Fault::new("other_generation", "it is another generation")));
             }
@@ -667,7 +723,7 @@ impl Effects for Acting<'_> {
 
     fn confirm(&mut self, update: &Persisted) -> Progress {
         self.body.settle(update);
-        self.body.say(self.bench, Some(update), None);
+        self.body.say(self.world, self.bench, Some(update), None);
         Progress::Ended(Outcome::Done)
     }
 
@@ -684,7 +740,7 @@ impl Effects for Acting<'_> {
             self.body.serve(self.body.disk.good);
         }
         self.body.settle(update);
-        self.body.say(self.bench, Some(update), None);
+        self.body.say(self.world, self.bench, Some(update), None);
         Progress::Ended(Outcome::Done)
     }
 
@@ -693,6 +749,6 @@ impl Effects for Acting<'_> {
     }
 
     fn report(&mut self, update: &Persisted, waiting: Option<&Fault>) {
-        self.body.say(self.bench, Some(update), waiting);
+        self.body.say(self.world, self.bench, Some(update), waiting);
     }
 }

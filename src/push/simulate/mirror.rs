@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use linnet_fleet::source::Memory;
 use linnet_proto::fleet::Rollout;
 
 use super::SimulateError;
+use super::names::Names;
 use super::operator::{Home, Publication, model};
 use super::random::Random;
 
@@ -13,9 +15,18 @@ use super::random::Random;
 #[derive(Debug)]
 pub(super) struct Mirror {
     /// A generation of the attacker's own, above every honest one and opened for all, signed by keys of the attacker's own.
-    pub(super) forged: Memory,
+    pub(super) forged: Told,
     /// The metadata of before the push, for ever.
-    pub(super) old: Memory,
+    pub(super) old: Told,
+}
+
+/// One of its stories.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// As devices reach it.
+    pub(super) memory: Memory,
+    /// Every metadata file by name.
+    pub(super) metadata: Vec<(String, Bytes)>,
 }
 
 impl Mirror {
@@ -26,8 +37,9 @@ impl Mirror {
         random: Random,
         before: &Publication,
         home: &Home,
+        names: &Names,
     ) -> Result<Self, SimulateError> {
-        let mut attacker = Home::found(scratch, random.clone())?;
+        let mut attacker = Home::found(scratch, random.clone(), names)?;
         let mut newest = 0;
         // Numbers rise one by one; the last lies above those of the honest repository.
         while newest <= home.repository().newest() {
@@ -35,16 +47,18 @@ impl Mirror {
         }
         let rollout = Rollout { opened: Rollout::BUCKETS, wave: 1, ..attacker.rollout(newest, "forged")? };
         attacker.sign(&rollout, 0)?;
-        let (forged, old) = (attacker.now()?.memory, Memory::new());
+        let forged = attacker.now()?;
+        let forged = Told { memory: forged.memory, metadata: forged.metadata };
+        let old = Told { memory: Memory::new(), metadata: before.metadata.clone() };
         for (name, bytes) in &before.metadata {
-            old.put_metadata(name, bytes.clone());
+            old.memory.put_metadata(name, bytes.clone());
         }
         for (path, mut bytes) in home.files()? {
             for byte in &mut bytes {
                 *byte ^= 0x55;
             }
-            forged.put_file(&path, bytes.clone());
-            old.put_file(&path, bytes);
+            forged.memory.put_file(&path, bytes.clone());
+            old.memory.put_file(&path, bytes);
         }
         Ok(Self { forged, old })
     }

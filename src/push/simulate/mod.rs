@@ -12,42 +12,49 @@ pub mod bounds;
 mod device;
 mod expected;
 mod link;
+mod live;
 mod mirror;
+mod names;
 mod operator;
 mod progress;
 mod random;
+mod reach;
+mod setting;
 mod shard;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
-use std::ops::Range;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-pub use arguments::{Break, Plan, SimulateArgs};
-use linnet_fleet::bucket;
-use linnet_fleet::clock::VirtualClock;
+pub use arguments::{Break, Broker, Plan, SimulateArgs};
 use linnet_fleet::repository::RepositoryError;
-use linnet_fleet::trust::{Limits, TrustError, Trusted, refresh};
-use linnet_proto::fleet::Rollout;
+use linnet_fleet::trust::TrustError;
 pub use progress::{Progress, ProgressLine};
 pub use summary::{Summary, WaveSummary};
 
 use crate::exit::Exit;
+use crate::transport::mqtt::MqttStartError;
 use arguments::millionths;
-use device::{Device, Heard, World, name};
-use expected::{Nature, Opening};
-use mirror::Mirror;
-use operator::{BEGAN_SECS, Home, OLD, Operator, Publication, Standing, model};
+use device::{Device, Heard, World};
+use expected::Opening;
+use link::Link;
+use names::Names;
+use operator::{Hint, Operator, Publication};
 use random::Random;
-use shard::{Judged, Order, Reply, Shard};
+use setting::Setting;
+use shard::{Judged, Order, Reply, Shard, Verdict};
 
 /// Most threads.
 const MAX_THREADS: usize = 64;
+
+/// Streams of random numbers from this one on belong to devices.
+const DEVICES: u64 = 1000;
 
 /// Why a simulation cannot be run; nothing of it is a result.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +68,30 @@ pub enum SimulateError {
     /// Honest metadata were refused.
     #[error("the simulation's own metadata are refused: {0}")]
     Trust(#[from] TrustError),
+    /// Settings of the broker's connections.
+    #[error("--broker: {0}")]
+    Settings(#[from] MqttStartError),
+    /// The broker is not there, refuses, or is lost.
+    #[error("the broker {url}: {reason}")]
+    Broker {
+        /// As it was given.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Ended by Ctrl-C; over a broker everything that it retained was cleared.
+    #[error("interrupted; nothing of it is left at the broker")]
+    Interrupted,
+    /// The broker retains what was published.
+    #[error(
+        "{cause}; what it published stays at the broker, on topics of `{fleet}`: linnet/fleet/{fleet}… and linnet/{fleet}-…"
+    )]
+    Left {
+        /// The run's fleet, and how its devices' names begin.
+        fleet: String,
+        /// How it ended.
+        cause: Box<SimulateError>,
+    },
     /// A fault of the simulation.
     #[error("the simulation is at fault: {0}")]
     Model(String),
@@ -71,6 +102,10 @@ impl SimulateError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Disk(_) => Exit::CannotCreate,
+            Self::Settings(_) => Exit::Usage,
+            Self::Broker { .. } => Exit::Unavailable,
+            Self::Interrupted => Exit::Interrupted,
+            Self::Left { cause, .. } => cause.exit(),
             Self::Repository(_) | Self::Trust(_) | Self::Model(_) => Exit::Software,
         }
     }
@@ -80,14 +115,19 @@ impl SimulateError {
     }
 }
 
-/// Runs a simulation on every processor that is there.
+/// Runs a simulation: in virtual time on every processor that is there, or over a broker.
 pub fn simulate(plan: &Plan, progress: &mut dyn FnMut(Progress)) -> Result<Summary, SimulateError> {
+    if let Some(broker) = &plan.broker {
+        return live::simulate_over(broker, plan, progress);
+    }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     simulate_on(threads, plan, progress)
 }
 
 fn simulate_on(threads: usize, plan: &Plan, progress: &mut dyn FnMut(Progress)) -> Result<Summary, SimulateError> {
-    let setting = Setting::new(plan)?;
+    let loss = millionths(plan.loss);
+    let link = |index: u32| Ok(Link::new(loss, Random::of(plan.seed, u64::from(index) + DEVICES)));
+    let setting = Setting::new(plan, Names::steady(), link)?;
     let shares = deal(setting.devices, threads.clamp(1, MAX_THREADS));
     std::thread::scope(|scope| {
         let mut lines = Vec::new();
@@ -104,86 +144,10 @@ fn simulate_on(threads: usize, plan: &Plan, progress: &mut dyn FnMut(Progress)) 
     })
 }
 
-/// Everything as it stands before the push begins.
-struct Setting {
-    devices: Vec<Device>,
-    operator: Operator,
-    world: World,
-    publications: Vec<Arc<Publication>>,
-}
-
-/// Streams of random numbers.
-const KEYS: u64 = 1;
-const ATTACKER: u64 = 2;
-const CONTENT: u64 = 3;
-const BAD: u64 = 4;
-const AWAY: u64 = 5;
-
-impl Setting {
-    fn new(plan: &Plan) -> Result<Self, SimulateError> {
-        let random = |stream| Random::of(plan.seed, stream);
-        let limits = Limits { memo: Some(Arc::default()), ..Limits::default() };
-        let mut home = Home::found(&limits.scratch, random(KEYS))?;
-        let mut content = model(random(CONTENT));
-        home.publish(&content)?;
-        let open = Rollout { opened: Rollout::BUCKETS, wave: 1, ..home.rollout(OLD, "old")? };
-        home.sign(&open, 0)?;
-        let before = Arc::new(home.now()?);
-        let old_files = home.generation(OLD)?.files().into_iter().map(|file| file.sha256.clone()).collect::<Vec<_>>();
-        content.iter_mut().for_each(|byte| *byte = byte.wrapping_add(1));
-        home.publish(&content)?;
-        let mirror = Arc::new(Mirror::new(&limits.scratch, random(ATTACKER), &before, &home)?);
-
-        let root = before.metadata.iter().find(|(name, _)| name == "1.root.json").map(|(_, bytes)| bytes.clone());
-        let shipped = Trusted::begin(&root.unwrap_or_default())?;
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(SimulateError::disk)?;
-        let clock = VirtualClock::at(BEGAN_SECS);
-        let trusted = runtime.block_on(refresh(&shipped, &before.memory, &clock, &limits))?.trusted;
-
-        let salt = format!("{:016x}", plan.seed);
-        let names: Vec<String> = (0..plan.devices).map(name).collect();
-        let buckets: Vec<u32> = names.iter().map(|name| bucket(&salt, name)).collect();
-        let natures = natures(plan, random(BAD));
-        let back = away(plan, random(AWAY));
-        let loss = millionths(plan.loss);
-        let device = |index: u32| {
-            let at = index as usize;
-            let chance = (plan.seed, loss);
-            Device::new(index, buckets[at], natures[at], back[at], chance, &trusted, &old_files)
-        };
-        let devices = (0..plan.devices).map(device).collect();
-        let names = names.into_iter().collect::<BTreeSet<_>>();
-        let operator = Operator::new(home, plan, &salt, &names, &buckets, |device| back[device].is_none())?;
-        let world = World { origin: Arc::clone(&before), mirror, limits, fault: plan.fault };
-        Ok(Self { devices, operator, world, publications: vec![before] })
-    }
-}
-
-/// What each device is like: exactly the share that was asked for is bad.
-fn natures(plan: &Plan, mut random: Random) -> Vec<Nature> {
-    let mut natures = vec![Nature::Sound; plan.devices as usize];
-    let bad = random.shuffled(plan.devices).into_iter().take(plan.bad.of(plan.devices as usize));
-    for (nth, device) in bad.enumerate() {
-        let on_trial = plan.fault == Some(Break::Rollback) || nth % 2 == 1;
-        natures[device as usize] = if on_trial { Nature::FailsOnTrial } else { Nature::FailsProbe };
-    }
-    natures
-}
-
-/// When each device comes back, where it is away.
-fn away(plan: &Plan, mut random: Random) -> Vec<Option<u64>> {
-    let mut back = vec![None; plan.devices as usize];
-    let away = random.shuffled(plan.devices);
-    for device in away.into_iter().take(plan.offline.of(plan.devices as usize)) {
-        back[device as usize] = Some(random.millis(bounds::BACK));
-    }
-    back
-}
-
 /// Deals devices out, in turn.
-fn deal(devices: Vec<Device>, shares: usize) -> Vec<Vec<Device>> {
-    let mut dealt: Vec<Vec<Device>> = (0..shares).map(|_| Vec::with_capacity(devices.len() / shares + 1)).collect();
+fn deal(devices: Vec<Device<Link>>, shares: usize) -> Vec<Vec<Device<Link>>> {
+    let mut dealt: Vec<Vec<Device<Link>>> =
+        (0..shares).map(|_| Vec::with_capacity(devices.len() / shares + 1)).collect();
     for (at, device) in devices.into_iter().enumerate() {
         dealt[at % shares].push(device);
     }
@@ -221,7 +185,7 @@ impl Run<'_> {
         let mut now_ms = 0;
         let begun = self.operator.begin(now_ms)?;
         let mut hint = self.publish(begun, now_ms);
-        let mut world = Arc::new(self.world());
+        let mut world = Arc::new(self.world.clone());
         let is_over = loop {
             let tick = if self.operator.is_at_rest() { bounds::TICK_AT_REST } else { bounds::TICK };
             let until_ms = now_ms + millis(tick);
@@ -233,9 +197,9 @@ impl Run<'_> {
             }
             if let Some(signed) = self.operator.decide(now_ms)? {
                 hint = self.publish(signed, now_ms);
-                world = Arc::new(self.world());
+                world = Arc::new(self.world.clone());
             }
-            progress(self.progress(now_ms));
+            progress(Progress::of(&self.operator, now_ms));
             let is_quiet = reports.is_empty() && self.operator.is_at_rest() && hint.is_none() && span.is_at_rest;
             if is_quiet && now_ms >= millis(bounds::SPAN) {
                 break true;
@@ -251,29 +215,20 @@ impl Run<'_> {
             }
         };
         let judged = self.judge()?;
-        Ok(self.summary(judged, is_over, now_ms))
+        Ok(Summary::of(self.plan, &self.operator, judged, is_over, now_ms))
     }
 
-    fn world(&self) -> World {
-        World {
-            origin: Arc::clone(&self.world.origin),
-            mirror: Arc::clone(&self.world.mirror),
-            limits: self.world.limits.clone(),
-            fault: self.world.fault,
-        }
-    }
-
-    fn publish(&mut self, signed: operator::Signed, now_ms: u64) -> Option<(u64, Range<u32>)> {
+    fn publish(&mut self, signed: operator::Signed, now_ms: u64) -> Option<(u64, Hint)> {
         self.world.origin = Arc::clone(&signed.publication);
         self.publications.push(signed.publication);
-        Some((now_ms, signed.hint)).filter(|(_, buckets)| !buckets.is_empty())
+        Some((now_ms, signed.hint)).filter(|(_, hint)| !hint.buckets.is_empty())
     }
 
     fn play(
         &self,
         until_ms: u64,
         world: &Arc<World>,
-        hint: Option<(u64, Range<u32>)>,
+        hint: Option<(u64, Hint)>,
         reports: &mut BinaryHeap<Reverse<Heard>>,
     ) -> Result<Span, SimulateError> {
         for line in &self.lines {
@@ -291,10 +246,9 @@ impl Run<'_> {
     }
 
     fn judge(&self) -> Result<Judged, SimulateError> {
-        let openings = self.publications.iter().map(|publication| Opening::read(&publication.rollouts));
-        let openings = Arc::new(openings.collect::<Result<Vec<_>, _>>().map_err(SimulateError::Model)?);
+        let verdict = Arc::new(verdict(&self.publications, &self.world.names)?);
         for line in &self.lines {
-            line.order(Order::Judge(Arc::clone(&openings)))?;
+            line.order(Order::Judge(Arc::clone(&verdict)))?;
         }
         let mut judged = Judged::default();
         for line in &self.lines {
@@ -304,60 +258,13 @@ impl Run<'_> {
         }
         Ok(judged)
     }
+}
 
-    fn progress(&self, now_ms: u64) -> Progress {
-        let open = &self.operator.tallies[..self.operator.opened()];
-        let sum = |of: fn(&linnet_fleet::waves::Tally) -> usize| open.iter().map(of).sum();
-        Progress {
-            virtual_secs: now_ms / 1000,
-            waves: (open.len(), self.operator.waves.len()),
-            reported: (sum(|tally| tally.reported()), sum(|tally| tally.devices())),
-            failed: sum(|tally| tally.failed),
-        }
-    }
-
-    fn summary(&self, judged: Judged, is_over: bool, now_ms: u64) -> Summary {
-        let operator = &self.operator;
-        let waves =
-            operator.log.iter().zip(&operator.waves).zip(&operator.tallies).map(|((log, wave), tally)| WaveSummary {
-                share: wave.share.to_string(),
-                devices: tally.devices(),
-                opened_secs: log.opened_ms / 1000,
-                decided_secs: log.decided_ms.map(|ms| ms / 1000),
-                confirmed: tally.confirmed,
-                failed: tally.failed,
-                working: tally.working,
-                silent: tally.silent,
-            });
-        let devices = u64::from(self.plan.devices);
-        let mean = |sum: u64| (sum as f64 / devices as f64 * 10.0).round() / 10.0;
-        Summary {
-            converged: is_over && judged.wrong == 0,
-            halted: matches!(operator.standing, Standing::Halted(_)),
-            wrong_generation: judged.wrong,
-            devices,
-            bad: judged.bad,
-            on_new: judged.on_new,
-            on_old: judged.on_old,
-            waves: waves.collect(),
-            waves_planned: operator.waves.len(),
-            stopped: match operator.standing {
-                Standing::Halted(why) => Some(why.to_string()),
-                Standing::Silent(_) => Some("too few devices have reported".to_owned()),
-                Standing::Running => Some("the time was over".to_owned()),
-                Standing::Done => None,
-            },
-            resumed: operator.resumed,
-            states: judged.states,
-            refusals: judged.refusals,
-            virtual_secs: now_ms / 1000,
-            messages_per_device: mean(judged.messages.sum),
-            most_messages: judged.messages.most,
-            bytes_per_device: mean(judged.bytes.sum),
-            most_bytes: judged.bytes.most,
-            seed: self.plan.seed,
-        }
-    }
+/// What devices are judged by, read out of what was signed.
+fn verdict(publications: &[Arc<Publication>], names: &Arc<Names>) -> Result<Verdict, SimulateError> {
+    let openings = publications.iter().map(|publication| Opening::read(&publication.rollouts));
+    let openings = openings.collect::<Result<Vec<_>, _>>().map_err(SimulateError::Model)?;
+    Ok(Verdict { openings, names: Arc::clone(names) })
 }
 
 impl Line {

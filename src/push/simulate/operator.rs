@@ -18,10 +18,9 @@ use tempfile::TempDir;
 use super::SimulateError;
 use super::arguments::Plan;
 use super::bounds::{MAX_RESUMED, MODEL_BYTES, RESUME_AFTER};
+use super::names::Names;
 use super::random::Random;
 
-/// The fleet's name.
-pub(super) const FLEET: &str = "simulated";
 /// The generation that every device runs when the push begins.
 pub(super) const OLD: u64 = 1;
 /// The generation that is pushed.
@@ -57,7 +56,7 @@ pub(super) struct Home {
 
 impl Home {
     /// A repository without generations.
-    pub(super) fn found(scratch: &Path, mut random: Random) -> Result<Self, SimulateError> {
+    pub(super) fn found(scratch: &Path, mut random: Random, names: &Names) -> Result<Self, SimulateError> {
         let dir =
             tempfile::Builder::new().prefix("linnet-simulate-").tempdir_in(scratch).map_err(SimulateError::disk)?;
         let at = dir.path().join("keys");
@@ -67,7 +66,7 @@ impl Home {
         }
         let mut keys = Keys::default();
         let editor =
-            Editor::init(&dir.path().join("repository"), &Founding::simple(FLEET, &at), &mut keys, BEGAN_SECS)?;
+            Editor::init(&dir.path().join("repository"), &Founding::simple(names.fleet(), &at), &mut keys, BEGAN_SECS)?;
         Ok(Self { dir, editor, keys, published: 0 })
     }
 
@@ -201,8 +200,28 @@ pub(super) struct WaveLog {
 /// What the operator has signed, and whom to hint to look.
 pub(super) struct Signed {
     pub(super) publication: Arc<Publication>,
-    /// Devices of these buckets that have not reported.
-    pub(super) hint: Range<u32>,
+    pub(super) hint: Hint,
+}
+
+/// Devices that are told to look.
+#[derive(Debug, Clone)]
+pub(super) struct Hint {
+    /// Their buckets.
+    pub(super) buckets: Range<u32>,
+    /// By device, which of them have ended and are not told; none where nothing has begun.
+    ended: Arc<[bool]>,
+}
+
+impl Hint {
+    /// Nobody.
+    fn nobody() -> Self {
+        Self { buckets: 0..0, ended: Arc::default() }
+    }
+
+    /// Whether a device is told.
+    pub(super) fn is_for(&self, device: u32, bucket: u32) -> bool {
+        self.buckets.contains(&bucket) && !self.ended.get(device as usize).copied().unwrap_or(false)
+    }
 }
 
 /// Who pushes.
@@ -224,6 +243,8 @@ pub(super) struct Operator {
     pub(super) standing: Standing,
     /// How often it was taken up again.
     pub(super) resumed: u32,
+    /// How often the rollout was signed.
+    pub(super) signatures: usize,
     /// When the newest wave's reports began to be waited for, milliseconds.
     waits_since_ms: u64,
 }
@@ -263,8 +284,14 @@ impl Operator {
             log: Vec::new(),
             standing: Standing::Running,
             resumed: 0,
+            signatures: 0,
             waits_since_ms: 0,
         })
+    }
+
+    /// The directory of the repository.
+    pub(super) fn directory(&self) -> &Path {
+        self.home.repository().dir()
     }
 
     /// Opens the first wave.
@@ -328,7 +355,7 @@ impl Operator {
                             }
                         };
                         self.rollout.paused = true;
-                        self.sign(now_ms, 0..0).map(Some)
+                        self.sign(now_ms, Hint::nobody()).map(Some)
                     }
                 }
             }
@@ -371,7 +398,7 @@ impl Operator {
         self.rollout.opened = wave.opened;
         self.rollout.wave = self.log.len() as u32;
         self.waits_since_ms = now_ms;
-        self.sign(now_ms, before..wave.opened)
+        self.sign(now_ms, Hint { buckets: before..wave.opened, ended: Arc::default() })
     }
 
     fn resume(&mut self, now_ms: u64) -> Result<Signed, SimulateError> {
@@ -379,11 +406,14 @@ impl Operator {
         self.rollout.paused = false;
         self.standing = Standing::Running;
         self.waits_since_ms = now_ms;
-        self.sign(now_ms, 0..self.rollout.opened)
+        let ended = |outcome: &Outcome| matches!(outcome, Outcome::Confirmed | Outcome::Failed);
+        let ended = self.outcomes.iter().map(ended).collect();
+        self.sign(now_ms, Hint { buckets: 0..self.rollout.opened, ended })
     }
 
-    fn sign(&mut self, now_ms: u64, hint: Range<u32>) -> Result<Signed, SimulateError> {
+    fn sign(&mut self, now_ms: u64, hint: Hint) -> Result<Signed, SimulateError> {
         self.home.sign(&self.rollout, now_ms)?;
+        self.signatures += 1;
         Ok(Signed { publication: Arc::new(self.home.now()?), hint })
     }
 }

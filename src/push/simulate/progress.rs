@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use super::operator::Operator;
 use super::summary::clock;
 
 /// Least pause between two lines.
@@ -19,11 +20,34 @@ pub struct Progress {
     pub reported: (usize, usize),
     /// Devices that have failed.
     pub failed: usize,
+    /// Devices that the broker has taken, and of how many; before the push begins.
+    pub gathered: Option<(usize, usize)>,
 }
 
 impl Progress {
+    /// How far the operator has come.
+    pub(super) fn of(operator: &Operator, now_ms: u64) -> Self {
+        let open = &operator.tallies[..operator.opened()];
+        let sum = |of: fn(&linnet_fleet::waves::Tally) -> usize| open.iter().map(of).sum();
+        Self {
+            virtual_secs: now_ms / 1000,
+            waves: (open.len(), operator.waves.len()),
+            reported: (sum(|tally| tally.reported()), sum(|tally| tally.devices())),
+            failed: sum(|tally| tally.failed),
+            gathered: None,
+        }
+    }
+
+    /// So many devices of all have connected.
+    pub(super) fn gathering(devices: usize, all: usize) -> Self {
+        Self { virtual_secs: 0, waves: (0, 0), reported: (0, 0), failed: 0, gathered: Some((devices, all)) }
+    }
+
     /// One line.
     pub fn line(&self) -> String {
+        if let Some((devices, all)) = self.gathered {
+            return format!("{devices} of {all} devices are connected");
+        }
         let Self { waves: (open, all), reported: (reported, devices), failed, .. } = self;
         let time = clock(self.virtual_secs);
         format!("{time}  wave {open} of {all}  {reported} of {devices} reported  {failed} failed")

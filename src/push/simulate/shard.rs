@@ -5,16 +5,19 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 
 use linnet_fleet::clock::VirtualClock;
 
 use super::SimulateError;
-use super::device::{Bench, Device, Heard, NEVER, World};
+use super::device::{Bench, Device, Heard, NEVER, Waiter, World};
 use super::expected::{Expected, Nature, Opening};
-use super::operator::{BEGAN_SECS, NEW, OLD};
+use super::link::Link;
+use super::names::Names;
+use super::operator::{BEGAN_SECS, Hint, NEW, OLD};
+use super::reach::Reach;
+use super::traffic::{Count, Traffic};
 
 /// What a shard is told.
 pub(super) enum Order {
@@ -22,11 +25,11 @@ pub(super) enum Order {
     Play {
         until_ms: u64,
         world: Arc<World>,
-        /// Devices of these buckets are hinted to look, from this moment on.
-        hint: Option<(u64, Range<u32>)>,
+        /// These devices are hinted to look, from this moment on.
+        hint: Option<(u64, Hint)>,
     },
     /// Tell what became of every device.
-    Judge(Arc<Vec<Option<Opening>>>),
+    Judge(Arc<Verdict>),
 }
 
 /// What a shard answers.
@@ -44,6 +47,13 @@ pub(super) enum Reply {
     Judged(Box<Judged>),
 }
 
+/// What devices are judged by.
+pub(super) struct Verdict {
+    /// How far the new generation is opened, by publication.
+    pub(super) openings: Vec<Option<Opening>>,
+    pub(super) names: Arc<Names>,
+}
+
 /// What became of devices.
 #[derive(Debug, Default)]
 pub(super) struct Judged {
@@ -54,6 +64,11 @@ pub(super) struct Judged {
     pub(super) bad: u64,
     pub(super) messages: Tallied,
     pub(super) bytes: Tallied,
+    /// Devices that began an update, and what it cost them together.
+    pub(super) began: u64,
+    pub(super) update: Count,
+    /// What all devices have sent and received together.
+    pub(super) traffic: Traffic,
     pub(super) refusals: BTreeMap<&'static str, u64>,
 }
 
@@ -85,28 +100,54 @@ impl Judged {
         self.bad += other.bad;
         self.messages.merge(other.messages);
         self.bytes.merge(other.bytes);
+        self.began += other.began;
+        self.update.add(other.update);
+        self.traffic.merge(&other.traffic);
         for (all, more) in [(&mut self.states, other.states), (&mut self.refusals, other.refusals)] {
             for (word, count) in more {
                 *all.entry(word).or_default() += count;
             }
         }
     }
+
+    /// Takes in one device.
+    pub(super) fn add<R: Reach>(&mut self, device: &Device<R>, by: &Verdict) {
+        let it = device.remains();
+        let expected = Expected::of(&by.names.device(it.index), it.nature, it.seen, &by.openings);
+        self.wrong += u64::from(!expected.holds(it.serving, it.changes));
+        self.on_new += u64::from(it.serving == NEW);
+        self.on_old += u64::from(it.serving == OLD);
+        self.bad += u64::from(it.nature != Nature::Sound);
+        *self.states.entry(it.update.map_or("not_begun", |update| update.state.as_str())).or_default() += 1;
+        let all = it.traffic.sum();
+        self.messages.add(all.messages);
+        self.bytes.add(all.bytes);
+        if it.update.is_some() {
+            self.began += 1;
+            self.update.add(it.traffic.update);
+        }
+        self.traffic.merge(&it.traffic);
+    }
 }
 
 /// Devices, and what is due.
 pub(super) struct Shard {
-    devices: Vec<Device>,
+    devices: Vec<Device<Link>>,
     due: BinaryHeap<Reverse<(u64, u32)>>,
     bench: Bench,
 }
 
 impl Shard {
-    pub(super) fn new(devices: Vec<Device>) -> Result<Self, SimulateError> {
+    pub(super) fn new(devices: Vec<Device<Link>>) -> Result<Self, SimulateError> {
         // Nothing waits; only time-outs are set and dropped.
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(SimulateError::disk)?;
-        let bench =
-            Bench { runtime, clock: VirtualClock::at(BEGAN_SECS), heard: Vec::new(), refusals: BTreeMap::new() };
+        let bench = Bench {
+            runtime: Waiter::Alone(runtime),
+            clock: VirtualClock::at(BEGAN_SECS),
+            heard: Vec::new(),
+            refusals: BTreeMap::new(),
+        };
         let due = devices.iter().zip(0..).map(|(device, slot)| Reverse((device.due_ms(), slot))).collect();
         Ok(Self { devices, due, bench })
     }
@@ -116,7 +157,7 @@ impl Shard {
         while let Ok(order) = orders.recv() {
             let reply = match order {
                 Order::Play { until_ms, world, hint } => self.play(until_ms, &world, hint),
-                Order::Judge(openings) => Reply::Judged(Box::new(self.judge(&openings))),
+                Order::Judge(verdict) => Reply::Judged(Box::new(self.judge(&verdict))),
             };
             if replies.send(reply).is_err() {
                 return;
@@ -124,11 +165,11 @@ impl Shard {
         }
     }
 
-    fn play(&mut self, until_ms: u64, world: &World, hint: Option<(u64, Range<u32>)>) -> Reply {
-        if let Some((now_ms, buckets)) = hint {
+    fn play(&mut self, until_ms: u64, world: &World, hint: Option<(u64, Hint)>) -> Reply {
+        if let Some((now_ms, hint)) = hint {
             for (device, slot) in self.devices.iter_mut().zip(0..) {
                 let before_ms = device.due_ms();
-                device.hint(now_ms, &buckets);
+                device.hint(now_ms, &hint);
                 if device.due_ms() != before_ms {
                     self.due.push(Reverse((device.due_ms(), slot)));
                 }
@@ -159,18 +200,10 @@ impl Shard {
         }
     }
 
-    fn judge(&mut self, openings: &[Option<Opening>]) -> Judged {
+    fn judge(&mut self, by: &Verdict) -> Judged {
         let mut judged = Judged { refusals: std::mem::take(&mut self.bench.refusals), ..Judged::default() };
         for device in &self.devices {
-            let it = device.remains();
-            let expected = Expected::of(&it.name, it.nature, it.seen, openings);
-            judged.wrong += u64::from(!expected.holds(it.serving, it.changes));
-            judged.on_new += u64::from(it.serving == NEW);
-            judged.on_old += u64::from(it.serving == OLD);
-            judged.bad += u64::from(it.nature != Nature::Sound);
-            *judged.states.entry(it.update.map_or("not_begun", |update| update.state.as_str())).or_default() += 1;
-            judged.messages.add(it.messages);
-            judged.bytes.add(it.bytes);
+            judged.add(device, by);
         }
         judged
     }

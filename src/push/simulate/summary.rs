@@ -5,7 +5,15 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-/// The result. It holds nothing that differs between two runs of the same seed.
+use super::arguments::Plan;
+use super::bounds::REFRESH;
+use super::operator::{Operator, Standing};
+use super::shard::Judged;
+
+/// Looks that the interval asks for in a day.
+const LOOKS_A_DAY: f64 = 86_400.0 / REFRESH.as_secs() as f64;
+
+/// The result. In virtual time it holds nothing that differs between two runs of the same seed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
     /// Every device is where the rules say it must be, and none was ever where it must not.
@@ -45,6 +53,21 @@ pub struct Summary {
     pub bytes_per_device: f64,
     /// The most of one device.
     pub most_bytes: u64,
+    /// What an update costs a device that began one: messages, mean. Looks by the interval are no part of it.
+    pub messages_per_update: f64,
+    /// The same, bytes.
+    pub bytes_per_update: f64,
+    /// What a device fetched in looks by the interval because the push had signed something, mean: at most four messages for each signature, and
+    /// for each look.
+    pub wave_messages_per_device: f64,
+    /// The same, bytes.
+    pub wave_bytes_per_device: f64,
+    /// How often the push signed how far it is open.
+    pub signatures: usize,
+    /// What looks by the interval cost a device in a day where nothing is new: messages, mean.
+    pub idle_messages_per_day: f64,
+    /// The same, bytes.
+    pub idle_bytes_per_day: f64,
     /// The seed.
     pub seed: u64,
 }
@@ -72,6 +95,59 @@ pub struct WaveSummary {
 }
 
 impl Summary {
+    /// What an operator saw and what became of the devices, when a run ended; `is_over`: nothing was under way any more.
+    pub(super) fn of(plan: &Plan, operator: &Operator, judged: Judged, is_over: bool, end_ms: u64) -> Self {
+        let waves =
+            operator.log.iter().zip(&operator.waves).zip(&operator.tallies).map(|((log, wave), tally)| WaveSummary {
+                share: wave.share.to_string(),
+                devices: tally.devices(),
+                opened_secs: log.opened_ms / 1000,
+                decided_secs: log.decided_ms.map(|ms| ms / 1000),
+                confirmed: tally.confirmed,
+                failed: tally.failed,
+                working: tally.working,
+                silent: tally.silent,
+            });
+        let devices = u64::from(plan.devices);
+        let tenths = |number: f64| (number * 10.0).round() / 10.0;
+        let mean = |sum: u64, of: u64| tenths(sum as f64 / of.max(1) as f64);
+        let traffic = &judged.traffic;
+        let daily = |sum: u64| tenths(sum as f64 / traffic.routine_looks.max(1) as f64 * LOOKS_A_DAY);
+        Self {
+            converged: is_over && judged.wrong == 0,
+            halted: matches!(operator.standing, Standing::Halted(_)),
+            wrong_generation: judged.wrong,
+            devices,
+            bad: judged.bad,
+            on_new: judged.on_new,
+            on_old: judged.on_old,
+            waves: waves.collect(),
+            waves_planned: operator.waves.len(),
+            stopped: match operator.standing {
+                Standing::Halted(why) => Some(why.to_string()),
+                Standing::Silent(_) => Some("too few devices have reported".to_owned()),
+                Standing::Running => Some("the time was over".to_owned()),
+                Standing::Done => None,
+            },
+            resumed: operator.resumed,
+            states: judged.states,
+            refusals: judged.refusals,
+            virtual_secs: end_ms / 1000,
+            messages_per_device: mean(judged.messages.sum, devices),
+            most_messages: judged.messages.most,
+            bytes_per_device: mean(judged.bytes.sum, devices),
+            most_bytes: judged.bytes.most,
+            messages_per_update: mean(judged.update.messages, judged.began),
+            bytes_per_update: mean(judged.update.bytes, judged.began),
+            wave_messages_per_device: mean(traffic.waves.messages, devices),
+            wave_bytes_per_device: mean(traffic.waves.bytes, devices),
+            signatures: operator.signatures,
+            idle_messages_per_day: daily(traffic.idle.messages),
+            idle_bytes_per_day: daily(traffic.idle.bytes),
+            seed: plan.seed,
+        }
+    }
+
     /// One line of JSON.
     pub fn json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
@@ -114,6 +190,15 @@ impl Summary {
             self.most_messages,
             self.bytes_per_device / 1e3,
             self.most_bytes as f64 / 1e3
+        )?;
+        let Self { messages_per_update, wave_messages_per_device, idle_messages_per_day, signatures, .. } = self;
+        writeln!(
+            text,
+            "an update: {messages_per_update:.1} messages, {:.1} kB; waves found by the interval: {wave_messages_per_device:.1}, {:.1} kB of \
+             {signatures} signatures; a day without news: {idle_messages_per_day:.1}, {:.1} kB",
+            self.bytes_per_update / 1e3,
+            self.wave_bytes_per_device / 1e3,
+            self.idle_bytes_per_day / 1e3
         )?;
         writeln!(text, "virtual time: {}", clock(self.virtual_secs))?;
         match (self.converged, self.wrong_generation) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use linnet_proto::fleet::{Generation, PackageFile, PackageList, PushState, Selector};
+use linnet_proto::fleet::{Generation, PackageFile, PackageList, PushState};
 
 use crate::push::table::Action;
 use crate::push::{
@@ -51,19 +51,9 @@ impl Source {
             lists.push(list);
         }
         let generation = Generation {
-            wire: 1,
-            fleet: "home".into(),
-            number,
-            content_of: None,
-            created_secs: 1,
-            expires_secs: 2,
-            min_linnetd: None,
-            max_linnetd: None,
-            config_version: 1,
             config: format!("# generation {number}\n"),
             packages: lists,
-            audience: Selector::default(),
-            notes: String::new(),
+            ..Generation::empty("home", number)
         };
         let document = serde_json::to_vec(&generation).expect("JSON");
         let bytes = document.len();

@@ -46,6 +46,7 @@ impl GenerationStore {
         for entry in self.list(PARTIAL)? {
             if !fetching.contains(&entry.name) || there.contains(&entry.name) {
                 self.remove_file(&format!("{PARTIAL}/{}", entry.name))?;
+                self.named.remove(&entry.name);
                 self.partial.remove(&entry.name);
             }
         }

@@ -33,8 +33,16 @@ const BLOCK: usize = 8;
 
 #[derive(Debug, Clone)]
 enum Node {
-    File { now: Vec<u8>, durable: Vec<u8> },
-    Dir { now: BTreeMap<String, usize>, durable: BTreeMap<String, usize> },
+    /// `held` is the room that is taken for it, whatever its length.
+    File {
+        now: Vec<u8>,
+        durable: Vec<u8>,
+        held: u64,
+    },
+    Dir {
+        now: BTreeMap<String, usize>,
+        durable: BTreeMap<String, usize>,
+    },
 }
 
 /// A change of names that is not durable yet.
@@ -54,6 +62,7 @@ struct Model {
     capacity: u64,
     writable: bool,
     fails_sync: bool,
+    can_hold: bool,
     /// The sync, from 0, that does nothing: for the test that tests the test.
     ignored: Option<usize>,
     /// The operation and the kind of each sync so far.
@@ -96,6 +105,7 @@ impl FaultyDisk {
             capacity: 1 << 30,
             writable: true,
             fails_sync: false,
+            can_hold: true,
             ignored: None,
             syncs: Vec::new(),
             last_renamed: String::new(),
@@ -129,6 +139,11 @@ impl FaultyDisk {
     /// Whether anything can be written.
     pub(crate) fn set_writable(&self, writable: bool) {
         self.model().writable = writable;
+    }
+
+    /// Whether room can be taken for a file.
+    pub(crate) fn set_can_hold(&self, can_hold: bool) {
+        self.model().can_hold = can_hold;
     }
 
     /// The next sync of a file fails, once, as a medium does it that could not write.
@@ -186,7 +201,7 @@ impl FaultyDisk {
     pub(crate) fn plant(&self, path: &str, bytes: &[u8]) {
         let mut model = self.model();
         let (dir, name) = model.place(path).expect("its directory is there");
-        let node = Node::File { now: bytes.to_owned(), durable: bytes.to_owned() };
+        let node = Node::File { now: bytes.to_owned(), durable: bytes.to_owned(), held: 0 };
         model.nodes.push(node);
         let number = model.nodes.len() - 1;
         let Node::Dir { now, durable } = &mut model.nodes[dir] else { panic!("{path}: no directory") };
@@ -259,7 +274,7 @@ impl Model {
         let node = match self.find(path) {
             Ok(node) => node,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                self.add(path, Node::File { now: Vec::new(), durable: Vec::new() })?
+                self.add(path, Node::File { now: Vec::new(), durable: Vec::new(), held: 0 })?
             }
             Err(e) => return Err(e),
         };
@@ -276,7 +291,7 @@ impl Model {
         while let Some(node) = next.pop() {
             if !std::mem::replace(&mut reached[node], true) {
                 match &self.nodes[node] {
-                    Node::File { now, .. } => used += now.len() as u64,
+                    Node::File { now, held, .. } => used += held.max(&(now.len() as u64)),
                     Node::Dir { now, .. } => next.extend(now.values()),
                 }
             }
@@ -284,8 +299,19 @@ impl Model {
         used
     }
 
-    fn room_for(&self, more: usize) -> io::Result<()> {
-        if self.used() + more as u64 > self.capacity { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    /// Whether a file may come to take `bytes`.
+    fn room_for(&self, path: &str, bytes: u64) -> io::Result<()> {
+        let taken = self.taken(path).unwrap_or(0);
+        let used = self.used() + bytes.saturating_sub(taken);
+        if used > self.capacity { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    /// What a file takes.
+    fn taken(&self, path: &str) -> Option<u64> {
+        match &self.nodes[self.find(path).ok()?] {
+            Node::File { now, held, .. } => Some((*held).max(now.len() as u64)),
+            Node::Dir { .. } => None,
+        }
     }
 
     fn durable(&mut self, dir: usize) -> &mut BTreeMap<String, usize> {
@@ -335,7 +361,11 @@ impl Model {
         for node in &mut self.nodes {
             match node {
                 Node::Dir { now, durable } => now.clone_from(durable),
-                Node::File { now, durable } => {
+                Node::File { now, durable, held } => {
+                    // Taken room is a record of the file system's own: it may come back or not.
+                    if matches!(loss, Loss::All | Loss::Names) {
+                        *held = 0;
+                    }
                     if now != durable {
                         *durable = left_of(now, durable, loss, &mut numbers);
                     }
@@ -397,7 +427,7 @@ impl Disk for FaultyDisk {
     fn create(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let mut model = self.model();
         model.operation()?;
-        model.room_for(bytes.len())?;
+        model.room_for(path, bytes.len() as u64)?;
         *model.file(path)? = bytes.to_owned();
         Ok(())
     }
@@ -405,9 +435,9 @@ impl Disk for FaultyDisk {
     fn write_at(&self, path: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut model = self.model();
         model.operation()?;
-        model.room_for(bytes.len())?;
-        let file = model.file(path)?;
         let at = offset as usize;
+        model.room_for(path, (at + bytes.len()) as u64)?;
+        let file = model.file(path)?;
         if file.len() < at + bytes.len() {
             file.resize(at + bytes.len(), 0);
         }
@@ -424,7 +454,7 @@ impl Disk for FaultyDisk {
         }
         let is_done = model.syncs(kind("file", path, ""));
         match &mut model.nodes[node] {
-            Node::File { now, durable } if is_done => durable.clone_from(now),
+            Node::File { now, durable, .. } if is_done => durable.clone_from(now),
             Node::File { .. } => {}
             Node::Dir { .. } => return Err(io::ErrorKind::IsADirectory.into()),
         }
@@ -548,6 +578,25 @@ impl Disk for FaultyDisk {
                 .collect()),
             Node::File { .. } => Err(io::ErrorKind::NotADirectory.into()),
         }
+    }
+
+    fn hold(&self, path: &str, bytes: u64) -> io::Result<bool> {
+        let mut model = self.model();
+        if !model.can_hold {
+            return Ok(false);
+        }
+        model.operation()?;
+        model.room_for(path, bytes)?;
+        model.file(path)?;
+        let node = model.find(path)?;
+        if let Node::File { held, .. } = &mut model.nodes[node] {
+            *held = bytes.max(*held);
+        }
+        Ok(true)
+    }
+
+    fn held_bytes(&self, path: &str) -> io::Result<Option<u64>> {
+        Ok(self.model().taken(path))
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

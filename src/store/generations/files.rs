@@ -6,6 +6,15 @@ use sha2::{Digest, Sha256};
 use super::bounds::{DIGEST_PIECE_BYTES, MAX_GENERATION_BYTES};
 use super::{FILES, GenerationStore, NEW, PARTIAL, StoreError, check_digest, digest, hexadecimal};
 
+/// Whether the room for an update is its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reserved {
+    /// It is: nobody else can take it.
+    Held,
+    /// The file system cannot hold room for a file: it was free when it was looked at.
+    OnlyChecked,
+}
+
 /// A download of this process.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Partial {
@@ -43,19 +52,46 @@ impl GenerationStore {
         Ok(damaged)
     }
 
-    /// Checks before anything is fetched that all of it will fit, with a margin that stays free.
-    pub fn reserve(&self, generation: &Generation) -> Result<(), StoreError> {
+    /// Checks before anything is fetched that all of it will fit, with a margin that stays free, and takes the room: whoever else writes to
+    /// the disk finds it gone. Nothing is written for it, and what is collected as garbage gives it back.
+    pub fn reserve(&mut self, generation: &Generation) -> Result<Reserved, StoreError> {
+        let mut lacking = Vec::new();
         let mut missing = 0u64;
         for file in self.missing_files(generation)? {
             let partial = partial_path(&file.sha256)?;
-            let there = self.file_bytes(&partial)?.unwrap_or(0).min(file.bytes);
-            missing = missing.saturating_add(file.bytes - there);
+            let held = self.disk.held_bytes(&partial).map_err(|e| self.read_error(&partial, e))?.unwrap_or(0);
+            if held < file.bytes {
+                missing = missing.saturating_add(file.bytes - held);
+                lacking.push((file.sha256.clone(), partial, file.bytes));
+            }
+        }
+        if lacking.is_empty() {
+            // What is held is not judged by the margin again: it is this update's, however full the disk has become.
+            return Ok(Reserved::Held);
         }
         let (needed, free) = (missing.saturating_add(self.options.free_margin_bytes), self.free_bytes()?);
+        let no_space = |free| StoreError::NoSpace { dir: self.path(""), needed, missing, free };
         if free < needed {
-            return Err(StoreError::NoSpace { dir: self.path(""), needed, missing, free });
+            return Err(no_space(free));
         }
-        Ok(())
+        for (_, partial, bytes) in &lacking {
+            match self.disk.hold(partial, *bytes) {
+                Ok(true) => {}
+                Ok(false) => return Ok(Reserved::OnlyChecked),
+                // Somebody was faster, or the file system needs more for its own records than was left.
+                Err(e) if e.kind() == std::io::ErrorKind::StorageFull => return Err(no_space(self.free_bytes()?)),
+                Err(e) => return Err(self.write_error(partial, e)),
+            }
+        }
+        // One sync for all of the names, in place of one for each with its first step.
+        self.sync_dir(PARTIAL)?;
+        for (sha256, ..) in lacking {
+            if let Some(partial) = self.partial.get_mut(&sha256) {
+                partial.named = true;
+            }
+            self.named.insert(sha256);
+        }
+        Ok(Reserved::Held)
     }
 
     /// How much of a file has been fetched, bytes: where the next piece begins.
@@ -69,7 +105,8 @@ impl GenerationStore {
         let there = self.file_bytes(&partial_path(sha256)?)?.unwrap_or(0);
         let step = self.options.sync_every_bytes;
         let trusted = there.saturating_sub(1) / step * step;
-        self.partial.insert(sha256.to_owned(), Partial { have: trusted, synced: trusted, named: trusted > 0 });
+        let named = trusted > 0 || self.named.contains(sha256);
+        self.partial.insert(sha256.to_owned(), Partial { have: trusted, synced: trusted, named });
         Ok(trusted)
     }
 
@@ -124,6 +161,7 @@ impl GenerationStore {
         }
         self.disk.rename(&path, &file).map_err(|e| self.write_error(&file, e))?;
         self.sync_dir(FILES)?;
+        self.named.remove(sha256);
         self.partial.remove(sha256);
         Ok(())
     }
@@ -181,6 +219,7 @@ impl GenerationStore {
         if self.file_bytes(&path)?.is_some() {
             self.disk.remove_file(&path).map_err(|e| self.write_error(&path, e))?;
         }
+        self.named.remove(sha256);
         self.partial.remove(sha256);
         Ok(())
     }

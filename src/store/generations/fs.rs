@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// A directory and what is done below it. Paths are relative to it, with `/`; the empty path is the directory itself.
@@ -40,6 +40,11 @@ pub trait Disk: Send {
     fn list(&self, path: &str) -> io::Result<Vec<Entry>>;
     /// Bytes that may still be written.
     fn free_bytes(&self) -> io::Result<u64>;
+    /// Takes the room for `bytes` of a file, which is made where it is missing; neither its content nor its length changes, and nothing
+    /// is written. False where the file system has no such thing.
+    fn hold(&self, path: &str, bytes: u64) -> io::Result<bool>;
+    /// Bytes of the disk that a file has taken, with what is held for it; `None` where there is none.
+    fn held_bytes(&self, path: &str) -> io::Result<Option<u64>>;
 }
 
 /// An entry of a directory.
@@ -67,6 +72,11 @@ impl RealDisk {
             }
         }
         Ok(Self { root: root.to_owned() })
+    }
+
+    /// The directory at `root`, whether it is there or not: for who only reads.
+    pub fn that_is_at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -145,6 +155,31 @@ impl Disk for RealDisk {
         }
     }
 
+    fn hold(&self, path: &str, bytes: u64) -> io::Result<bool> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+        let file = self.open(path, OpenOptions::new().write(true).create(true).truncate(false))?;
+        loop {
+            match fallocate(&file, FallocateFlags::KEEP_SIZE, 0, bytes) {
+                Ok(()) => return Ok(true),
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return Ok(false),
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    fn held_bytes(&self, path: &str) -> io::Result<Option<u64>> {
+        // `stat` counts blocks of 512 bytes, whatever the file system's own are.
+        match self.path(path).symlink_metadata() {
+            Ok(metadata) => {
+                Ok(metadata.is_file().then(|| metadata.len().max(metadata.blocks().saturating_mul(STAT_BLOCK))))
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     fn list(&self, path: &str) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for entry in std::fs::read_dir(self.path(path))? {
@@ -161,6 +196,9 @@ impl Disk for RealDisk {
         Ok(told.f_bavail.saturating_mul(told.f_frsize))
     }
 }
+
+/// Bytes of a block as `stat` counts them.
+const STAT_BLOCK: u64 = 512;
 
 /// The refusal of [`Disk::read`].
 pub(super) fn too_large(most: u64) -> io::Error {

@@ -31,10 +31,11 @@ mod install;
 mod open;
 mod pointers;
 mod refused;
+pub mod serving;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 
@@ -42,7 +43,8 @@ use linnet_proto::fleet::{Attempt, Generation};
 
 use bounds::{FREE_MARGIN_BYTES, MAX_GENERATION_BYTES, MAX_STATE_BYTES, MAX_TRUST_BYTES, SYNC_EVERY_BYTES};
 pub use error::StoreError;
-use fs::Disk;
+pub use files::Reserved;
+use fs::{Disk, RealDisk};
 pub use open::Opened;
 pub use pointers::{Pointer, Pointers};
 use refused::Refused;
@@ -89,6 +91,8 @@ pub struct GenerationStore {
     update: Option<Vec<u8>>,
     /// Downloads that this process has touched: how far they are trusted.
     partial: BTreeMap<String, files::Partial>,
+    /// Downloads that have got their room, and with it a durable name.
+    named: BTreeSet<String>,
     bytes_written: u64,
 }
 

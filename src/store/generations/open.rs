@@ -28,6 +28,7 @@ impl GenerationStore {
             instance: String::new(),
             update: None,
             partial: std::collections::BTreeMap::new(),
+            named: std::collections::BTreeSet::new(),
             bytes_written: 0,
         };
         let mut said = Vec::new();

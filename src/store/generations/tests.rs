@@ -18,19 +18,9 @@ fn generation(number: u64, files: &[(&str, &[u8])]) -> (Generation, Vec<u8>) {
         .collect();
     list.push(PackageFile { path: "manifest.toml".into(), bytes: 4, sha256: digest(b"name") });
     let generation = Generation {
-        wire: 1,
-        fleet: "home".into(),
-        number,
-        content_of: None,
-        created_secs: 1,
-        expires_secs: 2,
-        min_linnetd: None,
-        max_linnetd: None,
-        config_version: 1,
         config: format!("# {number}\n"),
         packages: vec![PackageList { name: "a".into(), version: "1.0.0".into(), files: list }],
-        audience: linnet_proto::fleet::Selector::default(),
-        notes: String::new(),
+        ..Generation::empty("home", number)
     };
     let document = serde_json::to_vec(&generation).expect("JSON");
     (generation, document)
@@ -228,12 +218,61 @@ fn an_update_that_does_not_fit_is_refused_with_both_numbers_before_anything_is_w
     assert!(said.contains("needs 6004 bytes") && said.contains("only 4968 are free"), "{said}");
     // What has come already is not counted again.
     disk.set_capacity(6100);
-    store.reserve(&generation).expect("it fits");
+    assert_eq!(store.reserve(&generation).expect("it fits"), Reserved::Held);
     store.put_piece(&digest(&[7; 5000]), 0, &[7; 4000]).expect("writes");
     store.reserve(&generation).expect("it fits still");
-    disk.set_capacity(4100);
-    let e = store.put_piece(&digest(&[7; 5000]), 4000, &[7; 1000]).expect_err("another took the room");
+}
+
+#[test]
+fn room_that_was_reserved_is_nobody_elses_and_costs_no_byte() {
+    let disk = FaultyDisk::new();
+    let mut store = opened(&disk);
+    let (wanted, _) = generation(1, &[("model", &[7; 5000])]);
+    disk.set_capacity(6100);
+    assert_eq!(store.reserve(&wanted).expect("it fits"), Reserved::Held);
+    assert_eq!(store.bytes_written(), 32, "only its instance");
+    let (other, _) = generation(2, &[("model", &[8; 200])]);
+    assert_eq!(store.reserve(&other).expect_err("the room is taken").code(), "no_space");
+    // Whoever writes beside it gets what is left, and not more.
+    disk.create("stranger", &[1; 2000]).expect_err("no room");
+    let left = usize::try_from(store.free_bytes().expect("tells")).expect("few");
+    disk.create("stranger", &vec![1; left]).expect("the rest");
+    assert_eq!(store.reserve(&wanted).expect("it is held"), Reserved::Held, "its margin was judged before");
+    store.put_piece(&digest(&[7; 5000]), 0, &[7; 5000]).expect("its own room");
+    store.finish_file(&digest(&[7; 5000]), 5000).expect("whole");
+    // What no update needs any more gives it back.
+    let mut store = opened(&disk.restart(Loss::Nothing));
+    store.collect_garbage(None).expect("collects");
+    assert!(store.free_bytes().expect("tells") >= 5000);
+}
+
+#[test]
+fn where_no_room_can_be_held_it_is_only_checked() {
+    let disk = FaultyDisk::new();
+    disk.set_can_hold(false);
+    let mut store = opened(&disk);
+    let (wanted, _) = generation(1, &[("model", &[7; 5000])]);
+    disk.set_capacity(6100);
+    assert_eq!(store.reserve(&wanted).expect("it fits"), Reserved::OnlyChecked);
+    disk.create("stranger", &[1; 1100]).expect("room for it");
+    let e = store.put_piece(&digest(&[7; 5000]), 0, &[7; 5000]).expect_err("another took the room");
     assert_eq!(e.code(), "no_space", "{e}");
+}
+
+#[test]
+fn room_on_a_real_disk_is_taken_without_a_length() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let disk = RealDisk::at(directory.path()).expect("it is there");
+    if !disk.hold("download", 1 << 20).expect("it may be asked for") {
+        eprintln!("SKIPPED: this file system holds no room for a file");
+        return;
+    }
+    assert_eq!(disk.file_bytes("download").expect("tells"), Some(0));
+    assert!(disk.held_bytes("download").expect("tells") >= Some(1 << 20));
+    disk.write_at("download", 0, b"begun").expect("writes");
+    assert_eq!(disk.file_bytes("download").expect("tells"), Some(5));
+    assert!(disk.held_bytes("download").expect("tells") >= Some(1 << 20));
+    assert_eq!(disk.held_bytes("nothing").expect("tells"), None);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use linnet_proto::manifest::Manifest;
 use super::{Budget, Catalog, Choices, Entry, Failed, Home, Presence, Served};
 use crate::engine::Engine;
 use crate::status::Events;
-use crate::store::{self, Package, layout};
+use crate::store::{self, Package, Stamps, layout};
 use crate::task::Pipeline;
 use crate::task::detect::{self, DetectPipeline};
 use crate::task::encode::EncoderPipeline;
@@ -225,9 +225,10 @@ impl Loader {
         let aliases: Vec<String> = package.manifest.aliases.iter().filter(|a| !names.contains(*a)).cloned().collect();
         let (pinned, preloads) = (loading.pins(&package.manifest), loading.preloads(&package.manifest));
         let own = before.and_then(|catalog| catalog.of_content(&package)).filter(|own| own.home.is_pinned() == pinned);
-        // What lies on disk is what will be loaded next time: a change that the manifest does not tell is found now.
-        if own.is_some_and(|own| own.home.peek().is_some())
-            && let Err(error) = package.verify()
+        // What lies on disk is what will be loaded next time: a change that the manifest does not tell is found now. Files that bear the mark
+        // of those that were loaded are not read for it.
+        if let Some(own) = own.filter(|own| own.home.peek().is_some())
+            && let Err(error) = own.home.look_at(&package)
         {
             let failed = self.failed(&package.dir, error.to_string(), names);
             self.events.model_failed(&failed.name, &failed.reason);
@@ -279,15 +280,18 @@ impl Loader {
         Ok(changed)
     }
 
-    /// Verifies, loads and proves the package of a model that is needed, and tells of it.
-    pub(super) fn bring_in(&self, package: &Package) -> Result<Arc<dyn Pipeline>, String> {
+    /// Verifies, loads and proves the package of a model that is needed, and tells of it. Its files as they were verified come with it.
+    pub(super) fn bring_in(&self, package: &Package) -> Result<(Arc<dyn Pipeline>, Stamps), String> {
         let began = Instant::now();
         let name = &package.manifest.name;
-        let loaded = package.verify().map_err(|e| e.to_string()).and_then(|()| self.prove(package));
+        let loaded = package
+            .verify()
+            .map_err(|e| e.to_string())
+            .and_then(|stamps| self.prove(package).map(|pipeline| (pipeline, stamps)));
         // A graph that is rewritten for this machine leaves more freed memory behind than its weights take.
         linnet_kernels::allocator::give_back();
         match &loaded {
-            Ok(pipeline) => {
+            Ok((pipeline, _)) => {
                 self.events.model_ready(name, &package.manifest.version, began.elapsed(), pipeline.memory_bytes());
             }
             Err(reason) => self.events.model_failed(name, reason),

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use linnet_proto::{ErrorCode, WireError};
 
 use super::Loader;
-use crate::store::Package;
+use crate::store::{Package, PackageError, Stamps};
 use crate::task::Pipeline;
 
 /// How often a worker that waits for a load shows that it lives, and looks at its deadline.
@@ -51,6 +51,8 @@ pub struct Home {
     pinned: bool,
     state: Mutex<State>,
     changed: Condvar,
+    /// The marks of the files that were verified last, where they were.
+    verified: Mutex<Option<Stamps>>,
 }
 
 impl fmt::Debug for Home {
@@ -68,6 +70,7 @@ impl Home {
             pinned,
             state: Mutex::new(State::Out),
             changed: Condvar::new(),
+            verified: Mutex::default(),
         });
         budget.enter(&home);
         home
@@ -82,6 +85,7 @@ impl Home {
             pinned: true,
             state: Mutex::new(state),
             changed: Condvar::new(),
+            verified: Mutex::default(),
         })
     }
 
@@ -166,6 +170,10 @@ impl Home {
             }
             _ => Err("it cannot be loaded again".to_owned()),
         };
+        let loaded = loaded.map(|(pipeline, stamps)| {
+            self.verified_as(stamps);
+            pipeline
+        });
         self.settle(loaded);
     }
 
@@ -181,6 +189,19 @@ impl Home {
     /// What is loaded.
     fn package(&self) -> Option<Package> {
         self.source.as_ref().map(|(package, _)| package.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Verifies `package`, whose content is this model's, unless its files bear the marks of those that were verified last.
+    pub(super) fn look_at(&self, package: &Package) -> Result<(), PackageError> {
+        let stamps = package.stamps()?;
+        if self.verified.lock().unwrap_or_else(PoisonError::into_inner).as_ref() != Some(&stamps) {
+            self.verified_as(package.verify()?);
+        }
+        Ok(())
+    }
+
+    fn verified_as(&self, stamps: Stamps) {
+        *self.verified.lock().unwrap_or_else(PoisonError::into_inner) = Some(stamps);
     }
 
     /// Loads the same content from `dir` from now on.

@@ -251,9 +251,51 @@ fn a_reload_loads_only_what_has_changed() {
     assert!(Arc::ptr_eq(&model(&before, "same"), &model(&after, "same")));
     assert_eq!(model(&after, "other").manifest.version, "2.0.0");
     assert!(before.holds(&model(&after, "same")) && !before.holds(&model(&after, "other")));
-    // The files are verified again even so.
+    // A file that was written is verified again even so.
     fs::write(home.path().join("a/model.onnx"), "damaged").expect("a file");
+    touch(&home.path().join("a/model.onnx"));
     assert!(reason(&loader.load(&dirs, &Loading::all(), Some(&after)), "a").contains("SHA-256"));
+}
+
+/// Gives the file another time, as any write does that does not come within the same tick of the file system's clock.
+fn touch(file: &Path) {
+    let file = fs::File::options().write(true).open(file).expect("it is there");
+    file.set_modified(std::time::UNIX_EPOCH).expect("it is ours");
+}
+
+/// Changes a byte of the file without changing what tells of a change.
+fn damage_unseen(file: &Path) {
+    let modified = fs::metadata(file).and_then(|told| told.modified()).expect("a time");
+    let mut bytes = fs::read(file).expect("reads");
+    bytes[0] ^= 1;
+    fs::write(file, bytes).expect("writes");
+    fs::File::options().write(true).open(file).and_then(|file| file.set_modified(modified)).expect("sets it back");
+}
+
+#[test]
+fn files_that_did_not_change_are_not_read_again_at_a_switch_but_at_each_load() {
+    let dir = TempDir::new().expect("a directory");
+    let (old, new) = (dir.path().join("1"), dir.path().join("2"));
+    write_package(&old.join("a"), "a", |_| {});
+    let (loader, loads) = loader(pipeline());
+    let first = loader.load(&[old.clone()], &Loading::all(), None);
+    // The next generation holds the same files, by hard links.
+    fs::create_dir_all(new.join("a")).expect("a directory");
+    for file in ["config.json", "tokenizer.json", "model.onnx", "canary.wav", "manifest.toml"] {
+        fs::hard_link(old.join("a").join(file), new.join("a").join(file)).expect("a link");
+    }
+    // Whoever read them would see this.
+    damage_unseen(&old.join("a/model.onnx"));
+    let second = loader.load(&[new.clone()], &Loading::all(), Some(&first));
+    assert!(second.failed().next().is_none(), "{:?}", second.failed().next());
+    assert_eq!(loads.load(Ordering::SeqCst), 1, "it stayed in memory");
+    // Touched, it is read, and what it is now is not what was signed.
+    touch(&new.join("a/model.onnx"));
+    let third = loader.load(&[new.clone()], &Loading::all(), Some(&second));
+    assert!(reason(&third, "a").contains("model.onnx"), "{}", reason(&third, "a"));
+    // And so it is by who loads it, whatever its mark.
+    let fourth = loader.load(&[new], &Loading::all(), None);
+    assert!(reason(&fourth, "a").contains("model.onnx"), "{}", reason(&fourth, "a"));
 }
 
 #[test]

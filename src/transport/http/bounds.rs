@@ -53,6 +53,9 @@ pub const DEFAULT_RETRY_AFTER_MS: u64 = 1000;
 /// How long a caller waits for a reload, which may load models.
 pub(super) const RELOAD_PATIENCE: Duration = Duration::from_secs(120);
 
+/// Pieces of a model's files that may wait to be written; each is at most what a connection reads at once.
+pub(super) const ARCHIVE_PIECES: usize = 16;
+
 /// Largest body of JSON, bytes: the largest prompt with every character escaped, or twenty minutes of speech in MP3. What is built
 /// of it in memory is bounded apart ([`linnet_proto::json::MAX_VALUES`]).
 pub const MAX_JSON_BYTES: u64 = 32 * 1024 * 1024;

@@ -13,6 +13,7 @@ pub mod form;
 mod front;
 mod info;
 mod lingering;
+mod models;
 mod ollama;
 mod patience;
 mod routes;

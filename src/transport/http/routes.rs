@@ -10,7 +10,7 @@ use linnet_proto::{ErrorCode, WireError};
 
 use super::answer::Refusal;
 use super::state::Shared;
-use super::{info, ollama, tasks, transcriptions};
+use super::{info, models, ollama, tasks, transcriptions};
 use crate::transport::ask::Kind;
 
 /// Tasks that take JSON.
@@ -71,8 +71,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/ps", get(ollama::running))
         .route("/api/show", post(ollama::show))
         .route("/api/version", get(ollama::version))
-        .route("/v1/models", get(info::models))
-        .route("/v1/models/{id}", get(info::model))
+        .route("/v1/models", get(info::models).post(models::add))
+        .route("/v1/models/{id}", get(info::model).delete(models::remove))
         .route("/v1/status", get(info::status))
         .route("/v1/reload", post(info::reload))
         .route("/healthz", get(info::health))
@@ -100,7 +100,7 @@ pub(super) fn endpoint(path: &str) -> &'static str {
         "/healthz" => "health",
         "/readyz" => "ready",
         "/metrics" => "metrics",
-        models if models == "/v1/models" || models.starts_with("/v1/models/") => "models",
+        path if path == "/v1/models" || path.starts_with("/v1/models/") => "models",
         _ => "unknown",
     }
 }

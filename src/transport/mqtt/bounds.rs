@@ -144,3 +144,15 @@ pub const EXCHANGE_RETAINED_GRACE: Duration = Duration::from_secs(3);
 
 /// A connection that was not used for so long is made anew: nobody has sent its pings meanwhile.
 pub const EXCHANGE_FRESH: Duration = Duration::from_secs(4);
+
+/// After so many connections in a row that the broker dropped right away, another client is taken to use the same client id.
+pub const CONTEST_DROPS: u32 = 3;
+
+/// A connection that was up for so long was not dropped right away.
+pub const CONTEST_QUICK: Duration = Duration::from_secs(30);
+
+/// What speaks for another client is forgotten when nothing has for so long.
+pub const CONTEST_WINDOW: Duration = Duration::from_secs(3600);
+
+/// How long one of them then leaves it to the other, before jitter: each serves for minutes in turn, and the broker has peace.
+pub const CONTEST_PAUSE: Duration = Duration::from_secs(300);

@@ -10,15 +10,14 @@ use linnet_fleet::source::{Exchange, SourceFault, async_trait};
 use linnet_proto::fleet::FleetTopic;
 use linnet_proto::topic::{DeviceName, RequestId};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, Publish, PublishProperties, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use tokio::sync::Mutex;
 use tokio::time::{sleep_until, timeout_at};
 
 use super::MqttStartError;
 use super::bounds::{
-    EXCHANGE_ANSWER_PATIENCE, EXCHANGE_CHANNEL, EXCHANGE_FRESH, EXCHANGE_PACKET_BYTES, EXCHANGE_PATIENCE,
-    EXCHANGE_RETAINED_GRACE,
+    EXCHANGE_ANSWER_PATIENCE, EXCHANGE_CHANNEL, EXCHANGE_FRESH, EXCHANGE_PATIENCE, EXCHANGE_RETAINED_GRACE,
 };
 use super::plan::Plan;
 use crate::config::transport::{IntakeSettings, MqttSettings};
@@ -44,12 +43,56 @@ impl BrokerExchange {
     /// Checks the settings and reads their files; connects when something is asked.
     pub fn new(mqtt: MqttSettings, intake: IntakeSettings) -> Result<Self, MqttStartError> {
         let plan = Plan::load(mqtt, intake, 1)?;
-        let mut options = plan.without_will(true);
-        options.set_client_id(format!("{}-fleet", plan.settings.client_id));
-        options.set_manual_acks(false);
-        options.set_session_expiry_interval(Some(0));
-        options.set_max_packet_size(Some(EXCHANGE_PACKET_BYTES));
-        Ok(Self { options, device: plan.device, live: Mutex::new(None) })
+        Ok(Self { options: plan.beside_link("-fleet"), device: plan.device, live: Mutex::new(None) })
+    }
+
+    /// For a device that has no name yet: under the client id of `mqtt` as it is, with the login of its claim.
+    pub fn of_claim(
+        mqtt: MqttSettings,
+        intake: IntakeSettings,
+        login: Option<(String, String)>,
+    ) -> Result<Self, MqttStartError> {
+        let client_id = mqtt.client_id.clone();
+        let mut exchange = Self::new(mqtt, intake)?;
+        exchange.options.set_client_id(client_id);
+        if let Some((user, password)) = login {
+            exchange.options.set_credentials(user, password);
+        }
+        Ok(exchange)
+    }
+
+    /// Publishes `payload` to `topic`, and waits on the topic `answers` for one that `wanted` takes; others are passed over.
+    pub async fn ask_once<T>(
+        &self,
+        topic: &str,
+        answers: &str,
+        payload: Bytes,
+        patience: Duration,
+        mut wanted: impl FnMut(&[u8]) -> Option<T>,
+    ) -> Result<T, SourceFault> {
+        let mut kept = self.live.lock().await;
+        let mut live = self.take(kept.take()).await?;
+        live.subscribe(answers).await?;
+        live.client
+            .try_publish(topic, QoS::AtLeastOnce, false, payload)
+            .map_err(|_| SourceFault::Unreachable("the broker's connection takes nothing".into()))?;
+        let unreachable = |reason: String| Some(Err(SourceFault::Unreachable(reason)));
+        let answer = live.until(patience, "the operator's program has not answered", |packet| match packet {
+            Packet::Publish(publish) if publish.topic == answers.as_bytes() => wanted(&publish.payload).map(Ok),
+            Packet::PubAck(ack) => match ack.reason {
+                PubAckReason::Success => None,
+                PubAckReason::NoMatchingSubscribers => unreachable(
+                    "the broker is reached, but nobody answers there: the operator's `linnet fleet serve` does not run"
+                        .into(),
+                ),
+                reason => unreachable(format!("the broker refuses the request on {topic} ({reason:?}); check its ACL")),
+            },
+            _ => None,
+        });
+        let answer = answer.await?;
+        live.used = Instant::now();
+        *kept = Some(live);
+        Ok(answer)
     }
 
     /// Says goodbye to the broker, where there is a connection.

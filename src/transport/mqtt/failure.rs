@@ -13,6 +13,10 @@ pub(super) enum End {
     Closed,
     /// Lost or refused.
     Lost(String),
+    /// The broker ended it without a word.
+    Dropped(String),
+    /// Another client took the session over.
+    TakenOver,
     /// The broker sent a packet that cannot be read, after it had spoken MQTT before.
     Malformed(String),
 }
@@ -21,12 +25,26 @@ impl End {
     /// The end that `error` is. `connected` says whether CONNACK had come.
     pub(super) fn of(error: &ConnectionError, connected: bool) -> Self {
         use ConnectionError as E;
+        if let E::MqttState(StateError::ServerDisconnect {
+            reason_code: DisconnectReasonCode::SessionTakenOver, ..
+        }) = error
+        {
+            return Self::TakenOver;
+        }
+        match error {
+            E::MqttState(StateError::Deserialization(PacketError::Io(e))) if connected => {
+                return Self::Dropped(e.to_string());
+            }
+            // rumqttc cannot read a DISCONNECT without a reason, which is a normal end.
+            E::MqttState(StateError::Deserialization(PacketError::PayloadRequired) | StateError::ConnectionAborted)
+                if connected =>
+            {
+                return Self::Dropped("the broker closed the connection".into());
+            }
+            _ => {}
+        }
         Self::Lost(match error {
             E::MqttState(StateError::Deserialization(PacketError::Io(e))) => e.to_string(),
-            // rumqttc cannot read a DISCONNECT without a reason, which is a normal end.
-            E::MqttState(StateError::Deserialization(PacketError::PayloadRequired)) if connected => {
-                "the broker closed the connection".into()
-            }
             E::MqttState(StateError::Deserialization(e)) if connected => {
                 return Self::Malformed(match e {
                     PacketError::PayloadSizeLimitExceeded { pkt_size, max } => {
@@ -70,9 +88,6 @@ fn refused(code: ConnectReturnCode) -> String {
 }
 
 fn disconnected(code: DisconnectReasonCode, reason: Option<&str>) -> String {
-    if code == DisconnectReasonCode::SessionTakenOver {
-        return "another client took the session over; give each daemon its own device or mqtt.client_id".into();
-    }
     match reason {
         Some(reason) => format!("the broker closed the connection: {code:?}, {reason}"),
         None => format!("the broker closed the connection: {code:?}"),
@@ -93,9 +108,17 @@ mod tests {
         assert!(reason.contains("does not speak MQTT 5"), "{reason}");
         let large = || unreadable(PacketError::PayloadSizeLimitExceeded { pkt_size: 9, max: 5 });
         assert!(matches!(End::of(&large(), true), End::Malformed(_)));
-        assert!(matches!(End::of(&unreadable(PacketError::PayloadRequired), true), End::Lost(_)));
+        assert!(matches!(End::of(&unreadable(PacketError::PayloadRequired), true), End::Dropped(_)));
         let broken_pipe = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
-        assert!(matches!(End::of(&unreadable(PacketError::Io(broken_pipe)), true), End::Lost(_)));
+        assert!(matches!(End::of(&unreadable(PacketError::Io(broken_pipe)), true), End::Dropped(_)));
+    }
+
+    #[test]
+    fn a_session_that_another_takes_over_is_told_from_any_other_end() {
+        let ended =
+            |reason_code| ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string: None });
+        assert_eq!(End::of(&ended(DisconnectReasonCode::SessionTakenOver), true), End::TakenOver);
+        assert!(matches!(End::of(&ended(DisconnectReasonCode::ServerShuttingDown), true), End::Lost(_)));
     }
 
     #[test]

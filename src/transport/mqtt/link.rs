@@ -23,6 +23,7 @@ use super::announce::Announcements;
 use super::backoff::Backoff;
 use super::bounds::{CLIENT_CHANNEL, MALFORMED_BEFORE_CLEAN_START, OPEN_PATIENCE, SAVE_PATIENCE, STEADY};
 use super::connection::Connection;
+use super::contest::Contest;
 use super::desk::{Desk, Note};
 use super::disk::{Disk, Done};
 use super::failure::End;
@@ -73,6 +74,9 @@ pub(super) struct Link {
     announcements: Announcements,
     notices: Notices,
     backoff: Backoff,
+    contest: Contest,
+    /// How long the last connection was up.
+    up_for: Option<Duration>,
     /// Connections in a row that ended with a packet that cannot be read.
     malformed: u32,
     last_reason: String,
@@ -115,6 +119,8 @@ impl Link {
             disk: Disk::new(spill),
             ledger: Some(ledger),
             announcements: Announcements::default(),
+            contest: Contest::default(),
+            up_for: None,
             notices,
             malformed: 0,
             last_reason: String::new(),
@@ -130,7 +136,7 @@ impl Link {
         loop {
             let end = self.connect().await;
             self.desk.disconnected();
-            self.report(&end);
+            let contested = self.report(&end);
             if let Some(plan) = self.next_plan.take() {
                 self.install(*plan);
                 self.link.set(LinkState::Connecting);
@@ -139,7 +145,8 @@ impl Link {
             if self.is_over(Instant::now()) {
                 break;
             }
-            let pause = self.backoff.next(rand::random());
+            let backoff = self.backoff.next(rand::random());
+            let pause = if contested { Contest::pause(rand::random()) } else { backoff };
             self.rest(pause).await;
             if self.is_over(Instant::now()) {
                 break;
@@ -234,7 +241,8 @@ impl Link {
                 self.receive(publish, Instant::now());
             }
         }
-        if connection.up_since.is_some_and(|since| since.elapsed() >= STEADY) {
+        self.up_for = connection.up_since.map(|since| since.elapsed());
+        if self.up_for.is_some_and(|up| up >= STEADY) {
             self.backoff.reset();
             self.malformed = 0;
         }

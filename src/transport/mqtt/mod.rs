@@ -12,9 +12,10 @@ pub mod address;
 mod announce;
 pub mod answer;
 mod arrival;
-mod backoff;
+pub(crate) mod backoff;
 pub mod bounds;
 mod connection;
+mod contest;
 mod desk;
 mod disk;
 mod envelope;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_proto::topic::TopicError;
+use rumqttc::v5::{ConnectionError, MqttOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -220,6 +222,20 @@ impl MqttTransport {
 impl Drop for MqttTransport {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Options of a connection that is no device's link: no last will, and no session that outlives it.
+pub fn plain_connection(mqtt: MqttSettings, intake: IntakeSettings) -> Result<MqttOptions, MqttStartError> {
+    Ok(Plan::load(mqtt, intake, 1)?.beside_link(""))
+}
+
+/// Why a connection ended, one sentence that names the way out; `connected` says whether CONNACK had come.
+pub fn why_ended(error: &ConnectionError, connected: bool) -> String {
+    match failure::End::of(error, connected) {
+        failure::End::Lost(why) | failure::End::Malformed(why) | failure::End::Dropped(why) => why,
+        failure::End::Closed => "it was closed".to_owned(),
+        failure::End::TakenOver => "another client came under the same id".to_owned(),
     }
 }
 

@@ -1,11 +1,11 @@
 //! What the link carries for updates: hints that there may be something new, and the device's report. What is fetched goes over a
 //! connection of its own ([`super::exchange`]).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use linnet_proto::fleet::FleetTopic;
-use linnet_proto::topic::{DeviceName, FleetName, Topic};
+use linnet_proto::topic::{DeviceName, Topic};
 use tokio::sync::Notify;
 
 /// One for each daemon: it outlives the link, which MQTT's settings may end and begin anew. Clones share it.
@@ -14,8 +14,8 @@ pub struct Notices(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Whose index is a hint; none while updates are off.
-    fleet: Mutex<Option<FleetName>>,
+    /// Updates are on.
+    is_listening: AtomicBool,
     /// Newest report, JSON.
     report: Mutex<Option<Bytes>>,
     /// The report has changed.
@@ -25,9 +25,9 @@ struct Inner {
 }
 
 impl Notices {
-    /// Listens for hints of this fleet from the next connection on; for none where updates are off.
-    pub fn listen(&self, fleet: Option<FleetName>) {
-        *lock(&self.0.fleet) = fleet;
+    /// Listens for hints from the next connection on.
+    pub fn listen(&self) {
+        self.0.is_listening.store(true, Ordering::Relaxed);
     }
 
     /// Says where the device stands: published at once and on each connection, retained. Kept while the broker is away.
@@ -46,14 +46,13 @@ impl Notices {
         self.0.hinted.notify_one();
     }
 
-    /// What is subscribed to beside requests, QoS 0: nothing of it is trusted, and the next look comes anyway.
+    /// What is subscribed to beside requests, QoS 0: nothing of it is trusted, and the next look comes anyway. Not the fleet's index: each wave
+    /// of a push changes it, and every device would look at once although few are meant.
     pub(super) fn filters(&self, device: &DeviceName) -> Vec<String> {
-        match &*lock(&self.0.fleet) {
-            Some(fleet) => {
-                let index = FleetTopic::Index(fleet.clone()).to_string();
-                vec![index, Topic::ConfigDesired(device.clone()).to_string()]
-            }
-            None => Vec::new(),
+        if self.0.is_listening.load(Ordering::Relaxed) {
+            vec![Topic::ConfigDesired(device.clone()).to_string()]
+        } else {
+            Vec::new()
         }
     }
 
@@ -86,16 +85,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn hints_are_those_of_the_own_fleet_and_device_and_many_are_one() {
+    async fn hints_are_those_for_the_own_device_and_many_are_one() {
         let (notices, device) = (Notices::default(), DeviceName::new("kitchen").expect("a name"));
         assert!(notices.filters(&device).is_empty());
-        assert!(!notices.take(b"linnet/fleet/home/index", &device));
-        notices.listen(Some(FleetName::new("home").expect("a name")));
-        assert_eq!(notices.filters(&device), ["linnet/fleet/home/index", "linnet/kitchen/config/desired"]);
-        for other in ["linnet/fleet/away/index", "linnet/attic/config/desired", "linnet/kitchen/request/transcribe"] {
+        assert!(!notices.take(b"linnet/kitchen/config/desired", &device));
+        notices.listen();
+        assert_eq!(notices.filters(&device), ["linnet/kitchen/config/desired"]);
+        for other in ["linnet/fleet/home/index", "linnet/attic/config/desired", "linnet/kitchen/request/transcribe"] {
             assert!(!notices.take(other.as_bytes(), &device), "{other}");
         }
-        assert!(notices.take(b"linnet/fleet/home/index", &device));
+        assert!(notices.take(b"linnet/kitchen/config/desired", &device));
         assert!(notices.take(b"linnet/kitchen/config/desired", &device));
         notices.hint().await;
         let again = tokio::time::timeout(std::time::Duration::from_millis(50), notices.hint()).await;

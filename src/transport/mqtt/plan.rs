@@ -17,8 +17,8 @@ use sha2::{Digest, Sha256};
 use super::MqttStartError;
 use super::address::Address;
 use super::bounds::{
-    CONNECT_TIMEOUT_SECS, MAX_IN_FLIGHT, MAX_PASSWORD_BYTES, MAX_PROTOCOL_PACKET_BYTES, MAX_WEBSOCKET_PACKET_BYTES,
-    MIN_PACKET_BYTES, PACKET_HEADROOM,
+    CONNECT_TIMEOUT_SECS, EXCHANGE_PACKET_BYTES, MAX_IN_FLIGHT, MAX_PASSWORD_BYTES, MAX_PROTOCOL_PACKET_BYTES,
+    MAX_WEBSOCKET_PACKET_BYTES, MIN_PACKET_BYTES, PACKET_HEADROOM,
 };
 use super::payload::ParseLimits;
 use super::tls;
@@ -105,6 +105,16 @@ impl Plan {
         let mut options = self.without_will(clean_start);
         let status = Topic::Status(self.device.clone()).to_string();
         options.set_last_will(LastWill::new(status, OFFLINE, QoS::AtLeastOnce, true, None));
+        options
+    }
+
+    /// Options of a connection beside the link, under its client id with `suffix` behind: no last will, and nothing that outlives it.
+    pub(super) fn beside_link(&self, suffix: &str) -> MqttOptions {
+        let mut options = self.without_will(true);
+        options.set_client_id(format!("{}{suffix}", self.settings.client_id));
+        options.set_manual_acks(false);
+        options.set_session_expiry_interval(Some(0));
+        options.set_max_packet_size(Some(EXCHANGE_PACKET_BYTES));
         options
     }
 

@@ -109,6 +109,7 @@ pub enum Command {
         shell: clap_complete::Shell,
     },
     /// Print the manual page, or write one for each command into a directory
+    #[command(after_help = "Examples:\n  linnet man | man -l -\n  linnet man --dir /usr/share/man/man1")]
     Man {
         /// Directory for linnet.1, linnet-transcribe.1, …
         #[arg(long, value_name = "DIR")]
@@ -387,7 +388,7 @@ pub enum ModelsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Remove a model; a running daemon lets go of it at once
+    /// Remove a model; a running daemon lets go of it when nothing runs on it any more
     #[command(after_help = "Example:\n  linnet models remove en-de")]
     Remove {
         /// Its name
@@ -397,6 +398,7 @@ pub enum ModelsCommand {
         models: Option<PathBuf>,
     },
     /// Check packages file by file and run their canaries; needs linnetd beside linnet, but no running daemon
+    #[command(after_help = "Examples:\n  linnet models verify\n  linnet models verify ./my-package --json")]
     Verify {
         /// Package directories or names of bundled packages [default: all that linnetd finds]
         packages: Vec<String>,

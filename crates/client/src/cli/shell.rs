@@ -16,18 +16,16 @@ pub(super) fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Clien
 }
 
 pub(super) fn man(dir: Option<&Path>) -> Result<ExitCode, ClientError> {
-    let command = Cli::command();
     match dir {
-        Some(dir) => {
-            let failed = |e| ClientError::Beside(format!("{}: {e}", dir.display()));
-            std::fs::create_dir_all(dir).map_err(failed)?;
-            clap_mangen::generate_to(command, dir).map_err(failed)?;
-        }
+        Some(dir) => linnet_manual::write_pages(Cli::command(), SECTION, dir)
+            .map_err(|source| ClientError::Write { path: dir.to_owned(), source })?,
         None => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(command).render(&mut page).map_err(ClientError::Output)?;
+            let page = linnet_manual::page(Cli::command(), SECTION).map_err(ClientError::Output)?;
             output::write(&String::from_utf8_lossy(&page))?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// The manual's section of what anybody runs.
+const SECTION: &str = "1";

@@ -1,12 +1,12 @@
 //! Keys that stay where they are (a PKCS#11 token, a cloud's key service, a machine without network): a command signs.
 
-use std::io::{Read, Write};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use tough::schema::key::Key;
 
 use super::{KeyError, Signer};
+use crate::child::{self, Bounds};
 
 /// How long a command may take: a person finds the token and touches it.
 const MAX_WAIT: Duration = Duration::from_secs(120);
@@ -59,57 +59,10 @@ fn failed(words: &[String], reason: &str) -> KeyError {
 }
 
 fn run(words: &[String], verb: &str, input: &[u8]) -> Result<String, KeyError> {
-    let failed = |reason: String| failed(words, &reason);
-    let (program, arguments) = words.split_first().ok_or_else(|| failed("it is empty".into()))?;
-    let mut child = Command::new(program)
-        .args(arguments)
-        .arg(verb)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|e| failed(format!("it cannot be started: {e}")))?;
-    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-    let deadline = Instant::now() + MAX_WAIT;
-    std::thread::scope(|scope| {
-        // What it prints is read on a thread of its own, so that a command that prints before it reads does not wait for ever.
-        let reader = scope.spawn(move || {
-            let mut printed = Vec::new();
-            let read = stdout.map_or(Ok(0), |out| out.take(MAX_OUTPUT_BYTES + 1).read_to_end(&mut printed));
-            read.map(|_| printed)
-        });
-        // One that needs no input closes it: its exit code says how it went.
-        if let Some(mut stdin) = stdin {
-            let _ = stdin.write_all(input);
-        }
-        let status = wait(&mut child, deadline).map_err(|e| failed(e.to_string()))?;
-        let printed = reader.join().map_err(|_| failed("its output cannot be read".into()))?;
-        let printed = printed.map_err(|e| failed(format!("its output cannot be read: {e}")))?;
-        let Some(status) = status else {
-            return Err(failed(format!("`{verb}` was not done within {} s", MAX_WAIT.as_secs())));
-        };
-        if !status.success() {
-            return Err(failed(format!("`{verb}` refused ({status})")));
-        }
-        if printed.len() as u64 > MAX_OUTPUT_BYTES {
-            return Err(failed(format!("`{verb}` printed more than {MAX_OUTPUT_BYTES} bytes")));
-        }
-        String::from_utf8(printed).map_err(|_| failed(format!("`{verb}` printed what is no text")))
-    })
-}
-
-/// Waits until the deadline, then ends it; `None` where it had to be ended.
-fn wait(child: &mut Child, deadline: Instant) -> std::io::Result<Option<ExitStatus>> {
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if Instant::now() >= deadline {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let (program, arguments) = words.split_first().ok_or_else(|| failed(words, "it is empty"))?;
+    let bounds = Bounds { wait: MAX_WAIT, output: MAX_OUTPUT_BYTES };
+    child::run(Command::new(program).args(arguments).arg(verb), input, bounds)
+        .map_err(|reason| failed(words, &format!("`{verb}`: {reason}")))
 }
 
 #[cfg(test)]

@@ -70,6 +70,11 @@ impl FileKey {
         };
         Ok(Self { pair, public })
     }
+
+    /// The key itself, for what is signed beside metadata.
+    pub fn pair(&self) -> &Ed25519KeyPair {
+        &self.pair
+    }
 }
 
 impl Signer for FileKey {

@@ -106,6 +106,7 @@ impl Repository {
         content_of: Option<u64>,
         now_secs: u64,
     ) -> Result<Prepared, RepositoryError> {
+        check_versions(draft.min_linnetd.as_deref(), draft.max_linnetd.as_deref())?;
         let number = self.newest().checked_add(1).ok_or_else(|| {
             RepositoryError::Setting("no number is left for a generation; a new fleet must begin".to_owned())
         })?;
@@ -173,6 +174,23 @@ impl Editor {
         }
         let rollouts = (rollouts.targets.len() != before).then_some(rollouts);
         self.commit(Change { releases: Some(releases), rollouts, ..Change::default() }, keys, now_secs)
+    }
+}
+
+/// Both are versions, and some version lies between them.
+fn check_versions(least: Option<&str>, most: Option<&str>) -> Result<(), RepositoryError> {
+    let read = |key: &str, text: Option<&str>| {
+        let version = text.map(semver::Version::parse).transpose();
+        version.map_err(|e| {
+            let text = text.unwrap_or_default().escape_debug();
+            RepositoryError::Setting(format!("{key} `{text}` is no version ({e}); write three numbers, such as 0.2.0"))
+        })
+    };
+    match (read("min_linnetd", least)?, read("max_linnetd", most)?) {
+        (Some(least), Some(most)) if least > most => Err(RepositoryError::Setting(format!(
+            "min_linnetd {least} is above max_linnetd {most}: no linnetd could run the generation"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -550,6 +550,26 @@ fn what_cannot_be_published_is_refused_with_the_way_out() {
 }
 
 #[test]
+fn versions_that_no_linnetd_can_have_are_refused() {
+    let fleet = Fleet::new();
+    let editor = fleet.edit("publish");
+    let prepare = |least: Option<&str>, most: Option<&str>| {
+        let (min_linnetd, max_linnetd) = (least.map(str::to_owned), most.map(str::to_owned));
+        editor.prepare(&Draft { min_linnetd, max_linnetd, config_version: 1, ..Draft::default() }, fleet.now)
+    };
+    for (least, most, says) in [
+        (Some("soon"), None, "min_linnetd `soon` is no version"),
+        (None, Some("1.0"), "max_linnetd `1.0` is no version"),
+        (Some("0.10.0"), Some("0.9.0"), "min_linnetd 0.10.0 is above max_linnetd 0.9.0"),
+    ] {
+        let refused = prepare(least, most).expect_err(says).to_string();
+        assert!(refused.contains(says), "{refused}");
+    }
+    prepare(Some("0.9.0"), Some("0.10.0")).expect("numbers, not letters");
+    prepare(Some("0.9.0"), Some("0.9.0")).expect("both ends count");
+}
+
+#[test]
 fn a_repository_that_was_tampered_with_does_not_load() {
     let fleet = Fleet::new();
     fleet.publish(&fleet.draft("a = 1"));

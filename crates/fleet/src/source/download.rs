@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tough::async_trait;
 
-use super::{Pace, Source, SourceFault};
+use super::{LeastRate, Pace, Source, SourceFault};
 
 /// A file that trusted metadata, or a trusted generation, name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,14 +138,12 @@ pub async fn download(
     if progress.offset > wanted.bytes {
         return Err(DownloadError::Ahead { path: path(), bytes: wanted.bytes, offset: progress.offset });
     }
-    let mut window = Window::begin();
+    let mut rate = LeastRate::new(*pace);
     while progress.offset < wanted.bytes {
         let offset = progress.offset;
         let ask = source.piece_bytes().max(1).min(wanted.bytes - offset);
         let stopped = |fault| DownloadError::Source { path: path(), offset, fault };
-        let asked = source.piece(&wanted.path, offset, ask);
-        let piece = pace.hold(&wanted.path, ask, asked).await.map_err(stopped)?;
-        window.check(piece.len() as u64, pace).map_err(stopped)?;
+        let piece = rate.piece(source, &wanted.path, offset, ask).await.map_err(stopped)?;
         if piece.is_empty() || piece.len() as u64 > ask {
             let came = piece.len();
             return Err(stopped(SourceFault::Lied(format!("asked for {ask} bytes, the source gave {came}"))));
@@ -155,39 +153,6 @@ pub async fn download(
     }
     let found = hex::encode(progress.hasher.clone().finalize());
     if found != wanted.sha256 { Err(DownloadError::Digest { path: path(), found }) } else { Ok(()) }
-}
-
-/// Bytes over which the least rate is held: a fast beginning buys no endless drip after it.
-const WINDOW_BYTES: u64 = 1 << 20;
-
-/// Holds the least rate over short pieces, each of which would be in time.
-struct Window {
-    began: tokio::time::Instant,
-    bytes: u64,
-}
-
-impl Window {
-    fn begin() -> Self {
-        Self { began: tokio::time::Instant::now(), bytes: 0 }
-    }
-
-    fn check(&mut self, piece: u64, pace: &Pace) -> Result<(), SourceFault> {
-        self.bytes = self.bytes.saturating_add(piece);
-        let took = self.began.elapsed();
-        if took > pace.deadline(self.bytes) {
-            let said = format!(
-                "{} bytes took {} s; at least {} a second are asked for",
-                self.bytes,
-                took.as_secs(),
-                pace.least_bytes_per_sec
-            );
-            return Err(SourceFault::TooSlow(said));
-        }
-        if self.bytes >= WINDOW_BYTES {
-            *self = Self::begin();
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

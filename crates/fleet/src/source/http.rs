@@ -21,11 +21,12 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tough::async_trait;
 use url::Url;
 
-use super::{Source, SourceFault, repository_path, require_plain};
+use super::{Pace, Source, SourceFault, repository_path, require_plain};
 
 /// Time to connect, TLS handshake included.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -165,10 +166,20 @@ impl Http {
         }
         let body = response.body_mut();
         let mut content = BytesMut::new();
+        let (began, pace) = (Instant::now(), Pace::default());
         loop {
-            let frame = tokio::time::timeout(IDLE, body.frame()).await;
-            let frame = frame
-                .map_err(|_| SourceFault::TooSlow(format!("{url}: nothing more came within {} s", IDLE.as_secs())))?;
+            // A drip is given up when it has fallen behind the least rate, and not only when a whole file could have come.
+            let left = pace.deadline(content.len() as u64).saturating_sub(began.elapsed());
+            let frame = tokio::time::timeout(left.min(IDLE), body.frame()).await.map_err(|_| {
+                let (bytes, secs) = (content.len(), began.elapsed().as_secs());
+                SourceFault::TooSlow(match left < IDLE {
+                    true => format!(
+                        "{url}: {bytes} bytes took {secs} s; at least {} a second are asked for",
+                        pace.least_bytes_per_sec
+                    ),
+                    false => format!("{url}: nothing more came within {} s", IDLE.as_secs()),
+                })
+            })?;
             let Some(frame) = frame else { return Ok(content.freeze()) };
             let frame = frame.map_err(|e| SourceFault::Unreachable(format!("{url}: {e}")))?;
             if let Some(data) = frame.data_ref() {

@@ -7,6 +7,7 @@ mod download;
 mod http;
 mod memory;
 mod mqtt;
+mod rate;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub use http::{Http, HttpSetupError};
 use linnet_proto::fleet::MAX_RANGE_BYTES;
 pub use memory::{Memory, Traffic};
 pub use mqtt::{Exchange, Mqtt};
+pub use rate::LeastRate;
 pub use tough::async_trait;
 
 /// Longest path of a repository that is asked for, bytes.

@@ -1,6 +1,6 @@
 //! A repository behind a broker: metadata are retained by name, an index says which there are, pieces of files are asked for.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,12 +33,38 @@ pub trait Exchange: Send + Sync {
 pub struct Mqtt {
     exchange: Arc<dyn Exchange>,
     fleet: FleetName,
+    /// The index that was read last. It saves reading one for each file; what it lacks is looked for in a new one.
+    index: Arc<Mutex<Index>>,
 }
 
 impl Mqtt {
     /// The repository of `fleet`, over `exchange`.
     pub fn new(exchange: Arc<dyn Exchange>, fleet: FleetName) -> Self {
-        Self { exchange, fleet }
+        Self { exchange, fleet, index: Arc::default() }
+    }
+
+    /// The size of a metadata file, bytes; none where an index that was read just now does not name it.
+    ///
+    /// A look begins with the question for a root that there usually is not, and so reads an index; the files that it then asks for stand in
+    /// that one, unless something is published meanwhile.
+    async fn listed(&self, name: &str) -> Result<Option<u64>, SourceFault> {
+        let bytes = |index: &Index| index.files.iter().find(|file| file.name == name).map(|file| file.bytes);
+        let known = bytes(&self.index.lock().unwrap_or_else(PoisonError::into_inner));
+        if known.is_some() {
+            return Ok(known);
+        }
+        let topic = FleetTopic::Index(self.fleet.clone()).to_string();
+        let index = self.exchange.retained(&topic, Index::MAX_BYTES as u64).await?;
+        // No index is no statement: the broker may have lost what it retained.
+        let index = index.ok_or_else(|| {
+            SourceFault::Unreachable(format!(
+                "the broker retains nothing on {topic}; `linnet fleet push` and `serve` publish it"
+            ))
+        })?;
+        let index = Index::parse(&index).map_err(SourceFault::Lied)?;
+        let found = bytes(&index);
+        *self.index.lock().unwrap_or_else(PoisonError::into_inner) = index;
+        Ok(found)
     }
 }
 
@@ -56,19 +82,15 @@ impl Source for Mqtt {
 
     async fn metadata(&self, name: &str, cap: u64) -> Result<Bytes, SourceFault> {
         require_plain(name)?;
-        let topic = FleetTopic::Index(self.fleet.clone()).to_string();
-        let index = self.exchange.retained(&topic, Index::MAX_BYTES as u64).await?;
-        // No index is no statement: the broker may have lost what it retained.
-        let index = index.ok_or_else(|| SourceFault::Unreachable(format!("the broker retains nothing on {topic}")))?;
-        let index = Index::parse(&index).map_err(SourceFault::Lied)?;
-        let Some(entry) = index.files.iter().find(|file| file.name == name) else {
-            return Err(SourceFault::NotThere);
-        };
-        if entry.bytes > cap {
+        let Some(bytes) = self.listed(name).await? else { return Err(SourceFault::NotThere) };
+        // The timestamp is changed in place: of another one's size nothing follows.
+        if bytes > cap {
             return Err(SourceFault::TooLarge { cap });
         }
         let topic = FleetTopic::of_file(&self.fleet, name).to_string();
         let found = self.exchange.retained(&topic, cap).await?.ok_or_else(|| {
+            // The next look reads an index anew: this one may name what has been removed since.
+            *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Index::default();
             SourceFault::Unreachable(format!("the index names {name}, but the broker retains nothing on {topic}"))
         })?;
         if found.len() as u64 > cap { Err(SourceFault::TooLarge { cap }) } else { Ok(found) }
@@ -192,6 +214,68 @@ mod tests {
         assert_eq!(source.metadata("3.root.json", 9).await, Err(SourceFault::NotThere));
         assert_eq!(source.metadata("9.targets.json", 9).await, Err(SourceFault::TooLarge { cap: 9 }));
         assert!(matches!(source.metadata("1.snapshot.json", 9).await, Err(SourceFault::Unreachable(_))), "on its way");
+    }
+
+    #[tokio::test]
+    async fn a_look_reads_one_index_and_what_it_lacks_is_looked_for_in_a_new_one() {
+        let exchange = Arc::new(Changing::default());
+        let source = Mqtt::new(exchange.clone(), FleetName::new("home").expect("a name"));
+        exchange.put("index", &index(&[("timestamp.json", 4), ("1.snapshot.json", 5)]));
+        exchange.put("metadata/timestamp.json", b"time");
+        exchange.put("metadata/1.snapshot.json", b"first");
+        assert_eq!(source.metadata("2.root.json", 9).await, Err(SourceFault::NotThere));
+        assert_eq!(source.metadata("timestamp.json", 9).await.expect("found"), "time");
+        assert_eq!(source.metadata("1.snapshot.json", 9).await.expect("found"), "first");
+        assert_eq!(exchange.asked("index"), 1);
+
+        // Published between two questions of a look.
+        exchange.put("metadata/2.snapshot.json", b"second");
+        exchange.put("index", &index(&[("timestamp.json", 4), ("2.snapshot.json", 6)]));
+        assert_eq!(source.metadata("2.snapshot.json", 9).await.expect("found"), "second");
+        assert_eq!(exchange.asked("index"), 2);
+        // What is not there is never said of an index that was read before.
+        assert_eq!(source.metadata("2.root.json", 9).await, Err(SourceFault::NotThere));
+        exchange.put("index", &index(&[("2.root.json", 3)]));
+        exchange.put("root/2", b"two");
+        assert_eq!(source.metadata("2.root.json", 9).await.expect("found"), "two");
+        assert_eq!(exchange.asked("index"), 4);
+        // An index that names what was removed is not kept.
+        exchange.put("root/2", b"");
+        assert!(matches!(source.metadata("2.root.json", 9).await, Err(SourceFault::Unreachable(_))));
+        exchange.put("index", &index(&[]));
+        assert_eq!(source.metadata("2.root.json", 9).await, Err(SourceFault::NotThere));
+    }
+
+    /// A broker whose retained messages change, and that counts who asks for them.
+    #[derive(Default)]
+    struct Changing {
+        retained: Mutex<BTreeMap<String, Bytes>>,
+        asked: Mutex<Vec<String>>,
+    }
+
+    impl Changing {
+        fn put(&self, topic: &str, content: &[u8]) {
+            let topic = format!("linnet/fleet/home/{topic}");
+            self.retained.lock().expect("no panic").insert(topic, Bytes::copy_from_slice(content));
+        }
+
+        fn asked(&self, topic: &str) -> usize {
+            let topic = format!("linnet/fleet/home/{topic}");
+            self.asked.lock().expect("no panic").iter().filter(|asked| **asked == topic).count()
+        }
+    }
+
+    #[async_trait]
+    impl Exchange for Changing {
+        async fn retained(&self, topic: &str, _: u64) -> Result<Option<Bytes>, SourceFault> {
+            self.asked.lock().expect("no panic").push(topic.to_owned());
+            let retained = self.retained.lock().expect("no panic");
+            Ok(retained.get(topic).filter(|content| !content.is_empty()).cloned())
+        }
+
+        async fn ask(&self, _: &str, _: &str, _: Bytes) -> Result<Bytes, SourceFault> {
+            Err(SourceFault::NotThere)
+        }
     }
 
     #[tokio::test]

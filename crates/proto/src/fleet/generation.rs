@@ -87,6 +87,25 @@ impl std::fmt::Display for GenerationFault {
 impl std::error::Error for GenerationFault {}
 
 impl Generation {
+    /// One without configuration, packages or bounds, for everybody, that has expired at once: a beginning for who fills it in.
+    pub fn empty(fleet: impl Into<String>, number: u64) -> Self {
+        Self {
+            wire: super::FLEET_WIRE,
+            fleet: fleet.into(),
+            number,
+            content_of: None,
+            created_secs: 0,
+            expires_secs: 0,
+            min_linnetd: None,
+            max_linnetd: None,
+            config_version: 1,
+            config: String::new(),
+            packages: Vec::new(),
+            audience: Selector::default(),
+            notes: String::new(),
+        }
+    }
+
     /// Reads and checks everything that needs no device: form, bounds, paths, digests.
     pub fn parse(bytes: &[u8]) -> Result<Self, GenerationFault> {
         // A newer form may have fields that this one refuses: say which it is, not which field.

@@ -4,6 +4,7 @@
 //! target file that the role `releases` signs for, a [`Rollout`] is the custom part of a target that the role `rollouts` signs for.
 //! What is unsigned ([`Report`], [`Index`], [`RangeRequest`]) is believed by nobody: it only says where to look, or what was seen.
 
+mod claim;
 mod generation;
 mod index;
 mod range;
@@ -13,6 +14,9 @@ mod rollout;
 mod selector;
 mod topic;
 
+pub use claim::{
+    ClaimAnswer, ClaimOutcome, ClaimRefusal, ClaimRequest, Credentials, Fingerprint, Grant, SignedAnswer, SignedRequest,
+};
 pub use generation::{Generation, GenerationFault, PackageFile, PackageList};
 pub use index::{Index, IndexEntry};
 pub use range::{MAX_RANGE_BYTES, RangeHead, RangeRequest, RangeStatus};

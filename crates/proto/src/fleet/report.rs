@@ -54,6 +54,9 @@ pub struct Report {
     pub metadata: [u64; 3],
     /// Random, made once on the device: two devices under one name are told apart by it.
     pub instance: String,
+    /// Another client takes the broker's session from this device: two bear its name, perhaps with one instance, as copies of a card do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub contested: bool,
 }
 
 impl Report {

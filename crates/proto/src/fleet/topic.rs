@@ -6,11 +6,14 @@
 //! linnet/fleet/<fleet>/metadata/<name>     every other metadata file; retained
 //! linnet/fleet/<fleet>/fetch               requests for pieces of files, to who serves the repository
 //! linnet/<device>/fetched/<id>             the replies
+//! linnet/fleet/<fleet>/claim/<key>/request a device without a name asks for one, by the fingerprint of its key
+//! linnet/fleet/<fleet>/claim/<key>/answer  the answer
 //! ```
 
 use std::fmt;
 use std::str::FromStr;
 
+use super::Fingerprint;
 use crate::topic::{DeviceName, FleetName, ROOT, RequestId, TopicError, check_level, check_topic};
 
 /// Longest name of a metadata file, bytes.
@@ -45,6 +48,20 @@ pub enum FleetTopic {
         /// The id that it chose.
         id: RequestId,
     },
+    /// `linnet/fleet/<fleet>/claim/<key>/request`
+    ClaimRequest {
+        /// The fleet.
+        fleet: FleetName,
+        /// Who asks.
+        key: Fingerprint,
+    },
+    /// `linnet/fleet/<fleet>/claim/<key>/answer`
+    ClaimAnswer {
+        /// The fleet.
+        fleet: FleetName,
+        /// Who asked.
+        key: Fingerprint,
+    },
 }
 
 impl FleetTopic {
@@ -67,6 +84,11 @@ impl FleetTopic {
         format!("{ROOT}/+/config/reported")
     }
 
+    /// The filter of every request for a name.
+    pub fn claims_filter(fleet: &FleetName) -> String {
+        format!("{ROOT}/fleet/{fleet}/claim/+/request")
+    }
+
     /// The filter of the replies to one device.
     pub fn fetched_filter(device: &DeviceName) -> String {
         format!("{ROOT}/{device}/fetched/+")
@@ -81,6 +103,8 @@ impl fmt::Display for FleetTopic {
             Self::Metadata { fleet, name } => write!(f, "{ROOT}/fleet/{fleet}/metadata/{name}"),
             Self::Fetch(fleet) => write!(f, "{ROOT}/fleet/{fleet}/fetch"),
             Self::Fetched { device, id } => write!(f, "{ROOT}/{device}/fetched/{id}"),
+            Self::ClaimRequest { fleet, key } => write!(f, "{ROOT}/fleet/{fleet}/claim/{key}/request"),
+            Self::ClaimAnswer { fleet, key } => write!(f, "{ROOT}/fleet/{fleet}/claim/{key}/answer"),
         }
     }
 }
@@ -105,6 +129,14 @@ impl FromStr for FleetTopic {
                     topic => Ok(topic),
                 }
             }
+            [ROOT, "fleet", fleet, "claim", key, what] => {
+                let (fleet, key) = (FleetName::new(*fleet)?, Fingerprint::new(*key)?);
+                match *what {
+                    "request" => Ok(Self::ClaimRequest { fleet, key }),
+                    "answer" => Ok(Self::ClaimAnswer { fleet, key }),
+                    _ => Err(TopicError::Unknown),
+                }
+            }
             [ROOT, device, "fetched", id] => {
                 Ok(Self::Fetched { device: DeviceName::new(*device)?, id: RequestId::new(*id)? })
             }
@@ -121,7 +153,10 @@ mod tests {
     #[test]
     fn every_topic_prints_as_it_was_parsed() {
         let fleet = FleetName::new("home").unwrap();
+        let key = Fingerprint::new("0f".repeat(16)).unwrap();
         let topics = [
+            FleetTopic::ClaimRequest { fleet: fleet.clone(), key: key.clone() },
+            FleetTopic::ClaimAnswer { fleet: fleet.clone(), key },
             FleetTopic::Index(fleet.clone()),
             FleetTopic::Root { fleet: fleet.clone(), version: 3 },
             FleetTopic::Metadata { fleet: fleet.clone(), name: "timestamp.json".into() },
@@ -154,6 +189,8 @@ mod tests {
             "linnet/fleet/home/metadata/1.root.json",
             "linnet/fleet//index",
             "linnet/fleet/a b/index",
+            "linnet/fleet/home/claim/x/request",
+            "linnet/fleet/home/claim/0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f/granted",
             "linnet/kitchen/fetched",
             "linnet/kitchen/fetched/a/b",
             "linnet/kitchen/fetched/+",

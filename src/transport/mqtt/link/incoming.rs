@@ -129,21 +129,51 @@ impl Link {
         End::of(error, connection.phase > Phase::Connecting)
     }
 
-    /// Logs and counts a connection's end; the same reason again only at debug level.
-    pub(super) fn report(&mut self, end: &End) {
-        let reason = match end {
-            End::Closed => return,
-            End::Lost(reason) => reason,
+    /// Logs and counts a connection's end; the same reason again only at debug level. Whether another client uses the same client id.
+    pub(super) fn report(&mut self, end: &End) -> bool {
+        let now = Instant::now();
+        let (reason, contested) = match end {
+            End::Closed => return false,
+            End::Lost(reason) => {
+                self.contest.failed(now);
+                (reason.clone(), false)
+            }
             End::Malformed(reason) => {
                 self.malformed += 1;
-                reason
+                (reason.clone(), false)
+            }
+            End::Dropped(reason) => match self.up_for {
+                Some(up) => (reason.clone(), self.contest.dropped(up, now)),
+                None => {
+                    self.contest.failed(now);
+                    (reason.clone(), false)
+                }
+            },
+            End::TakenOver => {
+                self.link.count(LinkCount::TakenOver);
+                ("another client took the session over".to_owned(), self.contest.taken(now))
             }
         };
+        let reason = if contested { self.contested(&reason) } else { reason };
         self.link.count(LinkCount::Lost);
-        self.link.down(reason);
-        let level = if *reason == self.last_reason { log::Level::Debug } else { log::Level::Warn };
+        self.link.down(&reason);
+        let level = if reason == self.last_reason { log::Level::Debug } else { log::Level::Warn };
         log::log!(level, "mqtt: {}: {reason}; linnetd goes on trying", self.plan.settings.url);
-        self.last_reason.clone_from(reason);
+        self.last_reason = reason;
+        contested
+    }
+
+    /// Says so to whoever asks and to whoever reports.
+    fn contested(&self, reason: &str) -> String {
+        let id = &self.plan.settings.client_id;
+        let said = format!(
+            "another client seems to use this device's client id {id}, and each takes the session from the other ({reason}, again and again): \
+             where two devices bear one name, or one mqtt.client_id, give each its own; where none does, the broker's log says why it ends the connection"
+        );
+        self.link.contest(&said);
+        // The operator hears of it with the next connection.
+        self.notices.look();
+        said
     }
 }
 

@@ -92,6 +92,8 @@ pub(super) struct Seen {
     /// `off`, `connecting`, `up`, `down`; `None` without a daemon.
     pub(super) state: Option<String>,
     pub(super) reason: Option<String>,
+    /// That another client uses this device's client id.
+    pub(super) contested: Option<String>,
     pub(super) url: Option<String>,
     pub(super) reach: Reach,
 }
@@ -114,7 +116,8 @@ pub(super) async fn look(status: Option<&Status>, settings: &Settings) -> Seen {
             }
         }
     };
-    Seen { state, reason, url, reach }
+    let contested = status.and_then(|status| status.mqtt_contested.clone());
+    Seen { state, reason, contested, url, reach }
 }
 
 /// The files of TLS.
@@ -222,6 +225,14 @@ fn of_tls(fault: &rustls::Error) -> TlsFault {
 pub(super) fn judge(seen: &Seen) -> Finding {
     let address = seen.url.as_deref().and_then(Address::parse);
     let at = address.as_ref().map_or_else(|| "the broker".to_owned(), ToString::to_string);
+    if let Some(contested) = &seen.contested {
+        return Finding::wrong(
+            CHECK,
+            Trouble::Config,
+            contested,
+            "name the devices apart (`device`, or a claim for each); `linnet fleet devices` lists names that two bear, the broker's log the addresses",
+        );
+    }
     match (seen.state.as_deref(), &seen.url) {
         (Some("up"), _) => return Finding::ok(CHECK, format!("linnetd is connected to {at}")),
         (Some("off"), Some(_)) => {
@@ -372,13 +383,28 @@ mod tests {
             (None, url, home(), Fine, None, "takes connections"),
         ];
         for (state, url, reach, verdict, code, words) in table {
-            let seen =
-                Seen { state: state.map(Into::into), reason: Some("why".into()), url: url.map(Into::into), reach };
+            let seen = Seen {
+                state: state.map(Into::into),
+                reason: Some("why".into()),
+                contested: None,
+                url: url.map(Into::into),
+                reach,
+            };
             let finding = judge(&seen);
             assert_eq!((finding.verdict, finding.code), (verdict, code), "{seen:?}: {finding:?}");
             let all = format!("{} {}", finding.sentence, finding.way_out.unwrap_or_default());
             assert!(all.contains(words), "{words}: {all}");
         }
+    }
+
+    #[test]
+    fn a_client_id_that_two_use_is_wrong_also_while_the_link_is_up() {
+        let contested = Some("another client uses this device's client id".to_owned());
+        let url = Some("mqtt://b".to_owned());
+        let seen = Seen { state: Some("up".into()), reason: None, contested, url, reach: Reach::NotTried };
+        let finding = judge(&seen);
+        assert_eq!((finding.verdict, finding.code), (Wrong, Some(78)), "{finding:?}");
+        assert!(finding.sentence.contains("another client"), "{finding:?}");
     }
 
     fn of(url: String, ca: Option<PathBuf>) -> Reach {

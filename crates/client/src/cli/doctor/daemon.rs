@@ -145,6 +145,7 @@ pub(super) mod tests {
             uptime_secs: 60.0,
             models: vec![model("stt-en-small", ModelState::Ready)],
             generation: None,
+            provisioning: None,
             models_dir: Some("/var/lib/linnet/models".into()),
             limits: Limits {
                 max_upload_bytes: 1,
@@ -160,6 +161,7 @@ pub(super) mod tests {
             workers_stuck: 0,
             mqtt: "off".into(),
             mqtt_reason: None,
+            mqtt_contested: None,
             mqtt_storage: None,
             stalled: Vec::new(),
         }

@@ -28,7 +28,7 @@ pub(super) enum Kind {
 }
 
 /// The keys that name files.
-pub(super) const KEYS: [(&str, Kind); 7] = [
+pub(super) const KEYS: [(&str, Kind); 8] = [
     ("http.token_file", Kind::Secret),
     ("http.tls_key", Kind::Secret),
     ("http.tls_cert", Kind::Chain),
@@ -36,7 +36,11 @@ pub(super) const KEYS: [(&str, Kind); 7] = [
     ("mqtt.client_key", Kind::Secret),
     ("mqtt.client_cert", Kind::Chain),
     ("mqtt.ca_file", Kind::Authorities),
+    (CLAIM, Kind::Secret),
 ];
+
+/// Needed until the device has its name, and not any more: the fleet's check says which.
+const CLAIM: &str = "fleet.claim";
 
 /// What was seen at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +69,10 @@ pub(super) struct Named {
 
 pub(super) fn look(settings: &Settings) -> Vec<Named> {
     let named = KEYS.iter().filter_map(|(key, kind)| Some((*key, *kind, settings.path(key)?)));
-    named.map(|(key, kind, path)| Named { key, kind, place: place(&path, kind), path }).collect()
+    named
+        .map(|(key, kind, path)| Named { key, kind, place: place(&path, kind), path })
+        .filter(|named| named.key != CLAIM || named.place != Place::Missing)
+        .collect()
 }
 
 fn place(path: &Path, kind: Kind) -> Place {

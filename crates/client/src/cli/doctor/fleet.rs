@@ -1,9 +1,10 @@
-//! The fleet that the device belongs to: whom it trusts at first, and which generation serves.
+//! The fleet that the device belongs to: whether it has its name, whom it trusts at first, and which generation serves.
 
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use linnet_proto::fleet::Running;
+use linnet_proto::status::{Provisioning, ProvisioningState};
 use serde_json::Value;
 
 use super::dates;
@@ -34,6 +35,12 @@ pub(super) enum Root {
 /// What was seen.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
+    /// `fleet.claim`, and whether it is there.
+    pub(super) claim: Option<(PathBuf, bool)>,
+    /// Where the daemon waits for its name.
+    pub(super) provisioning: Option<Provisioning>,
+    /// The device's name, where the configuration says it.
+    pub(super) device: Option<String>,
     /// `fleet.name`.
     pub(super) name: Option<String>,
     pub(super) path: Option<PathBuf>,
@@ -48,7 +55,11 @@ pub(super) struct Seen {
 pub(super) fn look(settings: &Settings, status: Option<&Value>) -> Seen {
     let path = settings.path("fleet.root");
     let running = status.and_then(|status| serde_json::from_value(status.get("generation")?.clone()).ok());
+    let provisioning = status.and_then(|status| serde_json::from_value(status.get("provisioning")?.clone()).ok());
     Seen {
+        claim: settings.path("fleet.claim").map(|path| (path.clone(), path.exists())),
+        provisioning,
+        device: settings.text("device").map(ToOwned::to_owned),
         name: settings.text("fleet.name").map(ToOwned::to_owned),
         root: path.as_deref().map_or(Root::NotNamed, read),
         path,
@@ -84,14 +95,68 @@ fn parse(text: &str) -> Root {
     }
 }
 
+/// Of a device that has a claim and, for all that can be seen, no name yet.
+fn judge_claim(seen: &Seen) -> Option<Finding> {
+    let (path, is_there) = seen.claim.as_ref().map(|(path, is_there)| (path.display().to_string(), *is_there))?;
+    let Some(Provisioning { state, reason, .. }) = &seen.provisioning else {
+        if seen.answers || seen.name.is_some() {
+            return None;
+        }
+        return Some(match is_there {
+            true => Finding::ok(
+                CHECK,
+                format!("the claim {path} is there; whether the device has a name by it shows when linnetd runs"),
+            ),
+            false => Finding::wrong(
+                CHECK,
+                Trouble::Config,
+                format!("{path} (fleet.claim) is not there"),
+                "put the file there that `linnet fleet claim create` wrote; a device that has its name already needs it no more",
+            ),
+        });
+    };
+    let reason = reason.as_deref().unwrap_or_default();
+    let no_name = format!("this device has no name in the fleet yet: {reason}");
+    Some(match state {
+        ProvisioningState::Asking => Finding::warning(
+            CHECK,
+            format!("this device asks for its name with the claim {path}"),
+            "wait a minute, and ask again; MQTT and updates are off until it has one",
+        ),
+        ProvisioningState::Unanswered => Finding::wrong(
+            CHECK,
+            Trouble::Unavailable,
+            no_name,
+            "let the device reach the broker that its claim names, and have `linnet fleet serve` run there; it goes on asking",
+        ),
+        ProvisioningState::Refused => Finding::wrong(
+            CHECK,
+            Trouble::NotAllowed,
+            no_name,
+            format!("have the operator look at `linnet fleet claim list`, and put a claim that is open at {path}"),
+        ),
+        ProvisioningState::Failed => {
+            Finding::wrong(CHECK, Trouble::Config, no_name, "mend what it names; linnetd goes on trying")
+        }
+    })
+}
+
 /// `now` in seconds since 1970.
 pub(super) fn judge(seen: &Seen, now: i64) -> Finding {
+    if let Some(finding) = judge_claim(seen) {
+        return finding;
+    }
     let Some(name) = &seen.name else {
         return match seen.running {
             Some(running) => Finding::ok(CHECK, format!("generation {} serves", running.generation)),
             None => Finding::skipped(CHECK, "this device belongs to no fleet", ""),
         };
     };
+    let by_claim = match (&seen.claim, &seen.device) {
+        (Some(_), Some(device)) => format!(" (this device is {device} there, by a claim)"),
+        _ => String::new(),
+    };
+    let name = format!("{name}{by_claim}");
     let path = seen.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     let copy = "copy 1.root.json of the fleet's repository (docs/fleet.md) there";
     let config = |sentence: String, way_out: &str| Finding::wrong(CHECK, Trouble::Config, sentence, way_out);
@@ -177,10 +242,59 @@ mod tests {
         ];
         for (name, root, running, answers, verdict, words) in table {
             let path = Some(PathBuf::from("/etc/linnet/root.json"));
-            let finding = judge(&Seen { name: name.map(Into::into), path, root, running, answers }, now);
+            let seen = Seen {
+                claim: None,
+                provisioning: None,
+                device: None,
+                name: name.map(Into::into),
+                path,
+                root,
+                running,
+                answers,
+            };
+            let finding = judge(&seen, now);
             assert_eq!(finding.verdict, verdict, "{finding:?}");
             assert!(finding.sentence.contains(words), "{words}: {finding:?}");
         }
+    }
+
+    #[test]
+    fn where_a_device_stands_with_its_claim_is_said_in_words() {
+        use ProvisioningState::{Asking, Failed, Refused, Unanswered};
+        let claim = |is_there| Some((PathBuf::from("/etc/linnet/claim.toml"), is_there));
+        let seen = |provisioning, is_there, answers| Seen {
+            claim: claim(is_there),
+            provisioning,
+            device: Some("kitchen".into()),
+            name: None,
+            path: None,
+            root: Root::NotNamed,
+            running: None,
+            answers,
+        };
+        let told = |state, reason: &str| {
+            Some(Provisioning { claim: "/etc/linnet/claim.toml".into(), state, reason: Some(reason.into()) })
+        };
+        for (seen, verdict, words) in [
+            (seen(told(Asking, ""), true, true), Warning, "asks for its name"),
+            (seen(told(Unanswered, "nobody answers"), true, true), Wrong, "nobody answers"),
+            (seen(told(Refused, "the claim is used up (used_up)"), true, true), Wrong, "used up"),
+            (seen(told(Failed, "claim.toml: it is no TOML"), true, true), Wrong, "no TOML"),
+            (seen(None, true, false), Fine, "shows when linnetd runs"),
+            (seen(None, false, false), Wrong, "is not there"),
+        ] {
+            let finding = judge(&seen, 0);
+            assert_eq!(finding.verdict, verdict, "{finding:?}");
+            assert!(finding.sentence.contains(words), "{words}: {finding:?}");
+        }
+        let granted = Seen {
+            name: Some("home".into()),
+            root: Root::Read { version: 1, expires: 1 },
+            running: Some(Running { generation: 3, confirmed: true }),
+            ..seen(None, false, true)
+        };
+        let finding = judge(&granted, 0);
+        assert!(finding.verdict == Fine && finding.sentence.contains("kitchen there, by a claim"), "{finding:?}");
     }
 
     #[test]

@@ -175,7 +175,7 @@ impl Seen {
         let around = state::Around {
             daemon_uid,
             told: status.and_then(|status| status.mqtt_storage.as_deref()),
-            needed: self.settings.text("mqtt.url").is_some() || self.settings.text("fleet.name").is_some(),
+            needed: ["mqtt.url", "fleet.name", "fleet.claim"].iter().any(|key| self.settings.text(key).is_some()),
         };
         let state = self.state.as_ref().map(|(path, place)| (path, place));
         findings.extend(state::judge(state, around, &self.caller, &self.names));

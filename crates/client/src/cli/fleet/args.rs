@@ -8,6 +8,8 @@ use linnet_fleet::repository::Role;
 use linnet_fleet::waves::Share;
 use linnet_proto::fleet::Selector;
 
+use super::claim_args::{ClaimCommand, GrantArgs};
+
 /// Arguments of `linnet fleet`.
 #[derive(Debug, Args)]
 pub struct FleetArgs {
@@ -36,14 +38,23 @@ pub enum FleetCommand {
     )]
     Push(PushArgs),
     /// Say how the devices stand
+    #[command(
+        after_help = "Examples:\n  linnet fleet status --watch\n  linnet fleet status --json | jq '.devices[] | select(.state == \"rejected\")'\n  ./newest.sh reports.db | linnet fleet status --reports -"
+    )]
     Status(StatusArgs),
     /// Let no further device begin; whoever has begun goes on
+    #[command(after_help = "Example:\n  linnet fleet pause")]
     Pause(ChangeArgs),
     /// Open the next wave, or a paused one, without waiting for reports
+    #[command(after_help = "Examples:\n  linnet fleet promote\n  linnet fleet promote --all")]
     Promote(PromoteArgs),
     /// Publish an earlier generation's content under the next number, and pause the one that was newest
+    #[command(
+        after_help = "Example:\n  linnet fleet rollback --notes 'the new model is deaf' && linnet fleet push --to all --waves 100%"
+    )]
     Rollback(RollbackArgs),
     /// Sign anew before what is signed expires
+    #[command(after_help = "Examples:\n  linnet fleet refresh --within 21d\n  linnet fleet refresh --role releases")]
     Refresh(RefreshArgs),
     /// Give roles new keys
     #[command(
@@ -51,13 +62,23 @@ pub enum FleetCommand {
     )]
     RotateKey(RotateArgs),
     /// Copy what devices read to a directory, for a stick or a web server
+    #[command(after_help = "Example:\n  linnet fleet export /media/stick/home")]
     Export(ExportArgs),
-    /// Publish metadata over MQTT and serve files until Ctrl-C
+    /// Publish metadata over MQTT, serve files and answer devices that ask for a name, until Ctrl-C
+    #[command(
+        after_help = "Example:\n  linnet fleet serve --dir home --mqtt mqtts://operator@broker.local:8883 --ca-file ca.crt"
+    )]
     Serve(ServeArgs),
+    /// Let devices join the fleet by themselves: files to put on them, and what became of these
+    #[command(subcommand)]
+    Claim(ClaimCommand),
     /// List the devices that have reported, and names that two devices bear
+    #[command(after_help = "Example:\n  linnet fleet devices --json | jq -r '.devices[].device'")]
     Devices(DevicesArgs),
-    /// Run a push over simulated devices, in virtual time; needs linnetd beside linnet
-    #[command(after_help = "Example:\n  linnet fleet simulate --devices 10000 --seed 1 --bad 5% --offline 20% --json")]
+    /// Run a push over simulated devices, in virtual time or over a real broker; needs linnetd beside linnet
+    #[command(
+        after_help = "Examples:\n  linnet fleet simulate --devices 10000 --seed 1 --bad 5% --offline 20% --json\n  linnet fleet simulate --broker mqtt://localhost --bad 5% --no-halt"
+    )]
     Simulate {
         /// Arguments of `linnetd simulate`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
@@ -168,6 +189,9 @@ pub struct PublishArgs {
     /// Newest linnetd that can run it
     #[arg(long, value_name = "VERSION")]
     pub max_linnetd: Option<String>,
+    /// Publish it although the linnetd beside linnet is none of those that can run it
+    #[arg(long)]
+    pub any_linnetd: bool,
     /// After so many days no device begins with it
     #[arg(long, value_name = "N", default_value_t = 365)]
     pub days: u32,
@@ -194,6 +218,9 @@ pub struct PushArgs {
     /// Which broker.
     #[command(flatten)]
     pub broker: BrokerArgs,
+    /// Devices that ask for a name meanwhile.
+    #[command(flatten)]
+    pub grants: GrantArgs,
     /// The generation [default: the newest]
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     pub generation: Option<u64>,
@@ -315,6 +342,9 @@ pub struct ServeArgs {
     /// Which broker.
     #[command(flatten)]
     pub broker: BrokerArgs,
+    /// Devices that ask for a name.
+    #[command(flatten)]
+    pub grants: GrantArgs,
 }
 
 /// Where reports come from.

@@ -3,23 +3,38 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use linnet_fleet::bucket;
 use linnet_fleet::repository::{Diff, Editor, Repository, Role};
 use linnet_fleet::waves::PushStanding;
 use linnet_proto::fleet::Rollout;
 
 use super::args::{BrokerArgs, ChangeArgs, ExportArgs, PromoteArgs, RefreshArgs, RollbackArgs, RotateArgs};
 use super::link::{Link, Purpose};
-use super::{ask, fleet_name, new_keys};
+use super::{ask, fleet_name, new_keys, next_push};
 use crate::cli::output;
 use crate::{ClientError, clock};
 
 const DAY_SECS: u64 = 86_400;
+/// How long devices' retained reports are listened for.
+const LISTEN: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Publishes what has changed, where a broker is named; elsewhere `serve`, a web server or a stick does.
 async fn tell(broker: &BrokerArgs, repository: &Repository) -> Result<(), ClientError> {
     let Some(broker) = broker.broker()? else { return Ok(()) };
-    let mut link = Link::open(&broker, fleet_name(repository)?, None, Purpose::Publish).await?;
+    let mut link = Link::open(&broker, fleet_name(repository)?, Purpose::Publish).await?;
     link.publish(repository).await
+}
+
+/// Has the devices look whose buckets are opened now and were not `before`, where a broker is named.
+async fn hint(broker: &BrokerArgs, repository: &Repository, rollout: &Rollout, before: u32) -> Result<(), ClientError> {
+    let Some(broker) = broker.broker()? else { return Ok(()) };
+    let audience = repository.generation(rollout.number).map_err(ClientError::Fleet)?.audience;
+    let link = Link::open(&broker, fleet_name(repository)?, Purpose::Tell).await?;
+    link.listen(LISTEN).await;
+    let meant = link.seen(|seen| seen.meant(&[&rollout.to, &audience]));
+    let added = |device: &&String| (before..rollout.opened).contains(&bucket(&rollout.salt, device));
+    link.hint(meant.iter().filter(added), rollout.number).await?;
+    link.flush().await
 }
 
 /// The rollout of the newest generation that has one.
@@ -63,7 +78,7 @@ pub(super) async fn promote(args: PromoteArgs) -> Result<ExitCode, ClientError> 
     let push = editor.settings().push.clone();
     let mut rollout = newest_rollout(&editor)?.ok_or_else(|| no_push(&dir.dir))?;
     let push = push.filter(|push| push.number == rollout.number);
-    let was_paused = std::mem::take(&mut rollout.paused);
+    let (was_paused, before) = (std::mem::take(&mut rollout.paused), rollout.opened);
     match (&push, all) {
         (_, true) | (None, _) => rollout.opened = Rollout::BUCKETS,
         // A paused wave goes on; an open one is followed by the next.
@@ -88,6 +103,7 @@ pub(super) async fn promote(args: PromoteArgs) -> Result<ExitCode, ClientError> 
         editor.record_push(Some(push)).map_err(ClientError::Fleet)?;
     }
     tell(&broker, &editor).await?;
+    hint(&broker, &editor, &rollout, if was_paused { 0 } else { before }).await?;
     let share = f64::from(rollout.opened) / f64::from(Rollout::BUCKETS) * 100.0;
     output::write(&format!("generation {} is open for {share:.1} % of the names\n", rollout.number))?;
     Ok(ExitCode::SUCCESS)
@@ -122,9 +138,8 @@ pub(super) async fn rollback(args: RollbackArgs) -> Result<ExitCode, ClientError
     editor.publish(&prepared, &mut ask::keys(), now).map_err(ClientError::Fleet)?;
     tell(&broker, &editor).await?;
     output::write(&format!(
-        "generation {number} is published with what {to} was{paused}\n\
-         next: linnet fleet push --dir {} --to all --waves 100% --mqtt URL\n",
-        dir.dir.display()
+        "generation {number} is published with what {to} was{paused}\n{}",
+        next_push(&dir.dir, " --waves 100%")
     ))?;
     Ok(ExitCode::SUCCESS)
 }

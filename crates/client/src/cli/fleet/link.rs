@@ -1,21 +1,24 @@
 //! The operator's connection to a broker: publishes a repository's metadata, hears reports, serves pieces of files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use linnet_fleet::claims::Registrar;
 use linnet_fleet::range_server::RangeServer;
 use linnet_fleet::repository::{Repository, index};
 use linnet_proto::fleet::{FleetTopic, Index, Report};
 use linnet_proto::topic::{DeviceName, FleetName, Topic};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties};
+use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, Publish, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event, EventLoop};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::args::BrokerArgs;
+use super::grants::{Asked, WAITING_CLAIMS, grant};
 use super::seen::Seen;
 use crate::ClientError;
 use crate::mqtt::Broker;
@@ -32,6 +35,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 const WAITING_PIECES: usize = 256;
 /// When a device asks again that was told so, milliseconds.
 const BUSY_MS: u64 = 2_000;
+/// Lines for the operator that wait.
+const MAX_SAID: usize = 20;
 /// Packets that wait for the connection.
 const WAITING_PACKETS: usize = 64;
 
@@ -46,11 +51,13 @@ struct Heard {
     published: u64,
     acknowledged: u64,
     refused: Option<String>,
+    /// What devices that asked for a name were told, for the operator.
+    said: VecDeque<String>,
 }
 
 /// Shared between the connection's task and who uses it; nobody waits while it is held.
 #[derive(Default)]
-struct Shared {
+pub(super) struct Shared {
     heard: Mutex<Heard>,
     changed: Notify,
 }
@@ -59,6 +66,24 @@ impl Shared {
     fn heard(&self) -> MutexGuard<'_, Heard> {
         // Whoever panicked left a whole value: each change is one assignment.
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has something told to the operator; more than he can read at once is left out, and so is the same again.
+    pub(super) fn say(&self, line: String) {
+        let mut heard = self.heard();
+        if heard.said.len() < MAX_SAID && heard.said.back() != Some(&line) {
+            heard.said.push_back(line);
+        }
+    }
+
+    /// Whether a device reports under this name.
+    pub(super) fn bears(&self, name: &str) -> bool {
+        self.heard().seen.bears(name)
+    }
+
+    /// One more is on its way to the broker.
+    pub(super) fn publishing(&self) {
+        self.heard().published += 1;
     }
 }
 
@@ -89,7 +114,9 @@ pub(super) enum Purpose {
     Reports,
     /// Publishes metadata.
     Publish,
-    /// Hears reports, publishes metadata and serves pieces of files.
+    /// Publishes metadata, and hears reports to know whom to tell.
+    Tell,
+    /// Hears reports, publishes metadata, serves pieces of files and grants names.
     Serve,
 }
 
@@ -109,12 +136,26 @@ impl BrokerArgs {
 }
 
 impl Link {
-    /// Connects and subscribes; `repository` is what is served.
-    pub(super) async fn open(
+    /// Connects and subscribes.
+    pub(super) async fn open(broker: &Broker, fleet: FleetName, purpose: Purpose) -> Result<Self, ClientError> {
+        Self::connect(broker, fleet, purpose, None).await
+    }
+
+    /// The same, to serve the repository in `dir`, and names by `registrar`.
+    pub(super) async fn open_to_serve(
         broker: &Broker,
         fleet: FleetName,
-        dir: Option<&std::path::Path>,
+        dir: &Path,
+        registrar: Registrar,
+    ) -> Result<Self, ClientError> {
+        Self::connect(broker, fleet, Purpose::Serve, Some((dir, registrar))).await
+    }
+
+    async fn connect(
+        broker: &Broker,
+        fleet: FleetName,
         purpose: Purpose,
+        serving: Option<(&Path, Registrar)>,
     ) -> Result<Self, ClientError> {
         let id = format!("linnet-fleet-{:016x}", rand::random::<u64>());
         let (client, events) = AsyncClient::new(broker.options(&id)?, WAITING_PACKETS);
@@ -128,13 +169,22 @@ impl Link {
         }
         let (pieces, waiting) = mpsc::channel(WAITING_PIECES);
         let mut tasks = Vec::new();
-        if purpose == Purpose::Serve {
+        let (claims, asking) = mpsc::channel(WAITING_CLAIMS);
+        if let Some((dir, registrar)) = serving {
             filters.push(FleetTopic::Fetch(fleet.clone()).to_string());
-            let server = RangeServer::new(dir.unwrap_or(std::path::Path::new(".")));
+            filters.push(FleetTopic::claims_filter(&fleet));
+            let server = RangeServer::new(dir);
             tasks.push(tokio::spawn(serve(server, waiting, client.clone(), shared.clone())));
+            tasks.push(tokio::spawn(grant(registrar, fleet.clone(), asking, client.clone(), shared.clone())));
         }
-        let connection =
-            Connection { client: client.clone(), shared: shared.clone(), fleet: fleet.clone(), filters, pieces };
+        let connection = Connection {
+            client: client.clone(),
+            shared: shared.clone(),
+            fleet: fleet.clone(),
+            filters,
+            pieces,
+            claims,
+        };
         tasks.push(tokio::spawn(connection.run(events)));
         let link =
             Self { client, shared, fleet, address: broker.address(), tasks, retained: BTreeMap::new(), connection: 0 };
@@ -172,6 +222,11 @@ impl Link {
     /// Looks at what was reported.
     pub(super) fn seen<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
         look(&self.shared.heard().seen)
+    }
+
+    /// What there is to tell the operator since the last call.
+    pub(super) fn said(&self) -> VecDeque<String> {
+        std::mem::take(&mut self.shared.heard().said)
     }
 
     /// Why the connection is down, if it is.
@@ -316,6 +371,7 @@ struct Connection {
     fleet: FleetName,
     filters: Vec<String>,
     pieces: mpsc::Sender<Piece>,
+    claims: mpsc::Sender<Asked>,
 }
 
 impl Connection {
@@ -356,7 +412,7 @@ impl Connection {
                 Ok(Event::Incoming(Packet::PubAck(ack))) => {
                     let mut heard = self.shared.heard();
                     heard.acknowledged += 1;
-                    if ack.reason as u8 >= 0x80 {
+                    if !matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers) {
                         heard.refused = Some(format!(
                             "a publication was refused ({:?}); may this user write linnet/fleet/{}/#?",
                             ack.reason, self.fleet
@@ -392,6 +448,10 @@ impl Connection {
                     self.shared.heard().index = Index::parse(&publish.payload).ok();
                 }
                 FleetTopic::Fetch(fleet) if fleet == self.fleet => return self.fetch(publish),
+                // Where too many wait it is left out: the device asks again by itself.
+                FleetTopic::ClaimRequest { fleet, key } if fleet == self.fleet && !publish.retain => {
+                    return drop(self.claims.try_send(Asked { key, payload: publish.payload }));
+                }
                 _ => return,
             }
         } else if let Ok(Topic::ConfigReported(device)) = Topic::from_bytes(&publish.topic) {

@@ -3,7 +3,10 @@
 mod args;
 mod ask;
 mod change;
+mod claim;
+mod claim_args;
 mod devices;
+mod grants;
 mod init;
 mod link;
 mod new_keys;
@@ -37,11 +40,13 @@ pub(super) async fn run(args: FleetArgs) -> Result<ExitCode, ClientError> {
         FleetCommand::RotateKey(args) => change::rotate_key(args).await,
         FleetCommand::Export(args) => change::export(&args),
         FleetCommand::Serve(args) => serve::run(args).await,
+        FleetCommand::Claim(command) => claim::run(command),
         FleetCommand::Devices(args) => devices::run(args).await,
         FleetCommand::Simulate { arguments } => {
             let mut command = models::command("simulate");
             command.args(arguments);
-            models::finish(command).await
+            // In this process's place: Ctrl-C is its own to end by, since it clears what it left at a broker.
+            Err(models::become_it(command))
         }
     }
 }
@@ -54,7 +59,9 @@ impl FleetCommand {
                 "; the waves that are open stay open and no further one opens: `linnet fleet push --resume` goes on, \
                  `linnet fleet pause` lets nobody else begin"
             }
-            Self::Serve(_) => "; what the broker holds stays there, files are no longer served over MQTT",
+            Self::Serve(_) => {
+                "; what the broker holds stays there, files are no longer served over MQTT, and no device is given a name"
+            }
             _ => "",
         }
     }
@@ -72,6 +79,14 @@ fn fleet_name(repository: &Repository) -> Result<FleetName, ClientError> {
 fn name_of(dir: &Path) -> Option<String> {
     let absolute: PathBuf = std::path::absolute(dir).ok()?;
     absolute.file_name()?.to_str().map(str::to_owned)
+}
+
+/// The push of what was just published, without what the environment says already.
+fn next_push(dir: &Path, waves: &str) -> String {
+    let said = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dir = if said("LINNET_FLEET_DIR") { String::new() } else { format!(" --dir {}", dir.display()) };
+    let mqtt = if said("LINNET_MQTT_URL") { "" } else { " --mqtt URL" };
+    format!("next: linnet fleet push{dir} --to all{waves}{mqtt}\n")
 }
 
 /// `1 device`, `2 devices`.

@@ -14,6 +14,20 @@ use crate::ClientError;
 /// Most keys of one role.
 const MAX_KEYS: u32 = 16;
 
+/// The directory of keys: `keys`, else the repository's name and `.keys`.
+pub(super) fn keys_dir(dir: &Path, keys: Option<&Path>) -> Result<PathBuf, ClientError> {
+    let absolute = |path: &Path| {
+        std::path::absolute(path).map_err(|source| ClientError::Read { path: path.display().to_string(), source })
+    };
+    if let Some(keys) = keys {
+        return absolute(keys);
+    }
+    let dir = absolute(dir)?;
+    let mut name = dir.file_name().unwrap_or_default().to_owned();
+    name.push(".keys");
+    Ok(dir.with_file_name(name))
+}
+
 /// The keys of `roles`: those that were named, and new ones in files where none was named. `suffix` goes into the new files' names.
 pub(super) fn found(
     roles: &[Role],
@@ -26,14 +40,7 @@ pub(super) fn found(
         std::path::absolute(path).map_err(|source| ClientError::Read { path: path.display().to_string(), source })
     };
     let dir = absolute(dir)?;
-    let keys = match &args.keys {
-        Some(keys) => absolute(keys)?,
-        None => {
-            let mut name = dir.file_name().unwrap_or_default().to_owned();
-            name.push(".keys");
-            dir.with_file_name(name)
-        }
-    };
+    let keys = keys_dir(&dir, args.keys.as_deref())?;
     let named = args.count.iter().map(|it| it.role).chain(args.threshold.iter().map(|it| it.role));
     let named = named.chain(args.key.iter().map(|it| it.role)).chain(args.key_command.iter().map(|it| it.role));
     if let Some(role) = named.into_iter().find(|role| !roles.contains(role)) {

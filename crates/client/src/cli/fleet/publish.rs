@@ -8,7 +8,7 @@ use linnet_fleet::repository::{Diff, Draft, Editor};
 use linnet_proto::fleet::Generation;
 
 use super::args::PublishArgs;
-use super::ask;
+use super::{ask, next_push};
 use crate::cli::{models, output};
 use crate::{ClientError, clock};
 
@@ -49,7 +49,11 @@ pub(super) async fn run(args: PublishArgs) -> Result<ExitCode, ClientError> {
     let prepared = editor.prepare(&draft, now).map_err(ClientError::Fleet)?;
     let number = prepared.generation.number;
     if !args.no_check {
-        check(&prepared.generation, args.config.as_deref()).await?;
+        let mut checked = prepared.generation.clone();
+        if args.any_linnetd {
+            (checked.min_linnetd, checked.max_linnetd) = (None, None);
+        }
+        check(&checked, args.config.as_deref()).await?;
     }
     let diff = Diff::between(old.as_ref(), &prepared.generation);
     let from = if newest == 0 { "the first generation".to_owned() } else { format!("generation {newest} -> {number}") };
@@ -63,11 +67,7 @@ pub(super) async fn run(args: PublishArgs) -> Result<ExitCode, ClientError> {
         return Ok(ExitCode::SUCCESS);
     }
     editor.publish(&prepared, &mut ask::keys(), now).map_err(ClientError::Fleet)?;
-    output::write(&format!(
-        "generation {number} is published; no device begins with it yet\n\
-         next: linnet fleet push --dir {} --to all --mqtt URL\n",
-        dir.display()
-    ))?;
+    output::write(&format!("generation {number} is published; no device begins with it yet\n{}", next_push(dir, "")))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -106,5 +106,10 @@ async fn check(generation: &Generation, named: Option<&Path>) -> Result<(), Clie
     let mut error = std::io::stderr().lock();
     let _ = error.write_all(&output.stdout).and_then(|()| error.write_all(&output.stderr));
     let what = named.map_or("the configuration".to_owned(), |file| file.display().to_string());
-    Err(ClientError::Checked(format!("linnetd --check refuses {what}; nothing was signed")))
+    // The configuration may be right: this linnetd is none of those that the generation is for.
+    let way_out = match generation.min_linnetd.is_some() || generation.max_linnetd.is_some() {
+        true => "; where it is this linnetd that does not fit, and the devices' does, give --any-linnetd",
+        false => "",
+    };
+    Err(ClientError::Checked(format!("linnetd --check refuses {what}; nothing was signed{way_out}")))
 }

@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use linnet_fleet::bucket;
 use linnet_fleet::keys::Keys;
 use linnet_fleet::repository::{Editor, Repository, RepositoryError};
 use linnet_fleet::waves::{Decision, PushRecord, PushStanding, Rules, Share, Tally, decide, waves};
 use linnet_proto::fleet::Selector;
 
 use super::args::PushArgs;
-use super::link::{Link, Purpose};
+use super::link::Link;
 use super::serve::LOOK;
 use super::{ask, devices_text, fleet_name, load};
 use crate::cli::output;
@@ -30,7 +29,8 @@ pub(super) async fn run(args: PushArgs) -> Result<ExitCode, ClientError> {
     let broker = args.broker.required("; devices that fetch over HTTP or from a stick report over MQTT, too")?;
     let repository = load(&dir)?;
     let _only = Editor::hold_push(&dir).map_err(ClientError::Fleet)?;
-    let mut link = Link::open(&broker, fleet_name(&repository)?, Some(&dir), Purpose::Serve).await?;
+    let registrar = args.grants.registrar(&dir, repository.fleet())?;
+    let mut link = Link::open_to_serve(&broker, fleet_name(&repository)?, &dir, registrar).await?;
     link.publish(&repository).await?;
     link.listen(LISTEN).await;
 
@@ -138,6 +138,9 @@ impl Pushing {
         let mut was_down = false;
         loop {
             self.adopt().await?;
+            for line in self.link.said() {
+                self.say(&line);
+            }
             match self.link.down() {
                 // Who hears nothing decides nothing.
                 Some(reason) if !was_down => {
@@ -193,16 +196,16 @@ impl Pushing {
         }
     }
 
-    /// Opens a wave, publishes that, and tells the devices that it adds.
+    /// Opens a wave, publishes that, and tells the devices that it adds; those that have not ended, where it was open before.
     async fn open(&mut self, wave: usize) -> Result<(), ClientError> {
         let before = self.push.waves.get(self.push.wave.wrapping_sub(1)).map_or(0, |wave| wave.opened);
+        let from = if wave == self.push.wave { 0 } else { before };
         self.sign(wave, PushStanding::Running).await?;
         let Some(opened) = self.push.waves.get(wave.wrapping_sub(1)).copied() else { return Ok(()) };
         self.link.follow(&self.dir).await?;
-        let from = if wave == self.push.wave { 0 } else { before };
-        let added = |device: &&String| (from..opened.opened).contains(&bucket(&self.push.salt, device));
         let meant = self.meant();
-        self.link.hint(meant.iter().filter(added), self.push.number).await?;
+        let told = self.link.seen(|seen| seen.open(&self.push, &meant, from..opened.opened));
+        self.link.hint(&told, self.push.number).await?;
         self.say(&format!(
             "wave {wave} of {} is open: {} of {}",
             self.push.waves.len(),
@@ -260,13 +263,16 @@ impl Pushing {
     }
 
     fn show(&self, newest: &Tally) {
-        self.bar.set_length(newest.devices() as u64);
-        self.bar.set_position(newest.reported() as u64);
         self.bar.set_prefix(format!("wave {} of {}", self.push.wave, self.push.waves.len()));
         self.bar.set_message(format!(
             "ended: {} confirmed, {} failed; {} at work, {} silent",
             newest.confirmed, newest.failed, newest.working, newest.silent
         ));
+        // Both at once: one after the other they would show more ended than there are.
+        self.bar.update(|bar| {
+            bar.set_len(newest.devices() as u64);
+            bar.set_pos(newest.reported() as u64);
+        });
     }
 
     fn say(&self, text: &str) {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufRead;
+use std::ops::Range;
 use std::path::Path;
 
 use linnet_fleet::bucket;
@@ -71,6 +72,11 @@ impl Seen {
         self.devices.iter().filter(|(_, reports)| reports.len() > 1)
     }
 
+    /// Whether a device has reported under this name.
+    pub(super) fn bears(&self, name: &str) -> bool {
+        self.devices.contains_key(name)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.devices.len()
     }
@@ -82,6 +88,16 @@ impl Seen {
             selectors.iter().all(|selector| selector.means(&facts))
         };
         self.last().filter(meant).map(|report| report.device.clone()).collect()
+    }
+
+    /// Names of the devices in these buckets that have not ended with a push: who has nothing to gain from a look is not told.
+    pub(super) fn open(&self, push: &PushRecord, meant: &BTreeSet<String>, buckets: Range<u32>) -> Vec<String> {
+        let is_open = |report: &&Report| {
+            meant.contains(&report.device)
+                && buckets.contains(&bucket(&push.salt, &report.device))
+                && matches!(outcome(report, push.number, push.attempt), Outcome::Silent | Outcome::Working)
+        };
+        self.last().filter(is_open).map(|report| report.device.clone()).collect()
     }
 
     /// How the devices of a push's open waves stand: those of the newest wave, and all; and the names of those that have not ended in

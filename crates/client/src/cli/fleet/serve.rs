@@ -1,11 +1,14 @@
 //! `linnet fleet serve`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use super::args::ServeArgs;
-use super::link::{Link, Purpose};
+use super::devices::borne_by_several;
+use super::link::Link;
+use super::seen::Seen;
 use super::{fleet_name, load};
 use crate::ClientError;
 
@@ -16,10 +19,17 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, ClientError> {
     let dir = &args.dir.dir;
     let broker = args.broker.required("")?;
     let repository = load(dir)?;
-    let mut link = Link::open(&broker, fleet_name(&repository)?, Some(dir), Purpose::Serve).await?;
+    let registrar = args.grants.registrar(dir, repository.fleet())?;
+    let mut link = Link::open_to_serve(&broker, fleet_name(&repository)?, dir, registrar).await?;
     eprintln!("linnet: serving the fleet `{}` out of {}; Ctrl-C ends it", repository.fleet(), dir.display());
-    let mut was_down = false;
+    let (mut was_down, mut named) = (false, BTreeSet::new());
     loop {
+        for line in link.seen(|seen| duplicates(seen, &mut named)) {
+            eprintln!("linnet: {line}");
+        }
+        for line in link.said() {
+            eprintln!("linnet: {line}");
+        }
         match link.down() {
             Some(reason) if !was_down => {
                 eprintln!("linnet: the broker is away ({reason}); trying again");
@@ -33,6 +43,17 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, ClientError> {
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Names that several devices bear, each told once.
+fn duplicates(seen: &Seen, named: &mut BTreeSet<String>) -> Vec<String> {
+    let several = seen.duplicates().filter(|(name, _)| named.insert((*name).clone()));
+    let mut said: Vec<_> = several.map(|(name, reports)| borne_by_several(name, reports)).collect();
+    // Copies of one card: nothing but the session tells them apart.
+    for report in seen.last().filter(|report| report.contested && named.insert(report.device.clone())) {
+        said.push(format!("{} says that another client takes its session: two devices bear this name", report.device));
+    }
+    said
 }
 
 impl Link {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use linnet_fleet::repository::{Repository, Role};
-use linnet_fleet::waves::{Outcome, PushStanding, outcome};
+use linnet_fleet::waves::{Outcome, PushStanding, Tally, outcome};
 use linnet_proto::fleet::{Report, Rollout};
 
 use super::args::{ReportsArgs, StatusArgs};
@@ -28,7 +28,7 @@ pub(super) async fn run(args: StatusArgs) -> Result<ExitCode, ClientError> {
     let repository = load(dir)?;
     if args.watch {
         let broker = args.reports.broker.required("")?;
-        let link = Link::open(&broker, fleet_name(&repository)?, None, Purpose::Reports).await?;
+        let link = Link::open(&broker, fleet_name(&repository)?, Purpose::Reports).await?;
         link.listen(Duration::from_secs(args.reports.listen)).await;
         loop {
             let table = link.seen(|seen| Standing::new(&load(dir)?, seen).map(|it| it.for_people(seen)))?;
@@ -54,7 +54,7 @@ impl ReportsArgs {
             return Seen::read(repository.fleet(), file);
         }
         let broker = self.broker.required(", or read reports from a file with --reports")?;
-        let link = Link::open(&broker, fleet_name(repository)?, None, Purpose::Reports).await?;
+        let link = Link::open(&broker, fleet_name(repository)?, Purpose::Reports).await?;
         link.listen(Duration::from_secs(self.listen)).await;
         Ok(link.seen(Seen::clone))
     }
@@ -79,7 +79,14 @@ impl Standing {
                 PushStanding::Paused(why) => format!("paused: {why}"),
                 PushStanding::Done => "done".to_owned(),
             };
-            let (newest, ..) = seen.tally(push, &seen.meant(&[&push.to]));
+            let (newest, all, _) = seen.tally(push, &seen.meant(&[&push.to]));
+            if push.state == PushStanding::Done {
+                let open = all.working + all.silent;
+                let (number, Tally { confirmed, failed, .. }) = (push.number, &all);
+                return format!(
+                    "generation {number}, done: {confirmed} confirmed, {failed} failed, {open} have not ended"
+                );
+            }
             format!(
                 "generation {}, wave {} of {}, {state}; the wave: {} confirmed, {} failed, {} at work, {} silent",
                 push.number,

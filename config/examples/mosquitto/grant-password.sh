@@ -1,0 +1,23 @@
+#!/bin/sh
+# An account at Mosquitto for each device that gets its name by a claim (docs/fleet.md, "Provisioning"):
+#   linnet fleet serve … --grant-command '/etc/linnet/grant-password.sh /etc/mosquitto/linnet.passwords /etc/mosquitto/linnet.acl /run/mosquitto/mosquitto.pid'
+# It is told `grant NAME` and prints user and password. The user is called as the device, which is what the patterns of linnet.acl go by.
+set -eu
+passwords=$1 acl=$2 pid=$3 verb=$4 name=$5
+[ "$verb" = grant ]
+made=$passwords.devices
+touch "$made"
+
+# A device may have chosen its own name: it must not come to the account of somebody else.
+if grep -qxF "user $name" "$acl" || { grep -q "^$name:" "$passwords" && ! grep -qxF "$name" "$made"; }; then
+  echo "grant-password.sh: $name is the account of somebody else; a device of this name needs another" >&2
+  exit 1
+fi
+grep -qxF "$name" "$made" || echo "$name" >> "$made"
+
+password=$(head -c 24 /dev/urandom | base64)
+mosquitto_passwd -b "$passwords" "$name" "$password" >&2
+# Mosquitto reads the file again.
+kill -HUP "$(cat "$pid")"
+echo "username: $name"
+echo "password: $password"
