@@ -134,8 +134,11 @@ fn a_device_of_a_large_fleet_sends_and_receives_what_one_of_a_small_fleet_does()
     }
 }
 
+/// A figure of a summary, by its name.
+type Cost = (&'static str, fn(&Summary) -> f64);
+
 /// What a device costs.
-const COSTS: [(&str, fn(&Summary) -> f64); 6] = [
+const COSTS: [Cost; 6] = [
     ("messages_per_device", |summary| summary.messages_per_device),
     ("bytes_per_device", |summary| summary.bytes_per_device),
     ("messages_per_update", |summary| summary.messages_per_update),

@@ -278,7 +278,7 @@ fn files_that_did_not_change_are_not_read_again_at_a_switch_but_at_each_load() {
     let (old, new) = (dir.path().join("1"), dir.path().join("2"));
     write_package(&old.join("a"), "a", |_| {});
     let (loader, loads) = loader(pipeline());
-    let first = loader.load(&[old.clone()], &Loading::all(), None);
+    let first = loader.load(std::slice::from_ref(&old), &Loading::all(), None);
     // The next generation holds the same files, by hard links.
     fs::create_dir_all(new.join("a")).expect("a directory");
     for file in ["config.json", "tokenizer.json", "model.onnx", "canary.wav", "manifest.toml"] {
@@ -286,12 +286,12 @@ fn files_that_did_not_change_are_not_read_again_at_a_switch_but_at_each_load() {
     }
     // Whoever read them would see this.
     damage_unseen(&old.join("a/model.onnx"));
-    let second = loader.load(&[new.clone()], &Loading::all(), Some(&first));
+    let second = loader.load(std::slice::from_ref(&new), &Loading::all(), Some(&first));
     assert!(second.failed().next().is_none(), "{:?}", second.failed().next());
     assert_eq!(loads.load(Ordering::SeqCst), 1, "it stayed in memory");
     // Touched, it is read, and what it is now is not what was signed.
     touch(&new.join("a/model.onnx"));
-    let third = loader.load(&[new.clone()], &Loading::all(), Some(&second));
+    let third = loader.load(std::slice::from_ref(&new), &Loading::all(), Some(&second));
     assert!(reason(&third, "a").contains("model.onnx"), "{}", reason(&third, "a"));
     // And so it is by who loads it, whatever its mark.
     let fourth = loader.load(&[new], &Loading::all(), None);
