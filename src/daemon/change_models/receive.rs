@@ -84,6 +84,9 @@ pub(super) fn unpack(into: &Path, directory: Option<&str>, archive: Archive) -> 
         match written {
             Ok(written) if written == bytes => {}
             Ok(written) => return Err(refuse(format!("{} ends after {written} of {bytes} bytes", path.display()))),
+            Err(e) if matches!(e.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) => {
+                return Err(refuse(format!("{} collides with an earlier file of the archive", path.display())));
+            }
             Err(e) => return Err(cannot_write(&e)),
         }
     }
@@ -182,7 +185,8 @@ mod tests {
             (tar_of(&[("/etc/out", EntryType::Regular, b"x")]), "no plain file inside"),
             (tar_of(&[("link", EntryType::Symlink, b"")]), "no plain file inside"),
             (tar_of(&[("pipe", EntryType::Fifo, b"")]), "no plain file inside"),
-            (tar_of(&[("twice", EntryType::Regular, b"x"), ("twice", EntryType::Regular, b"y")]), "exists"),
+            (tar_of(&[("twice", EntryType::Regular, b"x"), ("twice", EntryType::Regular, b"y")]), "earlier file"),
+            (tar_of(&[("a", EntryType::Regular, b"x"), ("a/b", EntryType::Regular, b"y")]), "earlier file"),
             (whole[..1500].to_vec(), "after"),
             (b"no archive at all, but long enough to be taken for one".repeat(20), "archive"),
             (Vec::new(), "no file"),
