@@ -227,7 +227,10 @@ fn devices_end(bench: &Bench, broker: &Mosquitto, push: Child, number: u64, stat
                 waves.push(rollout.wave);
             }
             for device in opened(&rollout) {
-                if reported.insert(device) {
+                // A device begins when it is told to look; who has ended before that is not told.
+                let told = || broker.retained(&format!("linnet/{device}/config/desired")).is_some();
+                if !reported.contains(device) && told() {
+                    reported.insert(device);
                     broker.report(&report(device, number, state));
                 }
             }
