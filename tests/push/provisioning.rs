@@ -294,6 +294,22 @@ fn each_device_gets_an_account_of_its_own_at_a_broker_that_lets_nobody_else_in()
 }
 
 #[test]
+fn the_examples_give_no_account_that_opens_the_topics_of_a_device_that_was_set_up_by_hand() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::write(path("passwords"), "linnet-attic:$7$101$hash\n").expect("written");
+    let password = [example("grant-password.sh"), path("passwords"), example("linnet.acl"), path("pid")];
+    let certificate = [example("grant-certificate.sh"), path("ca.crt"), path("ca.key"), example("linnet.acl")];
+    // The rules know linnet-kitchen, the passwords linnet-attic as well.
+    for (command, name) in [(&password, "kitchen"), (&password, "attic"), (&certificate, "kitchen")] {
+        let output = Command::new("sh").args(command).args(["grant", name]).output().expect("a shell");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(&format!("{name} is the account")), "{command:?}: {said}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
 fn a_device_gets_a_certificate_for_the_key_that_it_made() {
     let test = "a_device_gets_a_certificate_for_the_key_that_it_made";
     if mosquitto::find("openssl").is_none() {
@@ -338,15 +354,15 @@ fn a_device_gets_a_certificate_for_the_key_that_it_made() {
         "--client-key",
         &path("linnet-claim.key"),
         "--name",
-        "kitchen",
+        "pantry",
     ]);
     let command =
         ["sh", &example("grant-certificate.sh"), &path("ca.crt"), &path("ca.key"), &example("linnet.acl")].join(" ");
     let _serving = site.serve(&["--grant-command", &command]);
     let device = site.device(&claim, "").start();
-    wait_for_name(&device, "kitchen");
+    wait_for_name(&device, "pantry");
     let log = site.broker.log();
-    assert!(log.contains("u'kitchen'") && log.contains("u'linnet-claim'"), "{log}");
+    assert!(log.contains("u'pantry'") && log.contains("u'linnet-claim'"), "{log}");
     let number = site.operator.push("[limits]\nmax_upload_mib = 7\n", &[]);
     wait_for(&device, number);
 }

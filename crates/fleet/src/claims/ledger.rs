@@ -152,6 +152,8 @@ pub struct Ledger {
     claims: BTreeMap<String, Standing>,
     by_key: HashMap<Fingerprint, Granted>,
     by_name: HashMap<String, Fingerprint>,
+    /// Names that the operator has freed and nobody bears.
+    freed: BTreeSet<String>,
     /// The next number to try, by claim: those below are taken.
     next: HashMap<String, u64>,
 }
@@ -185,6 +187,7 @@ impl Ledger {
             claims: BTreeMap::new(),
             by_key: HashMap::new(),
             by_name: HashMap::new(),
+            freed: BTreeSet::new(),
             next: HashMap::new(),
         }
     }
@@ -212,6 +215,11 @@ impl Ledger {
     /// Who bears a name.
     pub(super) fn bearer(&self, name: &str) -> Option<&Fingerprint> {
         self.by_name.get(name)
+    }
+
+    /// Whether the operator has freed a name and nobody bears it.
+    pub(super) fn is_freed(&self, name: &str) -> bool {
+        self.freed.contains(name)
     }
 
     /// Adds a claim.
@@ -328,6 +336,7 @@ impl Ledger {
                 if let Some(before) = self.by_key.get(&granted.key) {
                     self.by_name.remove(&before.device);
                 }
+                self.freed.remove(&granted.device);
                 self.by_name.insert(granted.device.clone(), granted.key.clone());
                 self.by_key.insert(granted.key.clone(), granted);
             }
@@ -339,6 +348,7 @@ impl Ledger {
             Event::Released { device, .. } => {
                 if let Some(key) = self.by_name.remove(&device) {
                     self.by_key.remove(&key);
+                    self.freed.insert(device);
                 }
             }
         }

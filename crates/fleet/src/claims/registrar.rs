@@ -191,12 +191,20 @@ fn name(
             "the device's own configuration calls it {wanted}, the claim gives {name}; take `device` out of the one, or use another claim"
         )));
     }
-    match held.ledger().bearer(&name) {
-        Some(_) => Err(refused(format!(
+    if held.ledger().bearer(&name).is_some() {
+        return Err(refused(format!(
             "the name {name} is granted to another device; where that is gone the operator frees it with `linnet fleet claim release {name}`"
-        ))),
-        None => Ok(name),
+        )));
     }
+    // Whoever holds the claim chose it. A name that the claim itself gives is the operator's word, and so is one that he has freed, whose
+    // device's last report may still be about.
+    if matches!(names, Names::Own) && !held.ledger().is_freed(&name) && is_borne(&name) {
+        return Err(refused(format!(
+            "a device without a claim reports under the name {name}; choose another, or the operator makes a claim for it alone with `linnet fleet claim \
+             create --name {name}`"
+        )));
+    }
+    Ok(name)
 }
 
 /// Has the site do its part, once.

@@ -286,6 +286,27 @@ fn a_pattern_passes_over_names_that_devices_bear_without_a_claim() {
 }
 
 #[test]
+fn a_name_that_a_device_bears_without_a_claim_is_nobodys_to_choose() {
+    let site = Site::new(Names::Own, 2);
+    let mut registrar = site.registrar();
+    let borne = |name: &str| name == "kitchen";
+    let mut ask = |device: u8, claim: &str| {
+        let wants = ClaimRequest { wanted: Some("kitchen".into()), claim: claim.into(), ..request(device) };
+        let answered = registrar.answer(&of(device), &signed(&wants, device), NOW, &borne).expect("answered");
+        site.outcome(&answered)
+    };
+    let (code, reason) = refused(ask(1, "c1"));
+    assert_eq!(code, ClaimRefusal::Name);
+    assert!(reason.contains("kitchen") && reason.contains("--name kitchen"), "{reason}");
+    assert_eq!(site.ledger().claims().next().expect("a claim").used, 0);
+    // The operator may say so himself, and what he frees is free though the last report of its device is still about.
+    site.ledger().add(claim("c2", Names::One("kitchen".into()), 1)).expect("a claim");
+    assert_eq!(granted(ask(2, "c2")).device, "kitchen");
+    site.ledger().release("kitchen", NOW).expect("released");
+    assert_eq!(granted(ask(3, "c1")).device, "kitchen");
+}
+
+#[test]
 fn a_device_with_another_claim_gets_another_name_and_frees_its_old_one() {
     let site = Site::new(pattern(), 1);
     let mut registrar = site.registrar();
