@@ -84,6 +84,11 @@ enum Event {
         key: Fingerprint,
         credentials: Credentials,
     },
+    /// A key has no name again, and its claim is a use better off: it came to nothing with this name and asks for another.
+    Withdrawn {
+        key: Fingerprint,
+        at_secs: u64,
+    },
     /// A name is free again.
     Released {
         device: String,
@@ -154,6 +159,8 @@ pub struct Ledger {
     by_name: HashMap<String, Fingerprint>,
     /// Names that the operator has freed and nobody bears.
     freed: BTreeSet<String>,
+    /// How often a key's name was withdrawn, where it was.
+    withdrawn: HashMap<Fingerprint, u32>,
     /// The next number to try, by claim: those below are taken.
     next: HashMap<String, u64>,
 }
@@ -188,6 +195,7 @@ impl Ledger {
             by_key: HashMap::new(),
             by_name: HashMap::new(),
             freed: BTreeSet::new(),
+            withdrawn: HashMap::new(),
             next: HashMap::new(),
         }
     }
@@ -220,6 +228,11 @@ impl Ledger {
     /// Whether the operator has freed a name and nobody bears it.
     pub(super) fn is_freed(&self, name: &str) -> bool {
         self.freed.contains(name)
+    }
+
+    /// How often the name of this key was withdrawn.
+    pub(super) fn withdrawn(&self, key: &Fingerprint) -> u32 {
+        self.withdrawn.get(key).copied().unwrap_or(0)
     }
 
     /// Adds a claim.
@@ -345,6 +358,15 @@ impl Ledger {
                     granted.credentials = Some(credentials);
                 }
             }
+            Event::Withdrawn { key, .. } => {
+                if let Some(granted) = self.by_key.remove(&key) {
+                    self.by_name.remove(&granted.device);
+                    if let Some(standing) = self.claims.get_mut(&granted.claim) {
+                        standing.used = standing.used.saturating_sub(1);
+                    }
+                    *self.withdrawn.entry(key).or_default() += 1;
+                }
+            }
             Event::Released { device, .. } => {
                 if let Some(key) = self.by_name.remove(&device) {
                     self.by_key.remove(&key);
@@ -383,6 +405,11 @@ impl Held<'_> {
     /// Remembers a grant, on the disk before this returns.
     pub(super) fn grant(&mut self, granted: Granted) -> Result<(), LedgerError> {
         self.append(Event::Granted(granted))
+    }
+
+    /// Takes a grant back that came to nothing, on the disk before this returns.
+    pub(super) fn withdraw(&mut self, key: &Fingerprint, at_secs: u64) -> Result<(), LedgerError> {
+        self.append(Event::Withdrawn { key: key.clone(), at_secs })
     }
 
     /// Remembers what the grant command gave.

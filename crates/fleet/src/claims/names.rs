@@ -71,6 +71,12 @@ impl<'a> Pattern<'a> {
         let Self { before, width, after } = self;
         format!("{before}{n:0width$}{after}")
     }
+
+    /// Whether one of its names is `name`.
+    pub(super) fn gives(&self, name: &str) -> bool {
+        let number = name.strip_prefix(self.before).and_then(|rest| rest.strip_suffix(self.after));
+        number.and_then(|n| n.parse().ok()).is_some_and(|n| self.name(n) == name)
+    }
 }
 
 #[cfg(test)]
@@ -83,6 +89,9 @@ mod tests {
         assert_eq!(name("speaker-{n:04}", 7), "speaker-0007");
         assert_eq!(name("speaker-{n:04}", 12_345), "speaker-12345");
         assert_eq!(name("{n}.lab", 7), "7.lab");
+        let gives = |name: &str| Pattern::parse("home-{n:04}").expect("a pattern").gives(name);
+        assert!(gives("home-0007") && gives("home-12345"));
+        assert!(!gives("home-7") && !gives("home-") && !gives("home-x") && !gives("home-+007") && !gives("attic"));
         for wrong in ["speaker", "s{n", "s{m}", "s{n:4}", "s{n:0}", "s{n:0x}", "{n}{n}", "}{n}", "{n:010}", "{n:0-1}"] {
             assert!(Pattern::parse(wrong).expect_err(wrong).contains("speaker-{n:04}"), "{wrong}");
         }

@@ -9,12 +9,14 @@ use linnet_proto::topic::DeviceName;
 
 use super::grant_command::GrantCommand;
 use super::ledger::{ANSWER_KEY_FILE, Granted, Held, Ledger, LedgerError};
-use super::names::Names;
+use super::names::{Names, Pattern};
 use super::proof::{KEY_BYTES, fingerprint, key_of_hex, sign_answer, verify_request};
 use crate::keys::FileKey;
 
 /// Longest nonce and id that are answered, characters.
 const MAX_WORD: usize = 64;
+/// Names that a device may have instead of one for which the site gave it nothing: each is a line of the ledger.
+const MAX_WITHDRAWN: u32 = 8;
 
 /// Grants the names of one fleet. One process may have several, and several processes one each: the ledger's lock keeps them apart.
 pub struct Registrar {
@@ -142,13 +144,14 @@ fn decide(
         return Err((Code::Revoked, "the operator has revoked the claim".into()));
     }
     // The same device again: cut off before it had the answer on its disk, or it lost its state but not its key.
-    if let Some(granted) = held.ledger().of_key(from).filter(|granted| granted.claim == claim.id) {
+    let before = held.ledger().of_key(from).filter(|granted| granted.claim == claim.id).cloned();
+    if let Some(granted) = before.as_ref().filter(|granted| stays(granted, &claim.names, request)) {
         return Ok(granted.clone());
     }
     if now_secs >= claim.expires_secs {
         return Err((Code::Expired, "the claim's time is over; the operator can create another".into()));
     }
-    if standing.used >= claim.uses {
+    if before.is_none() && standing.used >= claim.uses {
         let devices = if claim.uses == 1 { "one device".to_owned() } else { format!("{} devices", claim.uses) };
         return Err((
             Code::UsedUp,
@@ -156,6 +159,18 @@ fn decide(
         ));
     }
     let device = name(held, claim.id.as_str(), &claim.names, request, is_borne)?;
+    if let Some(before) = before {
+        if held.ledger().withdrawn(from) >= MAX_WITHDRAWN {
+            return Err((
+                Code::Name,
+                format!(
+                    "the device has changed its name {MAX_WITHDRAWN} times; the operator frees the last one with `linnet fleet claim release {}`",
+                    before.device
+                ),
+            ));
+        }
+        held.withdraw(from, now_secs).map_err(|e| (Code::Unavailable, e.to_string()))?;
+    }
     let granted = Granted {
         claim: claim.id.clone(),
         key: from.clone(),
@@ -168,6 +183,22 @@ fn decide(
     Ok(granted)
 }
 
+/// Whether a device that asks again keeps the grant that it has. One that chose a name for which the site then gave it nothing may have put its
+/// configuration right.
+fn stays(granted: &Granted, names: &Names, request: &ClaimRequest) -> bool {
+    match (names, &request.wanted) {
+        (Names::Own, _) if granted.credentials.is_some() => true,
+        (Names::Own, Some(wanted)) => *wanted == granted.device,
+        (Names::Own, None) => Pattern::parse(&own_pattern(request)).is_ok_and(|pattern| pattern.gives(&granted.device)),
+        _ => true,
+    }
+}
+
+/// What a device is called that does not say, by a claim for any name.
+fn own_pattern(request: &ClaimRequest) -> String {
+    format!("{}-{{n:04}}", request.fleet)
+}
+
 /// The name that a new device gets.
 fn name(
     held: &mut Held<'_>,
@@ -177,12 +208,11 @@ fn name(
     is_borne: &dyn Fn(&str) -> bool,
 ) -> Result<String, Refusal> {
     let refused = |reason: String| (ClaimRefusal::Name, reason);
-    let own_pattern = || format!("{}-{{n:04}}", request.fleet);
     let name = match (names, &request.wanted) {
         (Names::One(name), _) => name.clone(),
         (Names::Pattern(pattern), _) => held.next_name(claim, pattern, is_borne).map_err(refused)?,
         (Names::Own, Some(wanted)) => wanted.clone(),
-        (Names::Own, None) => held.next_name(claim, &own_pattern(), is_borne).map_err(refused)?,
+        (Names::Own, None) => held.next_name(claim, &own_pattern(request), is_borne).map_err(refused)?,
     };
     DeviceName::new(name.as_str()).map_err(|e| refused(e.to_string()))?;
     if let Some(wanted) = request.wanted.as_ref().filter(|wanted| **wanted != name) {

@@ -343,6 +343,54 @@ fn a_grant_command_runs_once_and_its_failure_keeps_the_name_for_the_device() {
 }
 
 #[test]
+fn a_device_whose_name_the_site_refused_gets_the_one_that_it_asks_for_next_and_uses_the_claim_once() {
+    let site = Site::new(Names::Own, 1);
+    let script = site.keys().join("grant.sh");
+    std::fs::write(&script, "case $2 in hub*) exit 1;; esac; echo \"username: $2\"").expect("written");
+    let command = GrantCommand::parse(&format!("sh {}", script.display())).expect("a command");
+    // Another process each time: what is withdrawn stands in the ledger.
+    let ask = |device: u8, wanted: Option<&str>| {
+        let mut registrar = Registrar::new(site.keys(), "home", Some(command.clone()));
+        let wanted = wanted.map(str::to_owned);
+        ask_with(&site, &mut registrar, device, |request| request.wanted = wanted)
+    };
+    let used = || site.ledger().claims().next().expect("a claim").used;
+    assert_eq!(refused(ask(1, Some("hub"))).0, ClaimRefusal::Unavailable);
+    assert_eq!((refused(ask(1, Some("hub"))).0, used()), (ClaimRefusal::Unavailable, 1));
+    // What cannot be a name takes nothing from it.
+    assert_eq!(refused(ask(1, Some("a/b"))).0, ClaimRefusal::Name);
+    assert_eq!(site.ledger().granted()[0].device, "hub");
+    // As often as it is still a mistake.
+    for n in 1..8 {
+        assert_eq!(refused(ask(1, Some(&format!("hub{n}")))).0, ClaimRefusal::Unavailable);
+    }
+    let grant = granted(ask(1, None));
+    assert_eq!((grant.device.as_str(), grant.credentials.username.as_deref()), ("home-0001", Some("home-0001")));
+    assert_eq!((granted(ask(1, None)).device, used()), ("home-0001".into(), 1));
+    let names: Vec<_> = site.ledger().granted().iter().map(|granted| granted.device.clone()).collect();
+    assert_eq!(names, ["home-0001"]);
+    // It has an account now: another name is not to be had without the operator.
+    assert_eq!(granted(ask(1, Some("attic"))).device, "home-0001");
+    assert_eq!(refused(ask(2, Some("hub"))).0, ClaimRefusal::UsedUp);
+}
+
+#[test]
+fn who_asks_for_one_refused_name_after_the_other_is_stopped() {
+    let site = Site::new(Names::Own, 1);
+    let command = GrantCommand::parse("false").expect("a command");
+    let mut registrar = Registrar::new(site.keys(), "home", Some(command));
+    let mut ask = |n: u32| refused(ask_with(&site, &mut registrar, 1, |r| r.wanted = Some(format!("hub{n}"))));
+    for n in 0..9 {
+        assert_eq!(ask(n).0, ClaimRefusal::Unavailable, "{n}");
+    }
+    let before = std::fs::metadata(site.keys().join(LEDGER_FILE)).expect("there").len();
+    let (code, reason) = ask(9);
+    assert_eq!(code, ClaimRefusal::Name);
+    assert!(reason.contains("8 times") && reason.contains("claim release hub8"), "{reason}");
+    assert_eq!(std::fs::metadata(site.keys().join(LEDGER_FILE)).expect("there").len(), before);
+}
+
+#[test]
 fn a_line_that_a_crash_cut_off_is_dropped_and_one_in_the_middle_is_named() {
     let site = Site::new(pattern(), 2);
     assert_eq!(granted(ask(&site, &mut site.registrar(), 1)).device, "speaker-0001");
