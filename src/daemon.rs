@@ -26,7 +26,7 @@ use crate::provision::{self, Provisioner};
 use crate::push::agent::{Agent, Parts};
 use crate::scheduler::{Scheduler, SchedulerSettings};
 use crate::status::{BrokerLink, DaemonStatus, Events, StatusSource, events};
-use crate::store::write::remove_abandoned;
+use crate::store::write::{Settled, settle_abandoned};
 use crate::sys::liveness::Loops;
 use crate::sys::reloads::{Reloads, reloads};
 use crate::sys::signals::{Signals, Wish};
@@ -36,7 +36,7 @@ use crate::task::catalog::{CatalogHandle, Loader};
 use crate::transport::http::{HttpServer, Listeners};
 use crate::transport::mqtt::notices::Notices;
 use crate::transport::mqtt::{MqttStartError, MqttTransport};
-use change_models::ModelChanges;
+use change_models::{ModelChanges, Places};
 pub use error::DaemonError;
 use idle_unload::IdleUnload;
 use own_thread::on_own_thread;
@@ -131,6 +131,17 @@ impl Daemon {
         let config = Arc::new(config);
         descriptors::make_room_for(config.http.max_connections);
 
+        // Before models are looked for: what somebody hid and did not remove is still one.
+        let places = Places::of(&config, sources.around.models.as_deref());
+        for dir in &places.own {
+            let Settled { removed, put_back } = settle_abandoned(dir);
+            if removed + put_back > 0 {
+                log::info!(
+                    "{}: {removed} models that were half added or removed are gone, {put_back} whose removal was cut off are back",
+                    dir.display()
+                );
+            }
+        }
         let events = Events::default();
         let loader = models::loader(events.clone());
         let catalog = tokio::select! {
@@ -145,13 +156,8 @@ impl Daemon {
         let loops = Loops::under(notify::watchdog());
         let (told, of) = (limits(&config), Arc::clone(&scheduler));
         let status = DaemonStatus::new(&*config.device, catalog.clone(), of, link.clone(), told, events, loops.clone());
-        let own_models = config.own_models(sources.around.models.as_deref());
-        let abandoned = remove_abandoned(&own_models);
-        if abandoned > 0 {
-            log::info!("{}: {abandoned} models that were half added or removed are gone", own_models.display());
-        }
         let changes = Arc::new(ModelChanges::new(updates, catalog.clone()));
-        let status = Arc::new(status.with_reloads(reloads.clone(), own_models).with_change_models(changes));
+        let status = Arc::new(status.with_reloads(reloads.clone(), places.into).with_change_models(changes));
         let generation = config.generation();
         if let Some(begun) = &begun {
             status.set_generation(Some(Running { generation, confirmed: generation == begun.store.good() }));

@@ -16,7 +16,7 @@ use crate::push::held;
 use crate::status::Events;
 use crate::store::layout::{self, Graphs};
 use crate::store::transducer::{self, TransducerFiles};
-use crate::store::write::{HiddenDirectory, StagedDirectory, remove_abandoned, write_file};
+use crate::store::write::{HiddenDirectory, StagedDirectory, settle_abandoned, write_file};
 use crate::store::{self, MANIFEST, Package, PackageError, memory};
 use crate::task::Pipeline;
 use crate::task::catalog::{Budget, Families, Loader};
@@ -130,7 +130,7 @@ pub fn import(asked: &Import, progress: &mut dyn FnMut(&str)) -> Result<AddedMod
         manifest.files.keys().map(PathBuf::from).collect()
     };
     progress("taking its files");
-    remove_abandoned(&asked.into);
+    settle_abandoned(&asked.into);
     let staged = StagedDirectory::beside(&target)?;
     for file in &files {
         take(&asked.from.join(file), &staged.path().join(file), asked.copy)?;
@@ -190,8 +190,10 @@ pub fn files(from: &Path, dtype: Option<&str>) -> Result<ModelFiles, ImportError
 /// Removes the model `name` from the first of `directories` that has it. Gives where it lay. `fleet` is as in [`Import::fleet`].
 pub fn remove(name: &str, directories: &[PathBuf], fleet: Option<&Path>) -> Result<PathBuf, ImportError> {
     let dir = find(name, directories, fleet)?;
-    dir.parent().map(remove_abandoned);
-    HiddenDirectory::of(&dir)?.remove()?;
+    dir.parent().map(settle_abandoned);
+    let mut hidden = HiddenDirectory::of(&dir)?;
+    hidden.give_up()?;
+    hidden.remove()?;
     Ok(dir)
 }
 

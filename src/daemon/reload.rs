@@ -2,7 +2,6 @@
 //! have already taken it are put back.
 
 use std::fmt::Display;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::change_models::Places;
@@ -10,7 +9,6 @@ use super::{Daemon, limits, models, scheduler_settings, state_dir};
 use crate::config::Config;
 use crate::config::diff::{Diff, Part};
 use crate::logging::{self, message_id};
-use crate::push::held;
 use crate::status::LinkState;
 use crate::sys::{descriptors, notify};
 use crate::{config, task::catalog::Catalog};
@@ -63,12 +61,7 @@ impl Daemon {
 
     /// Where models are, by the configuration that serves.
     pub(super) fn places(&self) -> Places {
-        let bundled = self.sources.around.models.as_deref();
-        let into = self.config.own_models(bundled);
-        let is_own = |dir: &&PathBuf| Some(dir.as_path()) != bundled && Some(dir.as_path()) != self.config.packages();
-        let others = self.config.models.iter().filter(is_own).filter(|dir| **dir != into).cloned();
-        let own = std::iter::once(into.clone()).chain(others).collect();
-        Places { into, own, fleet: held::fleet_dir(&self.config) }
+        Places::of(&self.config, self.sources.around.models.as_deref())
     }
 
     /// Looks at the directories of models again: what is new serves, what is gone is let go of when nothing runs on it any more. That nothing

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 pub type Archive = mpsc::Receiver<Result<Bytes, io::Error>>;
 
 /// Adds models and removes them while the daemon serves. Dropping a future before its end takes back what it has begun, as far as it can be
-/// taken back: a model that has taken its place stays.
+/// taken back: a model that has taken its place stays, and a removal that has begun goes on.
 pub trait ChangeModels: Send + Sync + 'static {
     /// Takes the model in [`AddModel::path`] into the daemon's own directory of models, and serves it.
     fn add(&self, asked: AddModel) -> BoxFuture<'static, Result<AddedModel, WireError>>;

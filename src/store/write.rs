@@ -1,7 +1,9 @@
 //! Writes that a power cut cannot leave half done.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -36,7 +38,7 @@ fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), PackageError> {
 pub struct StagedDirectory {
     staged: tempfile::TempDir,
     target: PathBuf,
-    /// Says to [`remove_abandoned`] that somebody is at work on it; the kernel takes it back from who is killed.
+    /// Says to [`settle_abandoned`] that somebody is at work on it; the kernel takes it back from who is killed.
     _held: File,
 }
 
@@ -78,10 +80,15 @@ impl StagedDirectory {
 
 /// Before the name of a directory that is being filled.
 const STAGED: &str = ".staged-";
+/// Before the name of a directory that is out of sight until it is known whether it goes.
+const HIDDEN: &str = ".hidden-";
 /// Before the name of a directory that is being removed.
 const REMOVED: &str = ".removed-";
+/// After the name of either, beside a dash: hexadecimal digits that keep it apart from others.
+const MARK_DIGITS: usize = 8;
 
-/// A directory that is out of sight: to be removed, or put back. Dropped, it waits for [`remove_abandoned`].
+/// A directory that is out of sight: to be removed, or put back. Dropped, and by whoever is killed, it is left to [`settle_abandoned`], which puts
+/// it back: only [`HiddenDirectory::remove`] decides that it goes.
 #[derive(Debug)]
 pub struct HiddenDirectory {
     hidden: PathBuf,
@@ -93,8 +100,10 @@ impl HiddenDirectory {
     /// Takes `place` out of sight of [`super::scan`] in one step, so that nobody loads half of it.
     pub fn of(place: &Path) -> Result<Self, PackageError> {
         let error = |source| PackageError::Write { path: place.to_owned(), source };
-        let name = place.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let hidden = parent_of(place).join(format!("{REMOVED}{name}-{:08x}", rand::random::<u32>()));
+        let mut name = OsString::from(HIDDEN);
+        name.push(place.file_name().unwrap_or_default());
+        name.push(format!("-{:0MARK_DIGITS$x}", rand::random::<u32>()));
+        let hidden = parent_of(place).join(name);
         let held = hold(place).map_err(error)?;
         std::fs::rename(place, &hidden).map_err(error)?;
         Ok(Self { hidden, place: place.to_owned(), _held: held })
@@ -106,30 +115,71 @@ impl HiddenDirectory {
         put.map_err(|source| PackageError::Write { path: self.place.clone(), source })
     }
 
-    /// Removes it; an error leaves the rest of it to [`remove_abandoned`].
+    /// Decides that it goes, on the disk: from then on nobody puts it back. An error leaves it hidden.
+    pub fn give_up(&mut self) -> Result<(), PackageError> {
+        let error = |source| PackageError::Write { path: self.place.clone(), source };
+        let name = self.hidden.file_name().unwrap_or_default().as_encoded_bytes();
+        let mut given_up = OsString::from(REMOVED);
+        given_up.push(OsStr::from_bytes(name.strip_prefix(HIDDEN.as_bytes()).unwrap_or(name)));
+        let given_up = self.hidden.with_file_name(given_up);
+        std::fs::rename(&self.hidden, &given_up).map_err(error)?;
+        self.hidden = given_up;
+        sync_directory(&parent_of(&self.place)).map_err(error)
+    }
+
+    /// Removes what was given up; an error leaves the rest of it to [`settle_abandoned`].
     pub fn remove(self) -> Result<(), PackageError> {
         std::fs::remove_dir_all(&self.hidden)
             .map_err(|source| PackageError::Write { path: self.hidden.clone(), source })
     }
 }
 
-/// Removes what was being filled or removed in `parent` by a program that was killed on the way, and says how many directories it were.
-pub fn remove_abandoned(parent: &Path) -> usize {
-    let mut removed = 0;
+/// What [`settle_abandoned`] did, in directories.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Removed: half filled, or given up.
+    pub removed: usize,
+    /// Put back in their place: hidden, and nobody had decided that they go.
+    pub put_back: usize,
+}
+
+/// Settles what a program that was killed left in `parent`: what was being filled or removed goes, and what was hidden without a decision is put back.
+pub fn settle_abandoned(parent: &Path) -> Settled {
+    let mut settled = Settled::default();
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let begins = |prefix: &str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
-        if !(begins(STAGED) || begins(REMOVED)) || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        if !(begins(STAGED) || begins(HIDDEN) || begins(REMOVED)) || !entry.file_type().is_ok_and(|kind| kind.is_dir())
+        {
             continue;
         }
         // Whoever is at work on it holds it.
-        if let Ok(Some(_held)) = hold(&entry.path())
-            && std::fs::remove_dir_all(entry.path()).is_ok()
+        let Ok(Some(_held)) = hold(&entry.path()) else { continue };
+        if begins(HIDDEN)
+            && let Some(place) = place_of(&name)
         {
-            removed += 1;
+            match std::fs::rename(entry.path(), parent.join(place)) {
+                Ok(()) => {
+                    settled.put_back += 1;
+                    continue;
+                }
+                // Another has taken its place since: it is out of date.
+                Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty || e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(_) => continue,
+            }
+        }
+        if std::fs::remove_dir_all(entry.path()).is_ok() {
+            settled.removed += 1;
         }
     }
-    removed
+    settled
+}
+
+/// What a hidden directory was called.
+fn place_of(hidden: &OsStr) -> Option<&OsStr> {
+    let name = hidden.as_bytes().strip_prefix(HIDDEN.as_bytes())?;
+    let end = name.len().checked_sub(MARK_DIGITS + 1).filter(|end| *end > 0)?;
+    (name[end] == b'-').then(|| OsStr::from_bytes(&name[..end]))
 }
 
 /// Locks a directory for this process; `None` where another holds it.
@@ -237,17 +287,44 @@ mod tests {
             std::fs::write(dir.path().join(abandoned).join("file"), "half").expect("writes");
         }
         std::fs::create_dir(dir.path().join("model")).expect("creates");
-        assert_eq!(remove_abandoned(dir.path()), 2);
+        assert_eq!(settle_abandoned(dir.path()), Settled { removed: 2, put_back: 0 });
         let left = names(dir.path());
         assert!(left.len() == 2 && left.contains(&"model".to_owned()), "{left:?}");
         assert!(staged.path().is_dir());
         drop(staged);
         assert_eq!(names(dir.path()), ["model"]);
         let hidden = HiddenDirectory::of(&dir.path().join("model")).expect("hides");
-        assert!(!dir.path().join("model").exists() && remove_abandoned(dir.path()) == 0);
+        assert!(!dir.path().join("model").exists() && settle_abandoned(dir.path()) == Settled::default());
         hidden.put_back().expect("puts back");
         assert_eq!(names(dir.path()), ["model"]);
-        HiddenDirectory::of(&dir.path().join("model")).and_then(HiddenDirectory::remove).expect("removes");
+        let mut hidden = HiddenDirectory::of(&dir.path().join("model")).expect("hides");
+        hidden.give_up().expect("decides");
+        hidden.remove().expect("removes");
+        assert_eq!(names(dir.path()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_was_hidden_is_put_back_until_it_is_given_up() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let model = dir.path().join("stt-en");
+        let make = |content: &str| {
+            std::fs::create_dir(&model).expect("creates");
+            std::fs::write(model.join("file"), content).expect("writes");
+        };
+        make("first");
+        drop(HiddenDirectory::of(&model).expect("hides"));
+        assert!(!model.exists());
+        assert_eq!(settle_abandoned(dir.path()), Settled { removed: 0, put_back: 1 });
+        assert_eq!(std::fs::read_to_string(model.join("file")).expect("it is back"), "first");
+        // Another came into its place meanwhile.
+        drop(HiddenDirectory::of(&model).expect("hides"));
+        make("second");
+        assert_eq!(settle_abandoned(dir.path()), Settled { removed: 1, put_back: 0 });
+        assert_eq!(std::fs::read_to_string(model.join("file")).expect("it stays"), "second");
+        let mut hidden = HiddenDirectory::of(&model).expect("hides");
+        hidden.give_up().expect("decides");
+        drop(hidden);
+        assert_eq!(settle_abandoned(dir.path()), Settled { removed: 1, put_back: 0 });
         assert_eq!(names(dir.path()), Vec::<String>::new());
     }
 

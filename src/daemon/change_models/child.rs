@@ -12,7 +12,7 @@ use linnet_proto::{ErrorCode, WireError};
 
 use super::Places;
 use crate::exit::Exit;
-use crate::store::write::remove_abandoned;
+use crate::store::write::settle_abandoned;
 
 /// How often the child is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -48,7 +48,7 @@ impl Import {
         match status {
             None => {
                 drop(child);
-                remove_abandoned(&self.places.into);
+                settle_abandoned(&self.places.into);
                 Err(WireError::new(ErrorCode::Cancelled, "the caller has gone"))
             }
             Some(status) if status.success() => serde_json::from_slice(&out).map_err(|e| {

@@ -2,12 +2,14 @@
 //!
 //! A model is taken in by `linnetd import`, a child process: what loads it for the first time may need more memory than there is, or
 //! crash, and what serves must not. Only the swap of the catalog is the daemon's loop's to do. One change is made at a time; a caller who
-//! leaves ends the child, and what it had begun is removed.
+//! leaves ends the child, and what it had begun is removed; what has changed on the disk is loaded all the same.
 
 mod child;
 mod receive;
+#[cfg(test)]
+mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,8 +22,10 @@ use tokio::sync::Mutex;
 
 use super::on_own_thread;
 use super::update::Updates;
+use crate::config::Config;
 use crate::import::{self, ImportError};
 use crate::limits::{CHANGE_MODELS_PATIENCE, CHANGE_MODELS_RETRY};
+use crate::push::held;
 use crate::status::{Archive, ChangeModels};
 use crate::store::write::HiddenDirectory;
 use crate::task::catalog::CatalogHandle;
@@ -35,6 +39,17 @@ pub struct Places {
     pub own: Vec<PathBuf>,
     /// The directory of generations, where the device belongs to a fleet.
     pub fleet: Option<PathBuf>,
+}
+
+impl Places {
+    /// By `config`; `bundled` came with the program.
+    pub(super) fn of(config: &Config, bundled: Option<&Path>) -> Self {
+        let into = config.own_models(bundled);
+        let is_own = |dir: &&PathBuf| Some(dir.as_path()) != bundled && Some(dir.as_path()) != config.packages();
+        let others = config.models.iter().filter(is_own).filter(|dir| **dir != into).cloned();
+        let own = std::iter::once(into.clone()).chain(others).collect();
+        Self { into, own, fleet: held::fleet_dir(config) }
+    }
 }
 
 /// Changes the models of this daemon. Clones are one.
@@ -53,12 +68,20 @@ impl ModelChanges {
 
     async fn add_from(&self, asked: AddModel) -> Result<AddedModel, WireError> {
         // Two of one name: the second finds the first in its place.
-        let _turn = self.one_at_a_time.lock().await;
+        let turn = Arc::clone(&self.one_at_a_time).lock_owned().await;
         let places = self.places().await?;
         let stop = Stop::default();
         let (flag, import) = (Arc::clone(&stop.0), child::Import { asked, places });
-        let added = on_own_thread("models-add", move || import.run(&flag)).await.map_err(no_thread)??;
-        self.load().await?;
+        let own = self.clone();
+        let added = whole(async move {
+            let _turn = turn;
+            let added = on_own_thread("models-add", move || import.run(&flag)).await.map_err(no_thread)??;
+            // It is in its place: it serves though the caller has gone.
+            own.load().await?;
+            Ok(added)
+        });
+        let added = added.await?;
+        drop(stop);
         match self.state(&added.name) {
             Some(ModelState::Failed { reason }) => {
                 let message = format!("the model {} is in its place, but does not serve: {reason}", added.name);
@@ -89,20 +112,38 @@ impl ModelChanges {
     }
 
     async fn remove_named(&self, name: String) -> Result<RemovedModel, WireError> {
-        let _turn = self.one_at_a_time.lock().await;
+        let turn = Arc::clone(&self.one_at_a_time).lock_owned().await;
         let places = self.places().await?;
+        let own = self.clone();
+        whole(async move {
+            let _turn = turn;
+            own.remove_from(places, name).await
+        })
+        .await
+    }
+
+    /// Hides the model, has it let go of, and only then decides that it goes.
+    async fn remove_from(&self, places: Places, name: String) -> Result<RemovedModel, WireError> {
         let wanted = name.clone();
         let hidden = on_own_thread("models-remove", move || {
             let dir = import::find(&wanted, &places.own, places.fleet.as_deref())?;
             Ok::<_, ImportError>((HiddenDirectory::of(&dir)?, dir))
         });
-        let (hidden, dir) = hidden.await.map_err(no_thread)?.map_err(|e| not_changed(&e))?;
+        let (mut hidden, dir) = hidden.await.map_err(no_thread)?.map_err(|e| not_changed(&e))?;
         if let Err(refused) = self.load().await {
             // It is named by the configuration, perhaps: everything stays.
-            if let Err(e) = hidden.put_back() {
-                log::error!(MODEL = name.as_str(); "{e}");
-            }
+            put_back(hidden, &name);
             return Err(refused);
+        }
+        let given_up = on_own_thread("models-remove", move || {
+            let given_up = hidden.give_up();
+            (hidden, given_up)
+        });
+        let (hidden, given_up) = given_up.await.map_err(no_thread)?;
+        if let Err(e) = given_up {
+            put_back(hidden, &name);
+            self.load().await?;
+            return Err(WireError::new(ErrorCode::Internal, format!("the model {name} stays: {e}")));
         }
         log::info!(MODEL = name.as_str(); "the model {name} was removed from {}", dir.display());
         let removed = on_own_thread("models-remove", move || hidden.remove()).await.map_err(no_thread)?;
@@ -164,6 +205,20 @@ fn within<T: Send + 'static>(
             Err(WireError::new(ErrorCode::Unavailable, message).with_retry_after_ms(millis(CHANGE_MODELS_RETRY)))
         })
     })
+}
+
+/// Does it to its end, though the caller should leave.
+async fn whole<T: Send + 'static>(
+    change: impl Future<Output = Result<T, WireError>> + Send + 'static,
+) -> Result<T, WireError> {
+    let ended = tokio::spawn(change).await;
+    ended.unwrap_or_else(|e| Err(WireError::new(ErrorCode::Internal, format!("the change was cut off: {e}"))))
+}
+
+fn put_back(hidden: HiddenDirectory, name: &str) {
+    if let Err(e) = hidden.put_back() {
+        log::error!(MODEL = name; "{e}; it is put back by the next start");
+    }
 }
 
 fn ending(why: &str) -> WireError {
