@@ -54,7 +54,7 @@ impl Device {
         for (turn, reached) in sources.into_iter().enumerate() {
             let Reached { source, .. } = &reached;
             let bytes = source.piece_bytes().min(file.bytes - have);
-            // Held over one file: a pause, another source and the digest's time do not count against who gives the next piece.
+            // Held over one file; another source begins anew.
             let mut rate = self.rate.take().filter(|_| turn == 0).unwrap_or_else(|| LeastRate::new(Pace::default()));
             match self.wait(async { rate.piece(&**source, &path, have, bytes).await }) {
                 None => return self.ending(),
