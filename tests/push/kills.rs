@@ -53,13 +53,13 @@ fn a_daemon_that_is_killed_at_any_moment_of_any_update_serves_one_whole_generati
     let packages = [operator.package("pushed", "1.0.0"), operator.package("pushed", "2.0.0")];
     let package_bytes = disk_bytes(&packages[0]);
     let state = home.path().join("state/fleet");
-    let load = Load::at(&home.path().join("linnet.sock"));
+    let mut load = Load::at(&home.path().join("linnet.sock"));
     let mut seed = 7;
     // What each generation is to be known by: its limit of uploads, MiB, and the version of its model.
     let mut made = BTreeMap::from([(0, (128, None))]);
     let (mut last, mut confirmed) = (0, 0);
     let (mut resident, mut disk) = ((0, 0), (0, 0));
-    let mut daemon = start().start();
+    let mut daemon = load.while_down(|| start().start());
     for n in 0..kills() {
         let (upload, package) = (7 + n % 50, n as usize % 2);
         last = operator.push(&format!("[limits]\nmax_upload_mib = {upload}\n"), &[packages[package].clone()]);
@@ -67,8 +67,10 @@ fn a_daemon_that_is_killed_at_any_moment_of_any_update_serves_one_whole_generati
         look(&daemon);
         std::thread::sleep(Duration::from_millis(next(&mut seed, 4000)));
         let (rss_kib, held_bytes) = (resident_kib(&daemon), disk_bytes(&state));
-        daemon.kill();
-        daemon = start().start();
+        daemon = load.while_down(|| {
+            daemon.kill();
+            start().start()
+        });
 
         let said = status(&daemon);
         let serving = said["generation"]["generation"].as_u64().expect("a number");
@@ -89,9 +91,10 @@ fn a_daemon_that_is_killed_at_any_moment_of_any_update_serves_one_whole_generati
     wait_for(&daemon, last);
     let Count { answered, refused, broken } = load.stop();
     println!(
-        "{} kills: {answered} answered, {refused} refused, {broken} cut off by a kill; resident at most {} MiB in the first {SETTLING}, \
+        "{} kills: {answered} answered, {refused} refused, {} cut off by a kill; resident at most {} MiB in the first {SETTLING}, \
          {} MiB after; on the disk {} KiB and {} KiB",
         kills(),
+        broken.len(),
         resident.0 >> 10,
         resident.1 >> 10,
         disk.0 >> 10,
