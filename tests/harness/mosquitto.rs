@@ -88,6 +88,14 @@ impl Mosquitto {
         let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM);
         eventually("mosquitto ends", || child.try_wait().expect("the child can be waited for"));
     }
+
+    /// Ends it in the middle of whatever it does, as a power cut would.
+    pub fn kill(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        // It may have ended by itself.
+        let _ = child.kill();
+        child.wait().expect("the child can be waited for");
+    }
 }
 
 impl Drop for Mosquitto {

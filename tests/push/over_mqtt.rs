@@ -1,11 +1,19 @@
 //! The whole way: `linnet fleet` on the operator's side, three devices of his fleet, and a real broker between them for everything, or for
 //! reports alone while updates come from a web server or a directory.
 
+use std::process::{Child, Command, Stdio};
+
+use linnet_fleet::repository::{Editor, Repository};
 use serde_json::Value;
 
 use crate::client::{Said, linnet, said};
 use crate::harness::{Daemon, Mosquitto, Reply, Web, eventually};
-use crate::operator::{FLEET, Operator, answers, copy_dir, served_version, status};
+use crate::operator::{FLEET, Operator, answers, copy_dir, half_written, served_version, status};
+
+/// Large enough that the broker can be killed while pieces of it are under way, bytes.
+const LARGE_BYTES: usize = 96 << 20;
+/// The devices.
+const NAMES: [&str; 3] = ["attic", "bath", "cellar"];
 
 /// Where the devices look for updates.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,7 +45,7 @@ impl Site {
             Way::WebServer => site.web.insert(Web::start(&site.repository)).url(),
             Way::Directory => site.repository.display().to_string(),
         };
-        let devices = ["attic", "bath", "cellar"].map(|name| site.device(name, &source).start());
+        let devices = NAMES.map(|name| site.device(name, &source).start());
         Some((site, devices.into()))
     }
 
@@ -64,10 +72,23 @@ impl Site {
     }
 
     fn push(&self, arguments: &[&str]) -> Said {
+        said(self.pushing(arguments))
+    }
+
+    fn pushing(&self, arguments: &[&str]) -> Command {
+        let mut command = linnet();
+        command.args(["fleet", "push", "--to", "all", "--wait", "2m", "--json", "--mqtt", &self.broker.url()]);
+        command.arg("--dir").arg(&self.repository).args(arguments);
+        command
+    }
+
+    /// Waits until every device has reported: a push is for those that are known.
+    fn wait_for_reports(&self) {
         let (dir, url) = (self.repository.display().to_string(), self.broker.url());
-        let mut all = vec!["push", "--dir", &dir, "--mqtt", &url, "--to", "all", "--wait", "2m", "--json"];
-        all.extend(arguments);
-        self.fleet(&all)
+        eventually("every device has reported", || {
+            let said = self.fleet(&["devices", "--mqtt", &url, "--dir", &dir]);
+            NAMES.iter().all(|name| said.text.contains(name)).then_some(())
+        });
     }
 
     fn config(&self, text: &str) -> String {
@@ -148,7 +169,7 @@ fn converges(test: &str, way: Way) {
     let said = site.fleet(&["status", "--dir", &dir, "--mqtt", &url, "--json"]);
     assert!(said.ok && said.text.contains("rejected") && said.text.contains("canary"), "{}", said.text);
     let said = site.fleet(&["devices", "--mqtt", &url, "--dir", &dir]);
-    assert!(["attic", "bath", "cellar"].iter().all(|name| said.text.contains(name)), "{}", said.text);
+    assert!(NAMES.iter().all(|name| said.text.contains(name)), "{}", said.text);
 
     if let Some(web) = &site.web {
         let asked = web.asked();
@@ -164,4 +185,100 @@ fn converges(test: &str, way: Way) {
         });
         assert_eq!(serving(&devices), [(2, true); 3], "what serves goes on");
     }
+}
+
+/// A push under way.
+struct Push {
+    child: Child,
+    words: std::path::PathBuf,
+}
+
+impl Push {
+    fn start(site: &Site, arguments: &[&str]) -> Self {
+        let words = site.operator.path("words");
+        let mut command = site.pushing(arguments);
+        command.stdout(Stdio::piped()).stderr(std::fs::File::create(&words).expect("a file"));
+        Self { child: command.spawn().expect("linnet runs"), words }
+    }
+
+    fn said(&self) -> String {
+        std::fs::read_to_string(&self.words).expect("what it says")
+    }
+
+    /// Waits until it says this.
+    fn says(&mut self, what: &str) {
+        eventually(what, || {
+            let has_ended = self.child.try_wait().expect("a child").is_some();
+            let has_said = self.said().contains(what);
+            assert!(has_said || !has_ended, "the push ended: {}", self.said());
+            has_said.then_some(())
+        });
+    }
+
+    /// Waits until it has ended, and reads what it gives a script.
+    fn end(self) -> (bool, Value) {
+        let ended = self.child.wait_with_output().expect("it ends");
+        (ended.status.success(), serde_json::from_slice(&ended.stdout).unwrap_or_default())
+    }
+}
+
+#[test]
+fn a_push_outlives_a_broker_that_is_killed_while_it_serves_pieces() {
+    let test = "a_push_outlives_a_broker_that_is_killed_while_it_serves_pieces";
+    let Some((mut site, devices)) = Site::new(test, Way::Broker) else { return };
+    let (config, package) =
+        (site.config("[limits]\nmax_upload_mib = 7\n"), site.operator.large_package("pushed", "1.0.0", LARGE_BYTES));
+    let said = site.publish(&["--config", &config, "--package", &package.display().to_string()]);
+    assert!(said.ok, "{}", said.text);
+
+    site.wait_for_reports();
+    let mut push = Push::start(&site, &["--waves", "1%,100%"]);
+    push.says("wave 1 of ");
+    eventually("pieces are under way", || devices.iter().any(|device| !half_written(device).is_empty()).then_some(()));
+    site.broker.kill();
+    push.says("the broker is away");
+    assert_eq!(serving(&devices), [(0, false); 3], "nobody had everything yet");
+    // It comes back with what it had on its disk.
+    site.broker.restart();
+
+    let words = push.words.clone();
+    let (is_ok, last) = push.end();
+    let said = std::fs::read_to_string(&words).expect("what it says");
+    assert!(is_ok && last["done"] == true && last["failed"] == 0, "{last} {said}");
+    eventually("every device has it", || (serving(&devices) == [(1, true); 3]).then_some(()));
+    for device in &devices {
+        assert_eq!(served_version(device, "pushed").as_deref(), Some("1.0.0"));
+    }
+}
+
+#[test]
+fn a_halt_waits_for_who_holds_the_repository_and_is_signed() {
+    let Some((site, devices)) = Site::new("a_halt_waits_for_who_holds_the_repository_and_is_signed", Way::Broker)
+    else {
+        return;
+    };
+    let broken = site.operator.path("broken").join("pushed");
+    copy_dir(&site.operator.package("pushed", "2.0.0"), &broken);
+    crate::updates::spoil_canary(&broken);
+    let config = site.config("[limits]\nmax_upload_mib = 7\n");
+    let said = site.publish(&["--config", &config, "--package", &broken.display().to_string()]);
+    assert!(said.ok, "{}", said.text);
+
+    site.wait_for_reports();
+    // None goes on before the lock is held.
+    devices.iter().for_each(|device| device.signal("STOP"));
+    let mut push = Push::start(&site, &["--waves", "1%,100%"]);
+    push.says("wave 1 of ");
+    let editor = Editor::begin(&site.repository, "publish").expect("the lock");
+    devices.iter().for_each(|device| device.signal("CONT"));
+    push.says("the repository is in use by `publish`");
+    assert!(devices.iter().any(|device| device.log().contains("generation 1 is rejected")), "that is why");
+    drop(editor);
+
+    let words = push.words.clone();
+    let (is_ok, last) = push.end();
+    let said = std::fs::read_to_string(&words).expect("what it says");
+    assert!(!is_ok && last["halted"] == true, "{last} {said}");
+    let rollout = Repository::load(&site.repository).expect("whole").rollout(1).expect("readable").expect("signed");
+    assert!(rollout.paused, "{rollout:?}");
 }

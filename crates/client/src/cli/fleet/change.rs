@@ -33,8 +33,7 @@ async fn hint(broker: &BrokerArgs, repository: &Repository, rollout: &Rollout, b
     link.listen(LISTEN).await;
     let meant = link.seen(|seen| seen.meant(&[&rollout.to, &audience]));
     let added = |device: &&String| (before..rollout.opened).contains(&bucket(&rollout.salt, device));
-    link.hint(meant.iter().filter(added), rollout.number).await?;
-    link.flush().await
+    link.hint(meant.iter().filter(added), rollout.number).await
 }
 
 /// The rollout of the newest generation that has one.

@@ -7,11 +7,10 @@ use bytes::Bytes;
 use linnet_fleet::claims::Registrar;
 use linnet_proto::fleet::{Fingerprint, FleetTopic};
 use linnet_proto::topic::FleetName;
-use rumqttc::v5::AsyncClient;
-use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use tokio::sync::mpsc;
 
-use super::link::Shared;
+use super::link::{Sender, Shared};
 use crate::clock;
 
 /// Requests for names that wait; a further device asks again by itself.
@@ -33,7 +32,7 @@ pub(super) async fn grant(
     registrar: Registrar,
     fleet: FleetName,
     mut waiting: mpsc::Receiver<Asked>,
-    client: AsyncClient,
+    sender: Sender,
     shared: Arc<Shared>,
 ) {
     let mut registrar = Some(registrar);
@@ -52,11 +51,8 @@ pub(super) async fn grant(
             Err(why) => shared.say(why),
             Ok(answered) => {
                 shared.say(answered.said);
-                shared.publishing();
                 let topic = FleetTopic::ClaimAnswer { fleet: fleet.clone(), key }.to_string();
-                if client.publish(topic, QoS::AtLeastOnce, false, answered.payload).await.is_err() {
-                    return;
-                }
+                sender.answer(topic, answered.payload, PublishProperties::default()).await;
             }
         }
     }

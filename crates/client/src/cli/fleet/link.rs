@@ -11,6 +11,7 @@ use linnet_fleet::range_server::RangeServer;
 use linnet_fleet::repository::{Repository, index};
 use linnet_proto::fleet::{FleetTopic, Index, Report};
 use linnet_proto::topic::{DeviceName, FleetName, Topic};
+use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, Publish, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event, EventLoop};
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::args::BrokerArgs;
 use super::grants::{Asked, WAITING_CLAIMS, grant};
+use super::outbox::{Kind, Outbox};
 use super::seen::Seen;
 use crate::ClientError;
 use crate::mqtt::Broker;
@@ -48,9 +50,7 @@ struct Heard {
     /// Counts connections: after each, what is retained is published anew.
     connections: u64,
     down: Option<String>,
-    published: u64,
-    acknowledged: u64,
-    refused: Option<String>,
+    outbox: Outbox,
     /// What devices that asked for a name were told, for the operator.
     said: VecDeque<String>,
 }
@@ -60,6 +60,8 @@ struct Heard {
 pub(super) struct Shared {
     heard: Mutex<Heard>,
     changed: Notify,
+    /// There may be room for another packet.
+    room: Notify,
 }
 
 impl Shared {
@@ -81,21 +83,108 @@ impl Shared {
         self.heard().seen.bears(name)
     }
 
-    /// One more is on its way to the broker.
-    pub(super) fn publishing(&self) {
-        self.heard().published += 1;
+    /// How many connections there were.
+    fn connections(&self) -> u64 {
+        self.heard().connections
+    }
+}
+
+/// A message to be published.
+pub(super) struct Message {
+    pub(super) kind: Kind,
+    pub(super) topic: String,
+    pub(super) retain: bool,
+    pub(super) payload: Bytes,
+    pub(super) properties: PublishProperties,
+}
+
+/// Why a message was not given to the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unsent {
+    /// The connection that it was for is gone.
+    Down,
+    /// It takes nothing.
+    Stuck,
+}
+
+/// Publishes over the connection that stands.
+#[derive(Clone)]
+pub(super) struct Sender {
+    client: AsyncClient,
+    shared: Arc<Shared>,
+}
+
+impl Sender {
+    /// Has an answer to a device sent. Where the connection is gone the answer is dropped: the device asks again by itself.
+    pub(super) async fn answer(&self, topic: String, payload: Vec<u8>, properties: PublishProperties) {
+        let message = Message { kind: Kind::Answer, topic, retain: false, payload: payload.into(), properties };
+        let _ = self.send(message, self.shared.connections()).await;
+    }
+
+    /// Gives a message to connection number `connection`, once there is room.
+    async fn send(&self, message: Message, connection: u64) -> Result<(), Unsent> {
+        let given = async {
+            loop {
+                let room = self.shared.room.notified();
+                if self.give(&message, connection)? {
+                    return Ok(());
+                }
+                room.await;
+            }
+        };
+        tokio::time::timeout(FLUSH_TIMEOUT, given).await.unwrap_or(Err(Unsent::Stuck))
+    }
+
+    /// Whether there was room. What is written down of it has the order of what was given, since both are done under the lock.
+    fn give(&self, message: &Message, connection: u64) -> Result<bool, Unsent> {
+        let mut heard = self.shared.heard();
+        if !heard.outbox.is_open() || heard.connections != connection {
+            return Err(Unsent::Down);
+        }
+        let Message { kind, topic, retain, payload, properties } = message;
+        let given = self.client.try_publish_with_properties(
+            topic.as_str(),
+            QoS::AtLeastOnce,
+            *retain,
+            payload.clone(),
+            properties.clone(),
+        );
+        // Every topic is one: it is full.
+        let has_room = given.is_ok();
+        if has_room {
+            heard.outbox.give(*kind);
+        }
+        Ok(has_room)
+    }
+
+    /// Tells a device to ask again later; not even that may have room.
+    fn busy(&self, piece: Piece) {
+        let properties = PublishProperties { correlation_data: piece.correlation, ..PublishProperties::default() };
+        let mut heard = self.shared.heard();
+        let busy = RangeServer::busy(BUSY_MS);
+        let given = |outbox: &Outbox| {
+            outbox.is_open()
+                && self
+                    .client
+                    .try_publish_with_properties(piece.reply_to, QoS::AtMostOnce, false, busy, properties)
+                    .is_ok()
+        };
+        if given(&heard.outbox) {
+            heard.outbox.give(Kind::Answer);
+        }
     }
 }
 
 /// An open connection.
 pub(super) struct Link {
-    client: AsyncClient,
+    sender: Sender,
     shared: Arc<Shared>,
     fleet: FleetName,
     address: String,
     tasks: Vec<JoinHandle<()>>,
     /// What is retained by this process, by name: digests would do, but these files are small.
     retained: BTreeMap<String, Vec<u8>>,
+    /// The connection that it was published over; 0 is none.
     connection: u64,
 }
 
@@ -160,6 +249,7 @@ impl Link {
         let id = format!("linnet-fleet-{:016x}", rand::random::<u64>());
         let (client, events) = AsyncClient::new(broker.options(&id)?, WAITING_PACKETS);
         let shared = Arc::new(Shared::default());
+        let sender = Sender { client: client.clone(), shared: shared.clone() };
         let mut filters = Vec::new();
         if purpose != Purpose::Publish {
             filters.push(FleetTopic::reports_filter());
@@ -174,11 +264,12 @@ impl Link {
             filters.push(FleetTopic::Fetch(fleet.clone()).to_string());
             filters.push(FleetTopic::claims_filter(&fleet));
             let server = RangeServer::new(dir);
-            tasks.push(tokio::spawn(serve(server, waiting, client.clone(), shared.clone())));
-            tasks.push(tokio::spawn(grant(registrar, fleet.clone(), asking, client.clone(), shared.clone())));
+            tasks.push(tokio::spawn(serve(server, waiting, sender.clone())));
+            tasks.push(tokio::spawn(grant(registrar, fleet.clone(), asking, sender.clone(), shared.clone())));
         }
         let connection = Connection {
-            client: client.clone(),
+            client,
+            sender: sender.clone(),
             shared: shared.clone(),
             fleet: fleet.clone(),
             filters,
@@ -187,7 +278,7 @@ impl Link {
         };
         tasks.push(tokio::spawn(connection.run(events)));
         let link =
-            Self { client, shared, fleet, address: broker.address(), tasks, retained: BTreeMap::new(), connection: 0 };
+            Self { sender, shared, fleet, address: broker.address(), tasks, retained: BTreeMap::new(), connection: 0 };
         let connected = async {
             loop {
                 let changed = link.shared.changed.notified();
@@ -210,7 +301,8 @@ impl Link {
         Ok(link)
     }
 
-    fn failed(&self, reason: &str) -> ClientError {
+    /// A fault of the broker's.
+    pub(super) fn failed(&self, reason: &str) -> ClientError {
         ClientError::Broker { address: self.address.clone(), reason: reason.to_owned() }
     }
 
@@ -234,6 +326,11 @@ impl Link {
         self.shared.heard().down.clone()
     }
 
+    /// The number of the connection that stands, or stood last.
+    pub(super) fn connection(&self) -> u64 {
+        self.shared.connections()
+    }
+
     /// Listens until nothing new has come for a second, at most `most`.
     pub(super) async fn listen(&self, most: Duration) {
         let until = tokio::time::Instant::now() + most;
@@ -249,43 +346,43 @@ impl Link {
     /// Brings what the broker retains up to the repository, if it is not: what metadata name comes before what names it, the index last,
     /// and what no longer exists is cleared after it.
     pub(super) async fn publish(&mut self, repository: &Repository) -> Result<(), ClientError> {
-        let connections = self.shared.heard().connections;
-        if self.connection != connections {
-            // The broker may have come back without what it retained.
-            self.retained.clear();
-            self.connection = connections;
-        }
+        let connection = self.shared.connections();
+        let before = std::mem::take(&mut self.retained);
+        // The broker may have come back without what it retained; and until everything is acknowledged, nothing is known to be there.
+        let before = if std::mem::take(&mut self.connection) == connection { before } else { BTreeMap::new() };
         let files = repository.metadata_files().map_err(ClientError::Fleet)?;
-        let known = self.known().await;
+        let known = self.known(before.is_empty()).await;
         let mut changed = false;
         for (name, bytes) in &files {
-            if self.retained.get(name) != Some(bytes) {
-                self.retain(&FleetTopic::of_file(&self.fleet, name), bytes.clone()).await?;
+            if before.get(name) != Some(bytes) {
+                self.retain(&FleetTopic::of_file(&self.fleet, name), bytes.clone(), connection).await?;
                 changed = true;
             }
         }
         let listed = index(&files);
         let gone: Vec<String> =
-            known.into_iter().chain(self.retained.keys().cloned()).filter(|name| !listed.has(name)).collect();
+            known.into_iter().chain(before.keys().cloned()).filter(|name| !listed.has(name)).collect();
         if changed || !gone.is_empty() {
             let index = serde_json::to_vec(&listed).map_err(|e| self.failed(&e.to_string()))?;
-            self.retain(&FleetTopic::Index(self.fleet.clone()), index).await?;
+            self.retain(&FleetTopic::Index(self.fleet.clone()), index, connection).await?;
         }
         for name in &gone {
-            self.retain(&FleetTopic::of_file(&self.fleet, name), Vec::new()).await?;
+            self.retain(&FleetTopic::of_file(&self.fleet, name), Vec::new(), connection).await?;
         }
+        self.flush_of(connection).await?;
         self.retained = files.into_iter().collect();
-        self.flush().await
+        self.connection = connection;
+        Ok(())
     }
 
     /// Whether this connection has published `name` with this content.
     pub(super) fn holds(&self, name: &str, bytes: &[u8]) -> bool {
-        self.connection == self.shared.heard().connections && self.retained.get(name).is_some_and(|held| held == bytes)
+        self.connection == self.shared.connections() && self.retained.get(name).is_some_and(|held| held == bytes)
     }
 
     /// Names in the index that the broker retained before, where there was one.
-    async fn known(&self) -> Vec<String> {
-        if self.retained.is_empty() {
+    async fn known(&self, is_new: bool) -> Vec<String> {
+        if is_new {
             let until = tokio::time::Instant::now() + INDEX_TIMEOUT;
             while self.shared.heard().index.is_none() && tokio::time::Instant::now() < until {
                 self.changed(Duration::from_millis(50)).await;
@@ -296,52 +393,63 @@ impl Link {
         files.map(|file| file.name.clone()).filter(|name| name.len() <= 64).collect()
     }
 
-    /// Tells devices that there is something to look at. Nobody believes it.
+    /// Tells devices that there is something to look at, and waits until the broker has it. Nobody believes it.
     pub(super) async fn hint(
         &self,
         devices: impl IntoIterator<Item = &String>,
         number: u64,
     ) -> Result<(), ClientError> {
+        let connection = self.shared.connections();
         let payload = serde_json::json!({ "fleet": self.fleet.as_str(), "generation": number }).to_string();
         for device in devices {
             // A report under a name that no device can bear gets no hint.
             let Ok(device) = DeviceName::new(device.as_str()) else { continue };
-            self.publish_one(Topic::ConfigDesired(device).to_string(), payload.clone().into_bytes()).await?;
+            let topic = Topic::ConfigDesired(device).to_string();
+            self.publish_one(topic, payload.clone().into_bytes(), connection).await?;
         }
-        Ok(())
+        self.flush_of(connection).await
     }
 
-    async fn retain(&self, topic: &FleetTopic, bytes: Vec<u8>) -> Result<(), ClientError> {
-        self.publish_one(topic.to_string(), bytes).await
+    async fn retain(&self, topic: &FleetTopic, bytes: Vec<u8>, connection: u64) -> Result<(), ClientError> {
+        self.publish_one(topic.to_string(), bytes, connection).await
     }
 
-    /// Publishes one retained message.
-    async fn publish_one(&self, topic: String, bytes: Vec<u8>) -> Result<(), ClientError> {
-        self.shared.heard().published += 1;
-        self.client.publish(topic, QoS::AtLeastOnce, true, bytes).await.map_err(|e| self.failed(&e.to_string()))
+    /// Publishes one retained message over connection number `connection`.
+    async fn publish_one(&self, topic: String, bytes: Vec<u8>, connection: u64) -> Result<(), ClientError> {
+        let properties = PublishProperties::default();
+        let message = Message { kind: Kind::Own, topic, retain: true, payload: bytes.into(), properties };
+        self.sender.send(message, connection).await.map_err(|unsent| match unsent {
+            Unsent::Down => self.lost(),
+            Unsent::Stuck => self.failed("it takes nothing"),
+        })
     }
 
-    /// Waits until the broker has everything.
-    pub(super) async fn flush(&self) -> Result<(), ClientError> {
+    /// The connection went while it was needed.
+    pub(super) fn lost(&self) -> ClientError {
+        self.failed(&self.down().unwrap_or_else(|| "the connection was lost, and is back".into()))
+    }
+
+    /// Waits until the broker has everything of the operator's own that went out over connection number `connection`; answers to devices
+    /// are not waited for.
+    async fn flush_of(&self, connection: u64) -> Result<(), ClientError> {
         let flushed = async {
             loop {
                 let changed = self.shared.changed.notified();
-                {
-                    let heard = self.shared.heard();
-                    if let Some(refused) = &heard.refused {
-                        return Err(self.failed(refused));
-                    }
-                    if heard.acknowledged >= heard.published {
-                        return Ok(());
-                    }
+                let (is_there, refused, owes) = {
+                    let mut heard = self.shared.heard();
+                    let is_there = heard.outbox.is_open() && heard.connections == connection;
+                    (is_there, heard.outbox.take_refusal(), heard.outbox.owes())
+                };
+                match refused {
+                    Some(refused) => return Err(self.failed(&refused)),
+                    None if !is_there => return Err(self.lost()),
+                    None if !owes => return Ok(()),
+                    None => changed.await,
                 }
-                changed.await;
             }
         };
-        tokio::time::timeout(FLUSH_TIMEOUT, flushed).await.unwrap_or_else(|_| {
-            let why = self.down().unwrap_or_else(|| "it does not acknowledge what was published".into());
-            Err(self.failed(&why))
-        })
+        let overdue = |_| Err(self.failed("it does not acknowledge what was published"));
+        tokio::time::timeout(FLUSH_TIMEOUT, flushed).await.unwrap_or_else(overdue)
     }
 }
 
@@ -353,20 +461,18 @@ struct Piece {
 }
 
 /// Answers requests in order; a slow broker slows it, and nothing else.
-async fn serve(server: RangeServer, mut waiting: mpsc::Receiver<Piece>, client: AsyncClient, shared: Arc<Shared>) {
+async fn serve(server: RangeServer, mut waiting: mpsc::Receiver<Piece>, sender: Sender) {
     while let Some(piece) = waiting.recv().await {
         let reply = server.answer(&piece.request);
         let properties = PublishProperties { correlation_data: piece.correlation, ..PublishProperties::default() };
-        shared.heard().published += 1;
-        if client.publish_with_properties(piece.reply_to, QoS::AtLeastOnce, false, reply, properties).await.is_err() {
-            return;
-        }
+        sender.answer(piece.reply_to, reply, properties).await;
     }
 }
 
 /// The connection's own task: it never waits for anybody but the broker.
 struct Connection {
     client: AsyncClient,
+    sender: Sender,
     shared: Arc<Shared>,
     fleet: FleetName,
     filters: Vec<String>,
@@ -410,22 +516,24 @@ impl Connection {
                     }
                 }
                 Ok(Event::Incoming(Packet::PubAck(ack))) => {
-                    let mut heard = self.shared.heard();
-                    heard.acknowledged += 1;
-                    if !matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers) {
-                        heard.refused = Some(format!(
+                    let is_taken = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
+                    let refusal = (!is_taken).then(|| {
+                        format!(
                             "a publication was refused ({:?}); may this user write linnet/fleet/{}/#?",
                             ack.reason, self.fleet
-                        ));
-                    }
-                    drop(heard);
+                        )
+                    });
+                    self.shared.heard().outbox.acknowledged(ack.pkid, refusal);
                     self.shared.changed.notify_waiters();
+                }
+                Ok(Event::Outgoing(Outgoing::Publish(id))) => {
+                    self.shared.heard().outbox.sent(id);
+                    self.shared.room.notify_waiters();
                 }
                 Ok(Event::Incoming(Packet::Publish(publish))) => self.take(publish),
                 Ok(_) => {}
                 Err(e) => {
-                    self.shared.heard().down = Some(e.to_string());
-                    self.shared.changed.notify_waiters();
+                    self.gone(e.to_string());
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(RETRY.1);
                 }
@@ -433,10 +541,20 @@ impl Connection {
         }
     }
 
+    fn gone(&self, reason: String) {
+        let mut heard = self.shared.heard();
+        heard.down = Some(reason);
+        heard.outbox.close();
+        drop(heard);
+        self.shared.changed.notify_waiters();
+        self.shared.room.notify_waiters();
+    }
+
     fn up(&self) {
         let mut heard = self.shared.heard();
         heard.down = None;
         heard.connections += 1;
+        heard.outbox.open();
         drop(heard);
         self.shared.changed.notify_waiters();
     }
@@ -480,15 +598,7 @@ impl Connection {
         }
         let piece = Piece { reply_to, correlation: properties.correlation_data, request: publish.payload };
         if let Err(mpsc::error::TrySendError::Full(piece)) = self.pieces.try_send(piece) {
-            let properties = PublishProperties { correlation_data: piece.correlation, ..PublishProperties::default() };
-            // Not even that has room: the device asks again by itself.
-            let _ = self.client.try_publish_with_properties(
-                piece.reply_to,
-                QoS::AtMostOnce,
-                false,
-                RangeServer::busy(BUSY_MS),
-                properties,
-            );
+            self.sender.busy(piece);
         }
     }
 }

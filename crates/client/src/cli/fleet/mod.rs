@@ -10,6 +10,7 @@ mod grants;
 mod init;
 mod link;
 mod new_keys;
+mod outbox;
 mod publish;
 mod push;
 mod seen;

@@ -1,10 +1,11 @@
 //! `linnet fleet push`: signs wave after wave as reports come. What decides is `linnet_fleet::waves`; this carries it out.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use linnet_fleet::keys::Keys;
@@ -32,11 +33,26 @@ pub(super) async fn run(args: PushArgs) -> Result<ExitCode, ClientError> {
     let registrar = args.grants.registrar(&dir, repository.fleet())?;
     let mut link = Link::open_to_serve(&broker, fleet_name(&repository)?, &dir, registrar).await?;
     link.publish(&repository).await?;
+    let heard_on = link.connection();
     link.listen(LISTEN).await;
 
     let push = if args.resume { resumed(&repository)? } else { begun(&args, &repository, &link)? };
     let audience = repository.generation(push.number).map_err(ClientError::Fleet)?.audience;
-    let mut pushing = Pushing { dir, link, push, audience, keys: Arc::new(Mutex::new(ask::keys())), bar: bar() };
+    let mut pushing = Pushing {
+        dir,
+        link,
+        push,
+        audience,
+        keys: Arc::new(Mutex::new(ask::keys())),
+        bar: bar(),
+        has_begun: false,
+        heard_on,
+        away: None,
+        away_secs: 0,
+        untold: None,
+        ending: None,
+        waits_for: None,
+    };
     let ended = pushing.run().await;
     pushing.bar.finish_and_clear();
     let (_, all, _) = pushing.tally();
@@ -107,6 +123,16 @@ fn bar() -> ProgressBar {
     bar
 }
 
+/// How a push ends.
+type Ending = Result<(), ClientError>;
+
+/// What holds a push up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    Broker,
+    Repository,
+}
+
 struct Pushing {
     dir: std::path::PathBuf,
     link: Link,
@@ -114,76 +140,124 @@ struct Pushing {
     audience: Selector,
     keys: Arc<Mutex<Keys<'static>>>,
     bar: ProgressBar,
+    has_begun: bool,
+    /// The connection that reports were listened for on.
+    heard_on: u64,
+    /// Since when the broker is away.
+    away: Option<Instant>,
+    /// How long it was away since the newest wave was opened: no device could report, so `--wait` does not count it.
+    away_secs: u64,
+    /// Buckets that were opened and whose devices nobody has told yet.
+    untold: Option<Range<u32>>,
+    /// What the push ends with once the broker has what was signed last.
+    ending: Option<Ending>,
+    /// What it waits for, where that was said.
+    waits_for: Option<Awaited>,
 }
 
 impl Pushing {
-    async fn run(&mut self) -> Result<(), ClientError> {
-        let known = self.meant().len();
+    async fn run(&mut self) -> Ending {
         let duplicates: Vec<String> = self.link.seen(|seen| seen.duplicates().map(|(name, _)| name.clone()).collect());
         for name in duplicates {
             self.say(&format!("two devices bear the name {name}; only the one that reported last is counted"));
         }
-        if self.push.wave == 0 {
-            self.say(&format!(
-                "generation {} for {}, waves: {}",
-                self.push.number,
-                devices_text(known),
-                self.push.waves.len()
-            ));
-            self.open(1).await?;
-        } else if self.push.state != PushStanding::Running {
-            // A pause is over when somebody says so; its wave is waited for anew.
-            self.open(self.push.wave).await?;
-        }
-        let mut was_down = false;
         loop {
-            self.adopt().await?;
-            for line in self.link.said() {
-                self.say(&line);
-            }
-            match self.link.down() {
+            match self.step().await {
+                Ok(Some(ended)) => return ended,
+                Ok(None) => self.waits_for = None,
                 // Who hears nothing decides nothing.
-                Some(reason) if !was_down => {
-                    self.say(&format!("the broker is away ({reason}); nothing is opened until it is back"));
-                    was_down = true;
+                Err(ClientError::Broker { reason, .. }) => {
+                    self.away.get_or_insert_with(Instant::now);
+                    self.say_once(
+                        Awaited::Broker,
+                        &format!("the broker is away ({reason}); nothing is opened until it is back"),
+                    );
                 }
-                Some(_) => {}
-                None => {
-                    was_down = false;
-                    self.link.follow(&self.dir).await?;
-                    if let Some(ended) = self.decide().await? {
-                        return ended;
-                    }
+                // What is to be signed, a halt above all, is signed as soon as the other one is done.
+                Err(ClientError::Fleet(RepositoryError::Locked { holder, .. })) => {
+                    let why = format!("the repository is in use by {holder}; what is to be signed waits for that");
+                    self.say_once(Awaited::Repository, &why);
                 }
+                Err(e) => return Err(e),
             }
             // Not at each report: ten thousand come at once, and each look counts them all.
             tokio::time::sleep(LOOK).await;
         }
     }
 
-    /// Does what the rules say now; `Some` where the push has ended.
-    async fn decide(&mut self) -> Result<Option<Result<(), ClientError>>, ClientError> {
+    /// Looks once, and does what there is to do. `Some` where the push has ended.
+    async fn step(&mut self) -> Result<Option<Ending>, ClientError> {
+        for line in self.link.said() {
+            self.say(&line);
+        }
+        self.catch_up().await?;
+        if !self.has_begun {
+            self.begin().await?;
+            self.has_begun = true;
+        } else {
+            self.adopt()?;
+            if self.ending.is_none() {
+                self.decide().await?;
+            }
+        }
+        self.catch_up().await?;
+        // Not before the broker has it: nobody else would tell the devices.
+        Ok(self.ending.take())
+    }
+
+    /// Has the broker hold what the repository does, and hears what it has kept since it was away.
+    async fn catch_up(&mut self) -> Result<(), ClientError> {
+        if let Some(reason) = self.link.down() {
+            return Err(self.link.failed(&reason));
+        }
+        let connection = self.link.connection();
+        self.link.follow(&self.dir).await?;
+        if self.heard_on != connection {
+            // A failure that was reported meanwhile may still be on its way to here.
+            self.link.listen(LISTEN).await;
+            self.heard_on = connection;
+        }
+        if self.link.down().is_some() || self.link.connection() != connection {
+            return Err(self.link.lost());
+        }
+        if let Some(since) = self.away.take() {
+            self.away_secs += since.elapsed().as_secs();
+        }
+        self.tell().await
+    }
+
+    /// Begins with the first wave, or goes on with the one that was left.
+    async fn begin(&mut self) -> Result<(), ClientError> {
+        if self.push.wave == 0 {
+            let known = devices_text(self.meant().len());
+            self.sign_wave(1).await?;
+            self.say(&format!("generation {} for {known}, waves: {}", self.push.number, self.push.waves.len()));
+        } else if self.push.state != PushStanding::Running {
+            // A pause is over when somebody says so; its wave is waited for anew.
+            self.sign_wave(self.push.wave).await?;
+        }
+        Ok(())
+    }
+
+    /// Does what the rules say now.
+    async fn decide(&mut self) -> Result<(), ClientError> {
         let (newest, all, open) = self.tally();
         self.show(&newest);
-        let waited = clock::now_secs().saturating_sub(self.push.opened_at_secs);
+        let waited = clock::now_secs().saturating_sub(self.push.opened_at_secs).saturating_sub(self.away_secs);
         let is_last = self.push.wave >= self.push.waves.len();
         match decide(&self.push.rules, &newest, &all, waited, is_last) {
-            Decision::Wait => Ok(None),
-            Decision::Open => {
-                self.open(self.push.wave + 1).await?;
-                Ok(None)
-            }
+            Decision::Wait => {}
+            Decision::Open => self.sign_wave(self.push.wave + 1).await?,
             Decision::Done => {
                 self.sign(self.push.wave, PushStanding::Done).await?;
-                Ok(Some(Ok(())))
+                self.ending = Some(Ok(()));
             }
             Decision::Pause(why) => {
                 self.sign(self.push.wave, PushStanding::Paused(why.to_string())).await?;
-                self.link.follow(&self.dir).await?;
                 let number = self.push.number;
                 let wave =
                     format!("generation {number} at wave {} of {}: {why}", self.push.wave, self.push.waves.len());
-                Ok(Some(Err(match why {
+                self.ending = Some(Err(match why {
                     linnet_fleet::waves::Why::Failures { .. } => ClientError::Halted(format!(
                         "{wave}; no further device begins. See why with `linnet fleet status`; go back with `linnet fleet rollback`"
                     )),
@@ -191,27 +265,45 @@ impl Pushing {
                         "{wave}; not ended: {}. `linnet fleet push --resume` waits again, `linnet fleet promote` goes on without them",
                         names(&open)
                     )),
-                })))
+                }));
             }
         }
+        Ok(())
     }
 
-    /// Opens a wave, publishes that, and tells the devices that it adds; those that have not ended, where it was open before.
-    async fn open(&mut self, wave: usize) -> Result<(), ClientError> {
+    /// Signs that a wave is open. The devices that it adds are to be told; those that have not ended, where it was open before.
+    async fn sign_wave(&mut self, wave: usize) -> Result<(), ClientError> {
         let before = self.push.waves.get(self.push.wave.wrapping_sub(1)).map_or(0, |wave| wave.opened);
         let from = if wave == self.push.wave { 0 } else { before };
         self.sign(wave, PushStanding::Running).await?;
-        let Some(opened) = self.push.waves.get(wave.wrapping_sub(1)).copied() else { return Ok(()) };
-        self.link.follow(&self.dir).await?;
+        if let Some(opened) = self.push.waves.get(wave.wrapping_sub(1)) {
+            // What an earlier wave opened while the broker went is told with it.
+            let from = self.untold.as_ref().map_or(from, |untold| untold.start.min(from));
+            self.untold = Some(from..opened.opened);
+        }
+        Ok(())
+    }
+
+    /// Tells the devices of what was opened since the last call, now that the broker has it.
+    async fn tell(&mut self) -> Result<(), ClientError> {
+        let Some(untold) = self.untold.clone().filter(|_| self.ending.is_none()) else { return Ok(()) };
         let meant = self.meant();
-        let told = self.link.seen(|seen| seen.open(&self.push, &meant, from..opened.opened));
-        self.link.hint(&told, self.push.number).await?;
-        self.say(&format!(
-            "wave {wave} of {} is open: {} of {}",
-            self.push.waves.len(),
-            opened.share,
-            devices_text(meant.len())
-        ));
+        let told = self.link.seen(|seen| seen.open(&self.push, &meant, untold));
+        match self.link.hint(&told, self.push.number).await {
+            // They look by themselves, too, if later.
+            Err(e) if self.link.down().is_none() => self.say(&format!("the devices were not told to look: {e}")),
+            told => told?,
+        }
+        self.untold = None;
+        if let Some(opened) = self.push.waves.get(self.push.wave.wrapping_sub(1)) {
+            self.say(&format!(
+                "wave {} of {} is open: {} of {}",
+                self.push.wave,
+                self.push.waves.len(),
+                opened.share,
+                devices_text(meant.len())
+            ));
+        }
         Ok(())
     }
 
@@ -221,6 +313,7 @@ impl Pushing {
         if wave != push.wave || push.state != PushStanding::Running {
             push.opened_at_secs = clock::now_secs();
         }
+        let is_anew = push.opened_at_secs != self.push.opened_at_secs;
         push.wave = wave;
         push.state = state;
         let (dir, keys, signed) = (self.dir.clone(), self.keys.clone(), push.clone());
@@ -231,26 +324,29 @@ impl Pushing {
         });
         signing.await.map_err(|e| ClientError::Beside(e.to_string()))??;
         self.push = push;
+        if is_anew {
+            self.away_secs = 0;
+        }
         Ok(())
     }
 
     /// Takes over what somebody else did to this push: a pause ends it, a wave that was opened is open.
-    async fn adopt(&mut self) -> Result<(), ClientError> {
+    fn adopt(&mut self) -> Result<(), ClientError> {
         let now = load(&self.dir)?.settings().push.clone();
         match now {
-            Some(push) if push == self.push => Ok(()),
+            Some(push) if push == self.push => {}
             Some(push) if push.salt == self.push.salt => {
+                if push.opened_at_secs != self.push.opened_at_secs {
+                    self.away_secs = 0;
+                }
                 self.push = push;
-                match &self.push.state {
-                    PushStanding::Paused(why) => {
-                        self.link.follow(&self.dir).await?;
-                        Err(ClientError::Paused(format!("generation {}: {why}", self.push.number)))
-                    }
-                    _ => Ok(()),
+                if let PushStanding::Paused(why) = &self.push.state {
+                    self.ending = Some(Err(ClientError::Paused(format!("generation {}: {why}", self.push.number))));
                 }
             }
-            _ => Err(ClientError::Paused("another push has begun out of this repository".into())),
+            _ => return Err(ClientError::Paused("another push has begun out of this repository".into())),
         }
+        Ok(())
     }
 
     fn meant(&self) -> BTreeSet<String> {
@@ -273,6 +369,13 @@ impl Pushing {
             bar.set_len(newest.devices() as u64);
             bar.set_pos(newest.reported() as u64);
         });
+    }
+
+    /// Says why it waits, if it did not say so last.
+    fn say_once(&mut self, what: Awaited, text: &str) {
+        if self.waits_for.replace(what) != Some(what) {
+            self.say(text);
+        }
     }
 
     fn say(&self, text: &str) {
@@ -302,7 +405,7 @@ fn sign(dir: &Path, expected: &PushRecord, push: &PushRecord, keys: &mut Keys<'_
     editor.record_push(Some(push.clone())).map_err(ClientError::Fleet)
 }
 
-/// Takes the lock; a refresh that just runs is waited for.
+/// Takes the lock; a refresh that just runs is waited for, and whatever holds it longer is named and waited for by the caller.
 fn begin(dir: &Path) -> Result<Editor, ClientError> {
     for _ in 0..50 {
         match Editor::begin(dir, "push") {

@@ -30,17 +30,19 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, ClientError> {
         for line in link.said() {
             eprintln!("linnet: {line}");
         }
-        match link.down() {
-            Some(reason) if !was_down => {
-                eprintln!("linnet: the broker is away ({reason}); trying again");
-                was_down = true;
-            }
-            Some(_) => {}
-            None => {
-                was_down = false;
-                link.follow(dir).await?;
-            }
+        let away = match link.down() {
+            Some(reason) => Some(reason),
+            None => match link.follow(dir).await {
+                Ok(()) => None,
+                // It went, or would not take something, meanwhile.
+                Err(ClientError::Broker { reason, .. }) => Some(reason),
+                Err(e) => return Err(e),
+            },
+        };
+        if let Some(reason) = away.as_ref().filter(|_| !was_down) {
+            eprintln!("linnet: the broker is away ({reason}); trying again");
         }
+        was_down = away.is_some();
         tokio::time::sleep(LOOK).await;
     }
 }
