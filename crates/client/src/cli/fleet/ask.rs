@@ -4,6 +4,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 
 use linnet_fleet::keys::Keys;
+use linnet_fleet::repository::Editor;
 use zeroize::Zeroizing;
 
 use crate::ClientError;
@@ -25,6 +26,17 @@ pub(super) fn confirm(question: &str) -> Result<bool, ClientError> {
     let read = |source| ClientError::Read { path: "standard input".into(), source };
     stdin.lock().read_line(&mut answer).map_err(read)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Takes the repository's lock after a yes to what was shown; somebody may have published since, and then the yes was to something else.
+pub(super) fn again(dir: &Path, operation: &str, shown: u64) -> Result<Editor, ClientError> {
+    let editor = Editor::begin(dir, operation).map_err(ClientError::Fleet)?;
+    match editor.newest() {
+        newest if newest == shown => Ok(editor),
+        newest => Err(ClientError::BadUrl(format!(
+            "generation {newest} was published while you were asked, so nothing was signed; look at it with `linnet fleet status`, and give the command again"
+        ))),
+    }
 }
 
 /// Keys that ask for their passphrases.
@@ -67,4 +79,35 @@ pub(super) fn new_passphrase() -> Result<Zeroizing<String>, ClientError> {
         )));
     }
     Ok(passphrase)
+}
+
+#[cfg(test)]
+mod tests {
+    use linnet_fleet::keys::{Keys, Locator, generate};
+    use linnet_fleet::repository::{Draft, Editor, Founding};
+
+    use super::again;
+
+    #[test]
+    fn a_yes_to_what_is_the_newest_no_more_signs_nothing() {
+        let home = tempfile::tempdir().expect("a directory");
+        let dir = home.path().join("repository");
+        let founding = Founding::simple("home", home.path());
+        for key in founding.roles.values().flat_map(|named| &named.keys) {
+            let Locator::File(path) = key else { continue };
+            generate(path, None).expect("a key");
+        }
+        Editor::init(&dir, &founding, &mut Keys::default(), 1_000).expect("a repository");
+        assert_eq!(again(&dir, "a test", 0).expect("as it was").newest(), 0);
+
+        let mut editor = again(&dir, "a test", 0).expect("as it was");
+        assert!(again(&dir, "another", 0).is_err(), "somebody has the lock");
+        let draft = Draft { config_version: 1, lifetime_secs: 1_000, ..Draft::default() };
+        let prepared = editor.prepare(&draft, 1_000).expect("a generation");
+        editor.publish(&prepared, &mut Keys::default(), 1_000).expect("published");
+        drop(editor);
+        let refused = again(&dir, "a test", 0).expect_err("not what was shown").to_string();
+        assert!(refused.contains("generation 1 was published while you were asked"), "{refused}");
+        assert_eq!(again(&dir, "a test", 1).expect("as it was shown").newest(), 1);
+    }
 }

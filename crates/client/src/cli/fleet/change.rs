@@ -18,11 +18,21 @@ const DAY_SECS: u64 = 86_400;
 /// How long devices' retained reports are listened for.
 const LISTEN: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Publishes what has changed, where a broker is named; elsewhere `serve`, a web server or a stick does.
-async fn tell(broker: &BrokerArgs, repository: &Repository) -> Result<(), ClientError> {
-    let Some(broker) = broker.broker()? else { return Ok(()) };
-    let mut link = Link::open(&broker, fleet_name(repository)?, Purpose::Publish).await?;
-    link.publish(repository).await
+/// How often it is looked whether the broker has what the repository holds.
+const LOOKS: usize = 3;
+
+/// Publishes what has changed, where a broker is named; elsewhere `serve`, a web server or a stick does. The editor is done: a broker
+/// may be slow, and a push that wants to halt does not wait for it.
+async fn tell(broker: &BrokerArgs, editor: Editor) -> Result<Repository, ClientError> {
+    let repository = editor.repository().clone();
+    drop(editor);
+    let Some(broker) = broker.broker()? else { return Ok(repository) };
+    let mut link = Link::open(&broker, fleet_name(&repository)?, Purpose::Publish).await?;
+    // What was signed and published meanwhile may just have been overwritten with what was read before: so it is read once more.
+    for _ in 0..LOOKS {
+        link.follow(repository.dir()).await?;
+    }
+    Ok(repository)
 }
 
 /// Has the devices look whose buckets are opened now and were not `before`, where a broker is named.
@@ -63,7 +73,7 @@ pub(super) async fn pause(args: ChangeArgs) -> Result<ExitCode, ClientError> {
     let dir = &args.dir.dir;
     let mut editor = Editor::begin(dir, "pause").map_err(ClientError::Fleet)?;
     let rollout = pause_newest(&mut editor, "somebody paused it")?.ok_or_else(|| no_push(dir))?;
-    tell(&args.broker, &editor).await?;
+    tell(&args.broker, editor).await?;
     output::write(&format!(
         "generation {} is paused at wave {}: no device begins with it, whoever has begun goes on\n",
         rollout.number, rollout.wave
@@ -101,8 +111,8 @@ pub(super) async fn promote(args: PromoteArgs) -> Result<ExitCode, ClientError> 
         push.state = PushStanding::Running;
         editor.record_push(Some(push)).map_err(ClientError::Fleet)?;
     }
-    tell(&broker, &editor).await?;
-    hint(&broker, &editor, &rollout, if was_paused { 0 } else { before }).await?;
+    let repository = tell(&broker, editor).await?;
+    hint(&broker, &repository, &rollout, if was_paused { 0 } else { before }).await?;
     let share = f64::from(rollout.opened) / f64::from(Rollout::BUCKETS) * 100.0;
     output::write(&format!("generation {} is open for {share:.1} % of the names\n", rollout.number))?;
     Ok(ExitCode::SUCCESS)
@@ -124,9 +134,14 @@ pub(super) async fn rollback(args: RollbackArgs) -> Result<ExitCode, ClientError
         "generation {newest} -> {number}, which is what {to} was\n{}",
         Diff::between(Some(&old), &prepared.generation)
     ))?;
-    if !yes && !ask::confirm(&format!("Pause generation {newest} and sign generation {number}?"))? {
-        output::write("nothing was signed\n")?;
-        return Ok(ExitCode::SUCCESS);
+    if !yes {
+        // Who thinks about it holds nobody up.
+        drop(editor);
+        if !ask::confirm(&format!("Pause generation {newest} and sign generation {number}?"))? {
+            output::write("nothing was signed\n")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        editor = ask::again(&dir.dir, "rollback", newest)?;
     }
     // First nobody else begins with what is bad.
     let why = format!("generation {number} goes back to {to}");
@@ -135,7 +150,7 @@ pub(super) async fn rollback(args: RollbackArgs) -> Result<ExitCode, ClientError
         None => String::new(),
     };
     editor.publish(&prepared, &mut ask::keys(), now).map_err(ClientError::Fleet)?;
-    tell(&broker, &editor).await?;
+    tell(&broker, editor).await?;
     output::write(&format!(
         "generation {number} is published with what {to} was{paused}\n{}",
         next_push(&dir.dir, " --waves 100%")
@@ -152,18 +167,20 @@ pub(super) async fn refresh(args: RefreshArgs) -> Result<ExitCode, ClientError> 
         let expiring = editor.expiring(within, now);
         roles.retain(|role| expiring.contains(role));
     }
-    if roles.is_empty() {
+    let repository = if roles.is_empty() {
         output::write("nothing expires in that time\n")?;
+        editor.repository().clone()
     } else {
         editor.refresh(&roles, &mut ask::keys(), now).map_err(ClientError::Fleet)?;
-        tell(&broker, &editor).await?;
-        let until = Role::ONLINE.iter().map(|role| editor.expires_secs(*role)).min().unwrap_or_default();
+        let repository = tell(&broker, editor).await?;
+        let until = Role::ONLINE.iter().map(|role| repository.expires_secs(*role)).min().unwrap_or_default();
         output::write(&format!("signed anew; good for {} days\n", until.saturating_sub(now) / DAY_SECS))?;
-    }
+        repository
+    };
     // A timer's log is where this is noticed in time.
-    for role in editor.expiring(60 * DAY_SECS, now) {
+    for role in repository.expiring(60 * DAY_SECS, now) {
         if !Role::ONLINE.contains(&role) {
-            let days = editor.expires_secs(role).saturating_sub(now) / DAY_SECS;
+            let days = repository.expires_secs(role).saturating_sub(now) / DAY_SECS;
             eprintln!(
                 "linnet: {role} expires in {days} days; with its key at hand: linnet fleet refresh --role {role}"
             );
@@ -181,10 +198,10 @@ pub(super) async fn rotate_key(args: RotateArgs) -> Result<ExitCode, ClientError
     // New files beside the old ones, which stay until somebody removes them.
     let founding = new_keys::found(&roles, &dir.dir, &keys, &format!("-{now}"))?;
     editor.rotate(&founding, &mut ask::keys(), now).map_err(ClientError::Fleet)?;
-    tell(&broker, &editor).await?;
+    let repository = tell(&broker, editor).await?;
     output::write(&format!(
         "the root has version {}; the new keys:\n{}the old ones sign nothing any more: destroy them\n",
-        editor.version(Role::Root),
+        repository.version(Role::Root),
         new_keys::warnings(&founding)
     ))?;
     Ok(ExitCode::SUCCESS)

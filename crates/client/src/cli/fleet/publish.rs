@@ -62,9 +62,14 @@ pub(super) async fn run(args: PublishArgs) -> Result<ExitCode, ClientError> {
         output::write("nothing was signed (--dry-run)\n")?;
         return Ok(ExitCode::SUCCESS);
     }
-    if !args.yes && !ask::confirm(&format!("Sign generation {number}?"))? {
-        output::write("nothing was signed\n")?;
-        return Ok(ExitCode::SUCCESS);
+    if !args.yes {
+        // Who thinks about it holds nobody up.
+        drop(editor);
+        if !ask::confirm(&format!("Sign generation {number}?"))? {
+            output::write("nothing was signed\n")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        editor = ask::again(dir, "publish", newest)?;
     }
     editor.publish(&prepared, &mut ask::keys(), now).map_err(ClientError::Fleet)?;
     output::write(&format!("generation {number} is published; no device begins with it yet\n{}", next_push(dir, "")))?;
