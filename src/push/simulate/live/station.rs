@@ -72,10 +72,23 @@ struct Heard {
     /// What the broker will not let the operator do.
     refused: Option<String>,
     published: u64,
-    acknowledged: u64,
+    /// Of those: acknowledged, or forgotten with the connection that they went out over.
+    settled: u64,
 }
 
 impl Heard {
+    /// The connection has ended, and the session with it: what was not acknowledged never will be. What is retained is published anew once
+    /// there is another; a device whose hint or piece was lost looks, or asks, again by itself.
+    fn gone(&mut self, reason: String) {
+        self.down.get_or_insert((reason, Instant::now()));
+        self.settled = self.published;
+    }
+
+    /// One was acknowledged. It may be one that was counted as forgotten, and went out over the next connection after all.
+    fn acknowledged(&mut self) {
+        self.settled = (self.settled + 1).min(self.published);
+    }
+
     /// Why the connection is given up, if it is: the first one has failed, or a later one is not back in time.
     fn lost(&self) -> Option<&String> {
         let (reason, since) = self.down.as_ref()?;
@@ -254,6 +267,7 @@ impl Station {
         if !self.is_up()? {
             return Err(self.fault("it is not there"));
         }
+        let connection = self.shared.heard().connections;
         for index in 0..devices {
             let device = self.device(index)?;
             let of_device = [Topic::Status, Topic::State, Topic::ConfigReported, Topic::ConfigDesired];
@@ -263,6 +277,9 @@ impl Station {
             self.publish(topic, Bytes::new()).await?;
         }
         self.flush().await?;
+        if !self.is_up()? || self.shared.heard().connections != connection {
+            return Err(self.fault("it went while it was being cleared"));
+        }
         // Fails only where the connection has ended already.
         let _ = self.client.try_disconnect();
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -289,12 +306,12 @@ impl Station {
         }
     }
 
-    /// Waits until the broker has everything.
+    /// Waits until the broker has everything that was published until now, or has gone. It acknowledges in order, so the pieces that devices
+    /// ask for meanwhile are not waited for.
     async fn flush(&self) -> Result<(), SimulateError> {
-        self.wait(FLUSH_PATIENCE, "it has not acknowledged what was published", |heard| {
-            heard.acknowledged >= heard.published
-        })
-        .await
+        let published = self.shared.heard().published;
+        let otherwise = "it has not acknowledged what was published";
+        self.wait(FLUSH_PATIENCE, otherwise, |heard| heard.settled >= published).await
     }
 }
 
@@ -368,7 +385,7 @@ impl Connection {
                     )),
                 },
                 Ok(Event::Incoming(Packet::PubAck(ack))) => {
-                    self.shared.heard().acknowledged += 1;
+                    self.shared.heard().acknowledged();
                     if !matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers) {
                         self.refused(format!(
                             "it refuses what is published ({:?}); the user must be let write linnet/#",
@@ -382,7 +399,7 @@ impl Connection {
                 Err(e) => {
                     let reason = why_ended(&e, is_connected);
                     is_connected = false;
-                    self.shared.heard().down.get_or_insert((reason, Instant::now()));
+                    self.shared.heard().gone(reason);
                     self.shared.changed.notify_waiters();
                     tokio::time::sleep(RECONNECT_PAUSE).await;
                 }
@@ -435,5 +452,26 @@ impl Connection {
                 properties,
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Heard;
+
+    #[test]
+    fn what_was_under_way_when_the_connection_ended_is_not_waited_for() {
+        let mut heard = Heard { published: 3, ..Heard::default() };
+        heard.acknowledged();
+        heard.gone("it was restarted".to_owned());
+        assert_eq!(heard.settled, 3);
+        // One that waited for room goes out over the next connection.
+        heard.acknowledged();
+        assert_eq!(heard.settled, 3);
+        heard.published += 2;
+        heard.acknowledged();
+        assert!(heard.settled < heard.published);
+        heard.acknowledged();
+        assert_eq!(heard.settled, heard.published);
     }
 }
