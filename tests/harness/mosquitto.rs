@@ -92,7 +92,9 @@ impl Mosquitto {
     /// Ends it in the middle of whatever it does, as a power cut would.
     pub fn kill(&mut self) {
         let Some(mut child) = self.child.take() else { return };
-        // It may have ended by itself.
+        // First it only falls silent, so that what its clients send it is left unacknowledged. It may have ended by itself.
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::STOP);
+        std::thread::sleep(std::time::Duration::from_millis(300));
         let _ = child.kill();
         child.wait().expect("the child can be waited for");
     }

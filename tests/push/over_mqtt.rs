@@ -11,7 +11,7 @@ use crate::harness::{Daemon, Mosquitto, Reply, Web, eventually};
 use crate::operator::{FLEET, Operator, answers, copy_dir, half_written, served_version, status};
 
 /// Large enough that the broker can be killed while pieces of it are under way, bytes.
-const LARGE_BYTES: usize = 96 << 20;
+const LARGE_BYTES: usize = 32 << 20;
 /// The devices.
 const NAMES: [&str; 3] = ["attic", "bath", "cellar"];
 
