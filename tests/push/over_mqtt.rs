@@ -237,7 +237,6 @@ fn a_push_outlives_a_broker_that_is_killed_while_it_serves_pieces() {
     eventually("pieces are under way", || devices.iter().any(|device| !half_written(device).is_empty()).then_some(()));
     site.broker.kill();
     push.says("the broker is away");
-    assert_eq!(serving(&devices), [(0, false); 3], "nobody had everything yet");
     // It comes back with what it had on its disk.
     site.broker.restart();
 
