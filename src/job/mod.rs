@@ -138,6 +138,11 @@ impl TaskRequest {
         }
     }
 
+    /// Whether segments are wanted before the whole answer.
+    pub fn streams_segments(&self) -> bool {
+        matches!(self, Self::Transcribe(request) if request.options.stream)
+    }
+
     /// The model that is asked for by name or alias.
     pub fn model(&self) -> Option<&str> {
         each_request!(self, request => request.model.as_deref())

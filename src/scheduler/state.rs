@@ -55,12 +55,13 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    /// Counts, logs and sends. `started` is when a worker began, if one did. Call it outside of the lock.
+    /// Counts, sends and logs. `started` is when a worker began, if one did. Call it outside of the lock.
     pub(super) fn answer(self, events: &Events, started: Option<Instant>, outcome: Result<Answer, WireError>) {
         let until = started.unwrap_or_else(Instant::now);
         let waited = until.saturating_duration_since(self.admitted);
-        events.request_ended(&self.subject, waited, started.map(|s| s.elapsed()), &outcome);
+        let ended = events.request_ended(&self.subject, waited, started.map(|s| s.elapsed()), &outcome);
         self.permit.send(outcome.map(Part::Done));
+        ended.tell(&self.subject);
     }
 }
 

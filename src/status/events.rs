@@ -90,62 +90,34 @@ impl Events {
         self.0.sums.tally()
     }
 
-    /// An admitted request ended. `ran` is absent when no worker ran it.
+    /// An admitted request ended: counts it. Its line is written by [`Ended::tell`], after the answer has left: whoever waits
+    /// for the answer need not wait for the log's reader. `ran` is absent when no worker ran it.
     pub fn request_ended(
         &self,
         of: &Subject,
         waited: Duration,
         ran: Option<Duration>,
         outcome: &Result<Answer, WireError>,
-    ) {
+    ) -> Ended {
         let metrics = &self.0.metrics;
         metrics.request(of.task, of.origin, outcome.as_ref().map(|_| ()).map_err(|e| e.code));
         if let Some(ran) = ran {
             metrics.waited(of.task, waited);
             self.0.sums.ran(ran, outcome.as_ref().is_err_and(|e| is_own_fault(e.code)));
         }
-        let queue_ms = ms(waited);
-        let run_ms = ms(ran.unwrap_or_default());
-        let (id, model, transport) = (of.id.as_str(), of.model.as_str(), of.origin.as_str());
-        match outcome {
+        let how = match outcome {
             Ok(Answer::Transcript(transcript)) => {
-                metrics.answered(
-                    of.task,
-                    model,
-                    ran.unwrap_or_default(),
-                    heard(transcript.duration_secs, transcript.rtf),
-                );
-                let audio_secs = transcript.duration_secs;
-                log::info!(
-                    MESSAGE_ID = REQUEST_ANSWERED, REQUEST_ID = id, TASK = of.task, MODEL = model, MS = run_ms,
-                    QUEUE_MS = queue_ms, AUDIO_SECS = audio_secs, TRANSPORT = transport;
-                    "{id}: {} over {transport} by {model}: {audio_secs:.1} s of audio in {run_ms:.1} ms, queued {queue_ms:.1} ms",
-                    of.task
-                );
+                let rtf = heard(transcript.duration_secs, transcript.rtf);
+                metrics.answered(of.task, &of.model, ran.unwrap_or_default(), rtf);
+                How::Heard { audio_secs: transcript.duration_secs }
             }
             Ok(answer) => {
-                metrics.answered(of.task, model, ran.unwrap_or_default(), None);
-                log::info!(
-                    MESSAGE_ID = REQUEST_ANSWERED, REQUEST_ID = id, TASK = of.task, MODEL = model, MS = run_ms,
-                    QUEUE_MS = queue_ms, TOKENS = written(answer), TRANSPORT = transport;
-                    "{id}: {} over {transport} by {model} in {run_ms:.1} ms, queued {queue_ms:.1} ms",
-                    of.task
-                );
+                metrics.answered(of.task, &of.model, ran.unwrap_or_default(), None);
+                How::Answered { tokens: written(answer) }
             }
-            Err(error) => {
-                let level = if error.code == ErrorCode::Internal { log::Level::Error } else { log::Level::Info };
-                let code = error.code.as_str();
-                // The code only: a message may quote what the caller sent.
-                log::log!(
-                    level,
-                    MESSAGE_ID = REQUEST_FAILED, REQUEST_ID = id, TASK = of.task, MODEL = model, MS = run_ms,
-                    QUEUE_MS = queue_ms, CODE = code, TRANSPORT = transport;
-                    "{id}: {} over {transport} ended with {code} after {queue_ms:.1} ms in the queue and {run_ms:.1} ms of work",
-                    of.task
-                );
-                log::debug!(REQUEST_ID = id; "{id}: {}", error.message);
-            }
-        }
+            Err(error) => How::Failed(error.clone()),
+        };
+        Ended { how, queue_ms: ms(waited), run_ms: ms(ran.unwrap_or_default()) }
     }
 
     /// A request was refused at admission. Overload is told at most every ten seconds, with the number of refusals.
@@ -256,6 +228,57 @@ fn ms(duration: Duration) -> f64 {
 }
 
 /// Tokens that an answer wrote.
+/// How an admitted request ended, for the log.
+#[derive(Debug)]
+#[must_use = "the log has a line for each request"]
+pub struct Ended {
+    how: How,
+    queue_ms: f64,
+    run_ms: f64,
+}
+
+#[derive(Debug)]
+enum How {
+    Heard { audio_secs: f64 },
+    Answered { tokens: u64 },
+    Failed(WireError),
+}
+
+impl Ended {
+    /// Writes the line.
+    pub fn tell(self, of: &Subject) {
+        let Self { how, queue_ms, run_ms } = self;
+        let (id, model, transport) = (of.id.as_str(), of.model.as_str(), of.origin.as_str());
+        match how {
+            How::Heard { audio_secs } => log::info!(
+                MESSAGE_ID = REQUEST_ANSWERED, REQUEST_ID = id, TASK = of.task, MODEL = model, MS = run_ms,
+                QUEUE_MS = queue_ms, AUDIO_SECS = audio_secs, TRANSPORT = transport;
+                "{id}: {} over {transport} by {model}: {audio_secs:.1} s of audio in {run_ms:.1} ms, queued {queue_ms:.1} ms",
+                of.task
+            ),
+            How::Answered { tokens } => log::info!(
+                MESSAGE_ID = REQUEST_ANSWERED, REQUEST_ID = id, TASK = of.task, MODEL = model, MS = run_ms,
+                QUEUE_MS = queue_ms, TOKENS = tokens, TRANSPORT = transport;
+                "{id}: {} over {transport} by {model} in {run_ms:.1} ms, queued {queue_ms:.1} ms",
+                of.task
+            ),
+            How::Failed(error) => {
+                let level = if error.code == ErrorCode::Internal { log::Level::Error } else { log::Level::Info };
+                let code = error.code.as_str();
+                // The code only: a message may quote what the caller sent.
+                log::log!(
+                    level,
+                    MESSAGE_ID = REQUEST_FAILED, REQUEST_ID = id, TASK = of.task, MODEL = model, MS = run_ms,
+                    QUEUE_MS = queue_ms, CODE = code, TRANSPORT = transport;
+                    "{id}: {} over {transport} ended with {code} after {queue_ms:.1} ms in the queue and {run_ms:.1} ms of work",
+                    of.task
+                );
+                log::debug!(REQUEST_ID = id; "{id}: {}", error.message);
+            }
+        }
+    }
+}
+
 fn written(answer: &Answer) -> u64 {
     match answer {
         Answer::Generated(generated) => generated.completion_tokens,

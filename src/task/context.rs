@@ -41,6 +41,8 @@ pub struct TaskContext {
     heartbeat: Heartbeat,
     parts: mpsc::Sender<Result<Part, WireError>>,
     audio_limits: AudioLimits,
+    /// Whether somebody reads segments as they come.
+    streams_segments: bool,
     /// Text for a caller who reads slowly, joined; at most one entry for each answer, and all of it stands in the final answer, too.
     backlog: Mutex<Vec<Delta>>,
 }
@@ -57,6 +59,7 @@ impl TaskContext {
             heartbeat,
             parts: job.parts.clone(),
             audio_limits,
+            streams_segments: job.request.task.streams_segments(),
             backlog: Mutex::default(),
         }
     }
@@ -82,6 +85,8 @@ impl TaskContext {
                 self.checkpoint()?;
                 return self.write(delta);
             }
+            // The whole answer holds it, and waking a reader who waits for that only costs the one who asked.
+            Part::Segment(_) if !self.streams_segments => return self.checkpoint(),
             part => part,
         };
         let mut part = Ok(part);

@@ -47,6 +47,9 @@ pub const BUDGET_STEP_BYTES: u64 = 64 * 1024;
 /// An upload grows only where so much more memory can be had beside it, bytes: what answers and refuses needs some, too.
 pub const MEMORY_LEFT_BYTES: usize = 16 * 1024 * 1024;
 
+/// A body up to this length, bytes, is not asked for [`MEMORY_LEFT_BYTES`].
+pub const SMALL_BODY_BYTES: usize = 1024 * 1024;
+
 /// `Retry-After` of a refusal that names no time, milliseconds.
 pub const DEFAULT_RETRY_AFTER_MS: u64 = 1000;
 

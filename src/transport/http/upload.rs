@@ -13,7 +13,9 @@ use linnet_proto::{ErrorCode, WireError};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::bounds::{BUDGET_STEP_BYTES, BUDGET_UNIT_BYTES, FORESEEN_FOR, MEMORY_LEFT_BYTES, MIN_BODY_BYTES_PER_SEC};
+use super::bounds::{
+    BUDGET_STEP_BYTES, BUDGET_UNIT_BYTES, FORESEEN_FOR, MEMORY_LEFT_BYTES, MIN_BODY_BYTES_PER_SEC, SMALL_BODY_BYTES,
+};
 use crate::job::Foreseen;
 use crate::transport::places::Places;
 
@@ -251,8 +253,10 @@ impl Pieces {
         if self.joined.capacity() - self.joined.len() >= bytes {
             return Ok(());
         }
-        // Whatever else asks for memory cannot be refused it: without any left the process would end.
-        let left = Vec::<u8>::new().try_reserve_exact(MEMORY_LEFT_BYTES);
+        // Whatever else asks for memory cannot be refused it: without any left the process would end. Asking costs a small body more
+        // than reading it (the address space of every thread changes twice).
+        let small = self.joined.len().saturating_add(bytes) <= SMALL_BODY_BYTES;
+        let left = if small { Ok(()) } else { Vec::<u8>::new().try_reserve_exact(MEMORY_LEFT_BYTES) };
         self.joined.try_reserve(bytes).and(left).map_err(|_| {
             let message = format!(
                 "this machine has no memory left for the body ({} bytes have come); send it again later, or compress it",
