@@ -6,6 +6,7 @@ mod client;
 mod clock;
 mod disk;
 mod forge;
+mod grants;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod hostile;
@@ -17,4 +18,8 @@ mod operator;
 mod operators;
 mod over_mqtt;
 mod provisioning;
+mod reports;
+#[allow(dead_code)]
+#[path = "../mqtt/scripted_broker.rs"]
+mod scripted_broker;
 mod updates;

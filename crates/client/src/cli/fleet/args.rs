@@ -356,8 +356,8 @@ pub struct ReportsArgs {
     /// Read reports from a file instead of a broker, one JSON object on each line (`-`: standard input)
     #[arg(long, value_name = "FILE")]
     pub reports: Option<PathBuf>,
-    /// How long reports are listened for
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration_secs)]
+    /// How long the reports that the broker has are waited for at most; it ends as soon as all have come
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration_secs)]
     pub listen: u64,
 }
 

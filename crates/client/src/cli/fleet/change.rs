@@ -3,21 +3,18 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use linnet_fleet::bucket;
 use linnet_fleet::repository::{Diff, Editor, Repository, Role};
 use linnet_fleet::waves::PushStanding;
 use linnet_proto::fleet::Rollout;
 
 use super::args::{BrokerArgs, ChangeArgs, ExportArgs, PromoteArgs, RefreshArgs, RollbackArgs, RotateArgs};
+use super::hearing::LONGEST;
 use super::link::{Link, Purpose};
 use super::{ask, fleet_name, new_keys, next_push};
 use crate::cli::output;
 use crate::{ClientError, clock};
 
 const DAY_SECS: u64 = 86_400;
-/// How long devices' retained reports are listened for.
-const LISTEN: std::time::Duration = std::time::Duration::from_secs(30);
-
 /// How often it is looked whether the broker has what the repository holds.
 const LOOKS: usize = 3;
 
@@ -35,15 +32,17 @@ async fn tell(broker: &BrokerArgs, editor: Editor) -> Result<Repository, ClientE
     Ok(repository)
 }
 
-/// Has the devices look whose buckets are opened now and were not `before`, where a broker is named.
+/// Has the devices look that have something to begin with: their buckets are opened now and were not `before`. Where a broker is named.
 async fn hint(broker: &BrokerArgs, repository: &Repository, rollout: &Rollout, before: u32) -> Result<(), ClientError> {
     let Some(broker) = broker.broker()? else { return Ok(()) };
     let audience = repository.generation(rollout.number).map_err(ClientError::Fleet)?.audience;
     let link = Link::open(&broker, fleet_name(repository)?, Purpose::Tell).await?;
-    link.listen(LISTEN).await;
-    let meant = link.seen(|seen| seen.meant(&[&rollout.to, &audience]));
-    let added = |device: &&String| (before..rollout.opened).contains(&bucket(&rollout.salt, device));
-    link.hint(meant.iter().filter(added), rollout.number).await
+    link.hear(LONGEST).await.ok_or_else(|| link.lost())?;
+    let told = link.seen(|seen| {
+        let meant = seen.meant(&[&rollout.to, &audience]);
+        seen.open((rollout.number, rollout.attempt), &rollout.salt, &meant, before..rollout.opened)
+    });
+    link.hint(&told, rollout.number).await
 }
 
 /// The rollout of the newest generation that has one.

@@ -14,13 +14,14 @@ use linnet_fleet::waves::{Decision, PushRecord, PushStanding, Rules, Share, Tall
 use linnet_proto::fleet::Selector;
 
 use super::args::PushArgs;
+use super::hearing::LONGEST;
 use super::link::Link;
 use super::serve::LOOK;
 use super::{ask, devices_text, fleet_name, load};
 use crate::cli::output;
 use crate::{ClientError, clock};
 
-/// How long devices' retained reports are listened for at the beginning.
+/// How long devices that come back with a broker are listened to at most before anything is decided.
 const LISTEN: Duration = Duration::from_secs(30);
 /// Most names of silent devices that are printed.
 const MAX_NAMES: usize = 20;
@@ -33,8 +34,8 @@ pub(super) async fn run(args: PushArgs) -> Result<ExitCode, ClientError> {
     let registrar = args.grants.registrar(&dir, repository.fleet())?;
     let mut link = Link::open_to_serve(&broker, fleet_name(&repository)?, &dir, registrar).await?;
     link.publish(&repository).await?;
-    let heard_on = link.connection();
-    link.listen(LISTEN).await;
+    let heard = link.hear(LONGEST).await.ok_or_else(|| link.lost())?;
+    eprintln!("linnet: {}", heard.said());
 
     let push = if args.resume { resumed(&repository)? } else { begun(&args, &repository, &link)? };
     let audience = repository.generation(push.number).map_err(ClientError::Fleet)?.audience;
@@ -46,7 +47,7 @@ pub(super) async fn run(args: PushArgs) -> Result<ExitCode, ClientError> {
         keys: Arc::new(Mutex::new(ask::keys())),
         bar: bar(),
         has_begun: false,
-        heard_on,
+        heard_on: heard.connection,
         away: None,
         away_secs: 0,
         untold: None,
@@ -213,9 +214,11 @@ impl Pushing {
         let connection = self.link.connection();
         self.link.follow(&self.dir).await?;
         if self.heard_on != connection {
-            // A failure that was reported meanwhile may still be on its way to here.
+            // What was reported meanwhile, a failure above all, may still be on its way to the broker.
+            let heard = self.link.hear(LONGEST).await.ok_or_else(|| self.link.lost())?;
+            self.heard_on = heard.connection;
+            self.say(&heard.said());
             self.link.listen(LISTEN).await;
-            self.heard_on = connection;
         }
         if self.link.down().is_some() || self.link.connection() != connection {
             return Err(self.link.lost());
@@ -288,7 +291,8 @@ impl Pushing {
     async fn tell(&mut self) -> Result<(), ClientError> {
         let Some(untold) = self.untold.clone().filter(|_| self.ending.is_none()) else { return Ok(()) };
         let meant = self.meant();
-        let told = self.link.seen(|seen| seen.open(&self.push, &meant, untold));
+        let of = (self.push.number, self.push.attempt);
+        let told = self.link.seen(|seen| seen.open(of, &self.push.salt, &meant, untold));
         match self.link.hint(&told, self.push.number).await {
             // They look by themselves, too, if later.
             Err(e) if self.link.down().is_none() => self.say(&format!("the devices were not told to look: {e}")),

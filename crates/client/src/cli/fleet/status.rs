@@ -29,7 +29,7 @@ pub(super) async fn run(args: StatusArgs) -> Result<ExitCode, ClientError> {
     if args.watch {
         let broker = args.reports.broker.required("")?;
         let link = Link::open(&broker, fleet_name(&repository)?, Purpose::Reports).await?;
-        link.listen(Duration::from_secs(args.reports.listen)).await;
+        args.reports.hear(&link).await?;
         loop {
             let table = link.seen(|seen| Standing::new(&load(dir)?, seen).map(|it| it.for_people(seen)))?;
             // Clears the screen and goes to its first place.
@@ -55,8 +55,19 @@ impl ReportsArgs {
         }
         let broker = self.broker.required(", or read reports from a file with --reports")?;
         let link = Link::open(&broker, fleet_name(repository)?, Purpose::Reports).await?;
-        link.listen(Duration::from_secs(self.listen)).await;
+        self.hear(&link).await?;
         Ok(link.seen(Seen::clone))
+    }
+
+    async fn hear(&self, link: &Link) -> Result<(), ClientError> {
+        let heard = link.hear(Duration::from_secs(self.listen)).await.ok_or_else(|| link.lost())?;
+        if !heard.is_whole {
+            eprintln!(
+                "linnet: reports still came when {} s were over, so this may not be all of them; --listen says how long they are waited for",
+                self.listen
+            );
+        }
+        Ok(())
     }
 }
 
