@@ -17,7 +17,9 @@ mod load;
 mod operator;
 mod operators;
 mod over_mqtt;
+mod promote;
 mod provisioning;
+mod reconnect;
 mod reports;
 #[allow(dead_code)]
 #[path = "../mqtt/scripted_broker.rs"]
