@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::grants::Asked;
 use super::hearing::Hearing;
 use super::shared::{Sender, Shared};
+use crate::mqtt::Broker;
 
 /// Waits before a lost connection is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -39,6 +40,7 @@ pub(super) async fn serve(server: RangeServer, mut waiting: mpsc::Receiver<Piece
 
 /// What the task has.
 pub(super) struct Connection {
+    pub(super) broker: Broker,
     pub(super) client: AsyncClient,
     pub(super) sender: Sender,
     pub(super) shared: Arc<Shared>,
@@ -102,7 +104,7 @@ impl Connection {
                 Ok(Event::Incoming(Packet::Publish(publish))) => self.take(publish),
                 Ok(_) => {}
                 Err(e) => {
-                    self.gone(e.to_string());
+                    self.gone(self.broker.why(&e));
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(RETRY.1);
                 }

@@ -127,6 +127,7 @@ impl Link {
             tasks.push(tokio::spawn(grant(registrar, fleet.clone(), asking, sender.clone(), shared.clone())));
         }
         let connection = Connection {
+            broker: broker.clone(),
             client,
             sender: sender.clone(),
             shared: shared.clone(),
@@ -158,6 +159,11 @@ impl Link {
             Err(_) => return Err(link.failed(&format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))),
         }
         Ok(link)
+    }
+
+    /// The broker's address.
+    pub(super) fn address(&self) -> &str {
+        &self.address
     }
 
     /// A fault of the broker's.

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use linnet_fleet::bucket;
 use linnet_fleet::keys::Keys;
 use linnet_fleet::repository::{Editor, Repository, RepositoryError};
 use linnet_fleet::waves::{Decision, PushRecord, PushStanding, Rules, Share, Tally, decide, waves};
@@ -85,7 +86,19 @@ pub(super) async fn run(args: PushArgs) -> Result<ExitCode, ClientError> {
 /// The push that was left.
 fn resumed(repository: &Repository) -> Result<PushRecord, ClientError> {
     let push = repository.settings().push.clone();
-    push.ok_or_else(|| ClientError::BadUrl("no push was left that could be taken up; begin one with --to".into()))
+    let push =
+        push.ok_or_else(|| ClientError::BadUrl("no push was left that could be taken up; begin one with --to".into()))?;
+    let newer = match repository.newest() {
+        newest if newest > push.number => format!("; generation {newest}, which is newer, is not part of it"),
+        _ => String::new(),
+    };
+    eprintln!(
+        "linnet: going on with the push of generation {} at wave {} of {}{newer}",
+        push.number,
+        push.wave,
+        push.waves.len()
+    );
+    Ok(push)
 }
 
 /// A new push over the devices that are known.
@@ -118,8 +131,8 @@ fn begun(args: &PushArgs, repository: &Repository, link: &Link) -> Result<PushRe
 fn bar() -> ProgressBar {
     // The template is ours; one that did not parse would fall back to indicatif's own.
     let style = ProgressStyle::with_template("{spinner} {prefix} [{wide_bar:.green}] {pos} of {len} {msg}");
-    let bar =
-        ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "));
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden())
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "));
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
@@ -300,11 +313,13 @@ impl Pushing {
         }
         self.untold = None;
         if let Some(opened) = self.push.waves.get(self.push.wave.wrapping_sub(1)) {
+            let is_open = |device: &&String| bucket(&self.push.salt, device) < opened.opened;
             self.say(&format!(
-                "wave {} of {} is open: {} of {}",
+                "wave {} of {} is open ({}): {} of {}",
                 self.push.wave,
                 self.push.waves.len(),
                 opened.share,
+                meant.iter().filter(is_open).count(),
                 devices_text(meant.len())
             ));
         }
@@ -365,14 +380,18 @@ impl Pushing {
     fn show(&self, newest: &Tally) {
         self.bar.set_prefix(format!("wave {} of {}", self.push.wave, self.push.waves.len()));
         self.bar.set_message(format!(
-            "ended: {} confirmed, {} failed; {} at work, {} silent",
-            newest.confirmed, newest.failed, newest.working, newest.silent
+            "ended, {} failed; {} at work, {} silent",
+            newest.failed, newest.working, newest.silent
         ));
         // Both at once: one after the other they would show more ended than there are.
         self.bar.update(|bar| {
             bar.set_len(newest.devices() as u64);
             bar.set_pos(newest.reported() as u64);
         });
+        // Nothing is shown of it before there is something to count.
+        if self.bar.is_hidden() {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
     }
 
     /// Says why it waits, if it did not say so last.
