@@ -6,6 +6,8 @@ mod bench;
 mod broker;
 #[path = "fleet/login.rs"]
 mod login;
+#[path = "fleet/refresh.rs"]
+mod refresh;
 
 use std::collections::BTreeSet;
 use std::path::Path;
