@@ -1,9 +1,11 @@
 //! The client, as an operator calls it.
 
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
+
+use crate::harness::eventually;
 
 /// The client, which lies beside the daemon.
 pub fn linnet() -> Command {
@@ -32,4 +34,70 @@ pub fn said(mut command: Command) -> Said {
     let out = String::from_utf8_lossy(&output.stdout).into_owned();
     let last = out.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or(Value::Null);
     Said { ok: output.status.success(), text, last }
+}
+
+/// A command under way; ended when dropped.
+pub struct Running {
+    child: Child,
+    words: PathBuf,
+}
+
+/// How it ended.
+pub struct Ended {
+    pub ok: bool,
+    /// The object that it gives a script, where it does.
+    pub last: Value,
+    /// What it said besides.
+    pub said: String,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    /// Starts it; what it says goes to the file `words`.
+    pub fn start(mut command: Command, words: PathBuf) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(std::fs::File::create(&words).expect("a file"));
+        Self { child: command.spawn().expect("linnet runs"), words }
+    }
+
+    /// What it said so far.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(&self.words).expect("what it says")
+    }
+
+    /// Waits until it has said this so many times.
+    pub fn says_times(&mut self, what: &str, times: usize) {
+        eventually(what, || {
+            let has_ended = self.child.try_wait().expect("a child").is_some();
+            let has_said = self.said().matches(what).count() >= times;
+            assert!(has_said || !has_ended, "it ended: {}", self.said());
+            has_said.then_some(())
+        });
+    }
+
+    /// Waits until it says this.
+    pub fn says(&mut self, what: &str) {
+        self.says_times(what, 1);
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let sent = rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal);
+        sent.expect("it has not ended");
+    }
+
+    /// Waits until it has ended, and reads what it gives a script.
+    pub fn end(mut self) -> Ended {
+        let mut out = String::new();
+        let mut stdout = self.child.stdout.take().expect("piped");
+        std::io::Read::read_to_string(&mut stdout, &mut out).expect("text");
+        let ok = self.child.wait().expect("it ends").success();
+        Ended { ok, last: serde_json::from_str(&out).unwrap_or_default(), said: self.said() }
+    }
 }

@@ -6,6 +6,7 @@ mod client;
 mod clock;
 mod disk;
 mod forge;
+mod grants;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod hostile;
@@ -16,5 +17,11 @@ mod load;
 mod operator;
 mod operators;
 mod over_mqtt;
+mod promote;
 mod provisioning;
+mod reconnect;
+mod reports;
+#[allow(dead_code)]
+#[path = "../mqtt/scripted_broker.rs"]
+mod scripted_broker;
 mod updates;

@@ -1,12 +1,12 @@
 //! The whole way: `linnet fleet` on the operator's side, three devices of his fleet, and a real broker between them for everything, or for
 //! reports alone while updates come from a web server or a directory.
 
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use linnet_fleet::repository::{Editor, Repository};
 use serde_json::Value;
 
-use crate::client::{Said, linnet, said};
+use crate::client::{Ended, Running, Said, linnet, said};
 use crate::harness::{Daemon, Mosquitto, Reply, Web, eventually};
 use crate::operator::{FLEET, Operator, answers, copy_dir, half_written, served_version, status};
 
@@ -89,6 +89,11 @@ impl Site {
             let said = self.fleet(&["devices", "--mqtt", &url, "--dir", &dir]);
             NAMES.iter().all(|name| said.text.contains(name)).then_some(())
         });
+    }
+
+    /// A push under way.
+    fn start_push(&self, arguments: &[&str]) -> Running {
+        Running::start(self.pushing(arguments), self.operator.path("words"))
     }
 
     fn config(&self, text: &str) -> String {
@@ -187,41 +192,6 @@ fn converges(test: &str, way: Way) {
     }
 }
 
-/// A push under way.
-struct Push {
-    child: Child,
-    words: std::path::PathBuf,
-}
-
-impl Push {
-    fn start(site: &Site, arguments: &[&str]) -> Self {
-        let words = site.operator.path("words");
-        let mut command = site.pushing(arguments);
-        command.stdout(Stdio::piped()).stderr(std::fs::File::create(&words).expect("a file"));
-        Self { child: command.spawn().expect("linnet runs"), words }
-    }
-
-    fn said(&self) -> String {
-        std::fs::read_to_string(&self.words).expect("what it says")
-    }
-
-    /// Waits until it says this.
-    fn says(&mut self, what: &str) {
-        eventually(what, || {
-            let has_ended = self.child.try_wait().expect("a child").is_some();
-            let has_said = self.said().contains(what);
-            assert!(has_said || !has_ended, "the push ended: {}", self.said());
-            has_said.then_some(())
-        });
-    }
-
-    /// Waits until it has ended, and reads what it gives a script.
-    fn end(self) -> (bool, Value) {
-        let ended = self.child.wait_with_output().expect("it ends");
-        (ended.status.success(), serde_json::from_slice(&ended.stdout).unwrap_or_default())
-    }
-}
-
 #[test]
 fn a_push_outlives_a_broker_that_is_killed_while_it_serves_pieces() {
     let test = "a_push_outlives_a_broker_that_is_killed_while_it_serves_pieces";
@@ -232,7 +202,7 @@ fn a_push_outlives_a_broker_that_is_killed_while_it_serves_pieces() {
     assert!(said.ok, "{}", said.text);
 
     site.wait_for_reports();
-    let mut push = Push::start(&site, &["--waves", "1%,100%"]);
+    let mut push = site.start_push(&["--waves", "1%,100%"]);
     push.says("wave 1 of ");
     eventually("pieces are under way", || devices.iter().any(|device| !half_written(device).is_empty()).then_some(()));
     site.broker.kill();
@@ -240,10 +210,8 @@ fn a_push_outlives_a_broker_that_is_killed_while_it_serves_pieces() {
     // It comes back with what it had on its disk.
     site.broker.restart();
 
-    let words = push.words.clone();
-    let (is_ok, last) = push.end();
-    let said = std::fs::read_to_string(&words).expect("what it says");
-    assert!(is_ok && last["done"] == true && last["failed"] == 0, "{last} {said}");
+    let Ended { ok, last, said } = push.end();
+    assert!(ok && last["done"] == true && last["failed"] == 0, "{last} {said}");
     eventually("every device has it", || (serving(&devices) == [(1, true); 3]).then_some(()));
     for device in &devices {
         assert_eq!(served_version(device, "pushed").as_deref(), Some("1.0.0"));
@@ -266,7 +234,7 @@ fn a_halt_waits_for_who_holds_the_repository_and_is_signed() {
     site.wait_for_reports();
     // None goes on before the lock is held.
     devices.iter().for_each(|device| device.signal("STOP"));
-    let mut push = Push::start(&site, &["--waves", "1%,100%"]);
+    let mut push = site.start_push(&["--waves", "1%,100%"]);
     push.says("wave 1 of ");
     let editor = Editor::begin(&site.repository, "publish").expect("the lock");
     devices.iter().for_each(|device| device.signal("CONT"));
@@ -274,10 +242,8 @@ fn a_halt_waits_for_who_holds_the_repository_and_is_signed() {
     assert!(devices.iter().any(|device| device.log().contains("generation 1 is rejected")), "that is why");
     drop(editor);
 
-    let words = push.words.clone();
-    let (is_ok, last) = push.end();
-    let said = std::fs::read_to_string(&words).expect("what it says");
-    assert!(!is_ok && last["halted"] == true, "{last} {said}");
+    let Ended { ok, last, said } = push.end();
+    assert!(!ok && last["halted"] == true, "{last} {said}");
     let rollout = Repository::load(&site.repository).expect("whole").rollout(1).expect("readable").expect("signed");
     assert!(rollout.paused, "{rollout:?}");
 }

@@ -16,7 +16,7 @@ struct Site {
 }
 
 /// `linnet fleet serve`, ended when dropped.
-struct Serving {
+pub struct Serving {
     child: Child,
     log: PathBuf,
 }
@@ -30,9 +30,35 @@ impl Drop for Serving {
 }
 
 impl Serving {
-    fn log(&self) -> String {
+    /// Starts it on what `operator` has, over the broker at `url`.
+    pub fn start(operator: &Operator, url: &str, arguments: &[&str]) -> Self {
+        let log = operator.path("serve.log");
+        let output = std::fs::File::create(&log).expect("a log");
+        let mut command = linnet();
+        command.args(["fleet", "serve"]).args(places(operator)).args(["--mqtt", url]).args(arguments);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn().expect("linnet runs");
+        Self { child, log }
+    }
+
+    /// What it said.
+    pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
+}
+
+/// Where the operator has his repository and his keys.
+fn places(operator: &Operator) -> [String; 4] {
+    let path = |path: PathBuf| path.display().to_string();
+    ["--dir".into(), path(operator.repository()), "--keys".into(), path(operator.path("keys"))]
+}
+
+/// Runs `linnet fleet claim …` and gives what it printed.
+pub fn claim(operator: &Operator, arguments: &[&str]) -> String {
+    let output =
+        linnet().args(["fleet", "claim"]).args(arguments).args(places(operator)).output().expect("linnet runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    String::from_utf8(output.stdout).expect("text")
 }
 
 impl Site {
@@ -41,17 +67,12 @@ impl Site {
     }
 
     fn places(&self) -> [String; 4] {
-        let path = |path: PathBuf| path.display().to_string();
-        ["--dir".into(), path(self.operator.repository()), "--keys".into(), path(self.operator.path("keys"))]
+        places(&self.operator)
     }
 
     /// Runs `linnet fleet claim …` and gives what it printed.
     fn claim(&self, arguments: &[&str]) -> String {
-        let output =
-            linnet().args(["fleet", "claim"]).args(arguments).args(self.places()).output().expect("linnet runs");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {said}");
-        String::from_utf8(output.stdout).expect("text")
+        claim(&self.operator, arguments)
     }
 
     /// Makes a claim and gives its file.
@@ -73,12 +94,7 @@ impl Site {
     }
 
     fn serve_at(&self, url: &str, arguments: &[&str]) -> Serving {
-        let log = self.operator.path("serve.log");
-        let output = std::fs::File::create(&log).expect("a log");
-        let mut command = linnet();
-        command.args(["fleet", "serve"]).args(self.places()).args(["--mqtt", url]).args(arguments);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn().expect("linnet runs");
-        let serving = Serving { child, log };
+        let serving = Serving::start(&self.operator, url, arguments);
         eventually("it serves", || serving.log().contains("serving the fleet").then_some(()));
         serving
     }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use linnet_proto::topic::{DeviceName, RequestId, TaskName, Topic};
 use linnet_proto::{ErrorBody, TranscribeOptions, Transcript};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties};
-use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet, Publish, PublishProperties};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -75,7 +75,7 @@ impl Broker {
             None => 1883,
         };
         if ca_file.is_some() && !tls {
-            return Err(bad("a CA file goes with mqtts://"));
+            return Err(bad("a CA file (--ca-file, LINNET_MQTT_CA_FILE) goes with mqtts://"));
         }
         let (user, in_url) = match login.map(|l| l.split_once(':').unwrap_or((l, ""))) {
             Some((user, password)) => (Some(user.to_owned()), Some(password.to_owned()).filter(|p| !p.is_empty())),
@@ -92,6 +92,29 @@ impl Broker {
         ClientError::Broker { address: self.address(), reason: reason.to_string() }
     }
 
+    /// Why there is no connection, and what to do about it.
+    pub(crate) fn why(&self, e: &ConnectionError) -> String {
+        use ConnectReturnCode::{BadUserNamePassword, NotAuthorized};
+        match e {
+            ConnectionError::ConnectionRefused(BadUserNamePassword | NotAuthorized) => match (&self.user, &self.password) {
+                (None, _) => "it lets in nobody without a login: name the user in the URL (mqtt://user@host), and give the password in LINNET_MQTT_PASSWORD"
+                    .to_owned(),
+                (Some(user), None) => format!("it does not let in {user} without a password: give it in LINNET_MQTT_PASSWORD"),
+                (Some(user), Some(_)) => format!("it does not let in {user} with this password (LINNET_MQTT_PASSWORD, where the URL has none)"),
+            },
+            ConnectionError::ConnectionRefused(code) => format!("it refuses the connection: {code:?}"),
+            e => {
+                let said = e.to_string();
+                let advice = match &said {
+                    said if said.contains("UnknownIssuer") => "; --ca-file must be the authority that signed its certificate",
+                    said if said.contains("NotValidForName") => "; its certificate is for another name than the URL's host",
+                    _ => "",
+                };
+                format!("{said}{advice}")
+            }
+        }
+    }
+
     pub(crate) fn options(&self, client_id: &str) -> Result<MqttOptions, ClientError> {
         let mut options = MqttOptions::new(client_id, &self.host, self.port);
         options.set_max_packet_size(Some(u32::try_from(MAX_PAYLOAD_BYTES).unwrap_or(u32::MAX)));
@@ -101,7 +124,7 @@ impl Broker {
         }
         if self.tls {
             let ca = self.ca_file.as_ref().ok_or_else(|| {
-                ClientError::BadUrl("mqtts:// needs --ca-file: the certificate that signed the broker's".into())
+                ClientError::BadUrl("mqtts:// needs --ca-file (fleet commands take LINNET_MQTT_CA_FILE, too): the certificate that signed the broker's".into())
             })?;
             options.set_transport(Transport::tls_with_config(tls(ca)?));
         }
@@ -333,7 +356,7 @@ impl Remote {
 
     async fn poll(&self, events: &mut EventLoop) -> Result<Packet, ClientError> {
         loop {
-            if let Event::Incoming(packet) = events.poll().await.map_err(|e| self.broker.failed(e))? {
+            if let Event::Incoming(packet) = events.poll().await.map_err(|e| self.broker.failed(self.broker.why(&e)))? {
                 return Ok(packet);
             }
         }

@@ -1,25 +1,29 @@
 //! `linnet fleet` from the outside: the real program, a real Mosquitto, and devices that only report.
 
+#[path = "fleet/bench.rs"]
+mod bench;
+#[path = "fleet/broker.rs"]
+mod broker;
+#[path = "fleet/login.rs"]
+mod login;
+#[path = "fleet/refresh.rs"]
+mod refresh;
+
 use std::collections::BTreeSet;
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
+
+use bench::Bench;
+use broker::Mosquitto;
 
 use linnet_fleet::bucket;
 use linnet_fleet::repository::{Editor, Repository};
 use linnet_proto::fleet::{Index, PushState, RangeHead, Report, Rollout, Running};
 use serde_json::Value;
-use tempfile::TempDir;
 
 /// Longest wait for something that must come.
 const SOON: Duration = Duration::from_secs(60);
-
-fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let dirs = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-    dirs.map(|dir| dir.join(program)).find(|path| path.is_file())
-}
 
 fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
@@ -29,151 +33,6 @@ fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         }
         assert!(begun.elapsed() < SOON, "{what} did not come");
         std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// A broker that takes anonymous clients.
-struct Mosquitto {
-    child: Child,
-    port: u16,
-    _home: TempDir,
-}
-
-impl Drop for Mosquitto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Mosquitto {
-    /// `None`, said loudly, where Mosquitto or its clients are not installed.
-    fn start(test: &str) -> Option<Self> {
-        let programs = ["mosquitto", "mosquitto_pub", "mosquitto_sub", "mosquitto_rr"];
-        if let Some(missing) = programs.iter().find(|name| find(name).is_none()) {
-            eprintln!(
-                "SKIPPED {test}: `{missing}` is not installed (Debian: apt-get install mosquitto mosquitto-clients)"
-            );
-            assert!(std::env::var("LINNET_TEST_REQUIRE").as_deref() != Ok("all"), "{missing} is required");
-            return None;
-        }
-        let home = tempfile::tempdir().expect("a directory");
-        let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number").port();
-        let config = home.path().join("mosquitto.conf");
-        std::fs::write(&config, format!("listener {port} 127.0.0.1\nallow_anonymous true\n")).expect("written");
-        let child = Command::new(find("mosquitto").expect("found"))
-            .arg("-c")
-            .arg(&config)
-            .stderr(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("the broker starts");
-        eventually("the broker", || TcpStream::connect(("127.0.0.1", port)).ok());
-        Some(Self { child, port, _home: home })
-    }
-
-    fn url(&self) -> String {
-        format!("mqtt://127.0.0.1:{}", self.port)
-    }
-
-    fn client(&self, program: &str, arguments: &[&str]) -> Output {
-        let mut command = Command::new(find(program).expect("found"));
-        command.args(["-p", &self.port.to_string()]).args(arguments).output().expect("it runs")
-    }
-
-    fn report(&self, report: &Report) {
-        let topic = format!("linnet/{}/config/reported", report.device);
-        let payload = serde_json::to_string(report).expect("JSON");
-        let output = self.client("mosquitto_pub", &["-q", "1", "-r", "-t", &topic, "-m", &payload]);
-        assert!(output.status.success(), "{output:?}");
-    }
-
-    /// What is retained on a topic now.
-    fn retained(&self, topic: &str) -> Option<Vec<u8>> {
-        let output = self.client("mosquitto_sub", &["-t", topic, "-C", "1", "-W", "1", "-N"]);
-        Some(output.stdout).filter(|bytes| !bytes.is_empty())
-    }
-}
-
-/// A directory with `linnet`, and beside it a `linnetd` that refuses a generation with the word `nonsense` and otherwise says what it was
-/// asked.
-struct Bench {
-    dir: TempDir,
-}
-
-const LINNETD: &str = "#!/bin/sh\n\
-    if [ \"$1\" = --check ]; then\n\
-      if grep -q nonsense \"$4\"; then echo 'line 1: nonsense is no key' >&2; exit 78; fi\n\
-      if grep -q '\"min_linnetd\":\"99' \"$4\"; then echo 'linnetd: it needs linnetd 99.0.0 or newer' >&2; exit 78; fi\n\
-      exit 0\n\
-    fi\n\
-    echo \"$@\"\n";
-
-impl Bench {
-    fn new() -> Self {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().expect("a directory");
-        // A copy and not a link: the program looks beside where it lies.
-        if std::fs::hard_link(env!("CARGO_BIN_EXE_linnet"), dir.path().join("linnet")).is_err() {
-            std::fs::copy(env!("CARGO_BIN_EXE_linnet"), dir.path().join("linnet")).expect("copied");
-        }
-        let linnetd = dir.path().join("linnetd");
-        std::fs::write(&linnetd, LINNETD).expect("written");
-        std::fs::set_permissions(&linnetd, std::fs::Permissions::from_mode(0o755)).expect("may run");
-        Self { dir }
-    }
-
-    /// A fleet `home` with one generation.
-    fn with_a_generation() -> Self {
-        let bench = Self::new();
-        bench.succeed(&["init", &bench.fleet_text(), "--name", "home"]);
-        bench.config("log = \"info\"\n");
-        bench.succeed(&["publish", "--config", &bench.config_text(), "--yes"]);
-        bench
-    }
-
-    fn fleet(&self) -> PathBuf {
-        self.dir.path().join("home")
-    }
-
-    fn fleet_text(&self) -> String {
-        self.fleet().display().to_string()
-    }
-
-    fn config(&self, text: &str) {
-        std::fs::write(self.dir.path().join("fleet.toml"), text).expect("written");
-    }
-
-    fn config_text(&self) -> String {
-        self.dir.path().join("fleet.toml").display().to_string()
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.dir.path().join("linnet"));
-        command.arg("fleet").args(arguments).env("LINNET_FLEET_DIR", self.fleet()).env_remove("LINNET_MQTT_URL");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("linnet runs")
-    }
-
-    fn succeed(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    /// Exit code and what was said on standard error.
-    fn fail(&self, arguments: &[&str]) -> (i32, String) {
-        let output = self.run(arguments);
-        assert!(!output.status.success(), "{arguments:?}: {output:?}");
-        (output.status.code().expect("no signal"), String::from_utf8(output.stderr).expect("text"))
-    }
-
-    fn rollout(&self, number: u64) -> Option<Rollout> {
-        Repository::load(&self.fleet()).expect("loads").rollout(number).expect("read")
     }
 }
 

@@ -72,7 +72,7 @@ impl Device {
         }
         if refreshed.changed {
             let versions = refreshed.trusted.versions();
-            log::info!("update: metadata of {} are trusted: {versions:?}", reached.source.name());
+            log::info!("update: metadata of {} are trusted: {versions}", reached.source.name());
         }
         self.contents = refreshed.contents;
         self.trusted = refreshed.trusted;

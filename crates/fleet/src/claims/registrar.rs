@@ -34,6 +34,8 @@ pub struct Answered {
     pub payload: Vec<u8>,
     /// For the operator, one sentence.
     pub said: String,
+    /// Whether the device has a name by it.
+    pub is_granted: bool,
 }
 
 impl std::fmt::Debug for Registrar {
@@ -89,6 +91,7 @@ impl Registrar {
             decided.and_then(|granted| complete(&mut held, self.command.as_ref(), (&self.fleet, &key), granted))
         };
         let name = super::ledger::plain(&request.claim);
+        let is_granted = outcome.is_ok();
         let (outcome, said) = match outcome {
             Ok((granted, grant)) => {
                 let said = format!("{} is granted to the device {from} by the claim {name}", granted.device);
@@ -107,7 +110,7 @@ impl Registrar {
             outcome,
         };
         let signed = sign_answer(&answer, operator.pair());
-        Ok(Answered { payload: serde_json::to_vec(&signed).map_err(|e| e.to_string())?, said })
+        Ok(Answered { payload: serde_json::to_vec(&signed).map_err(|e| e.to_string())?, said, is_granted })
     }
 }
 

@@ -35,7 +35,10 @@ impl Diff {
         let mut field = |name: &str, was: Option<String>, is: String| {
             let was = was.unwrap_or_default();
             if was != is {
-                other.push(format!("{name}: {} -> {}", shown(&was), shown(&is)));
+                other.push(match old {
+                    Some(_) => format!("{name}: {} -> {}", shown(&was), shown(&is)),
+                    None => format!("{name}: {is}"),
+                });
             }
         };
         let version = |version: &Option<String>| version.clone().unwrap_or_default();
@@ -167,7 +170,13 @@ impl fmt::Display for Diff {
         for line in &self.other {
             writeln!(f, "{line}")?;
         }
-        writeln!(f, "each device fetches {:.1} MiB of packages", self.fetch_bytes as f64 / f64::from(1 << 20))
+        match self.fetch_bytes {
+            0 => writeln!(f, "no device fetches a file of a package"),
+            bytes if bytes < 100 << 10 => {
+                writeln!(f, "each device fetches {:.1} KiB of packages", bytes as f64 / 1024.0)
+            }
+            bytes => writeln!(f, "each device fetches {:.1} MiB of packages", bytes as f64 / f64::from(1 << 20)),
+        }
     }
 }
 

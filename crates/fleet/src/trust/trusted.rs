@@ -87,6 +87,16 @@ pub struct Versions {
     pub rollouts: u64,
 }
 
+impl std::fmt::Display for Versions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { root, timestamp, snapshot, targets, releases, rollouts } = self;
+        write!(
+            f,
+            "root {root}, timestamp {timestamp}, snapshot {snapshot}, targets {targets}, releases {releases}, rollouts {rollouts}"
+        )
+    }
+}
+
 impl Versions {
     /// As a report has them: root, timestamp, snapshot.
     pub fn reported(&self) -> [u64; 3] {

@@ -13,6 +13,9 @@ use super::claim_args::{ClaimCommand, GrantArgs};
 /// Arguments of `linnet fleet`.
 #[derive(Debug, Args)]
 pub struct FleetArgs {
+    /// The option of the other commands: these here speak to no daemon.
+    #[arg(long, global = true, hide = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub command: FleetCommand,
@@ -23,7 +26,7 @@ pub struct FleetArgs {
 pub enum FleetCommand {
     /// Make a fleet: its keys, and a repository that devices are to trust
     #[command(
-        after_help = "Example:\n  linnet fleet init home --name home\n  linnet fleet init /srv/home --name home --count root=3 --threshold root=2 --passphrase"
+        after_help = "Examples:\n  linnet fleet init home --name home\n  linnet fleet init /srv/home --name home --count root=3 --threshold root=2 --passphrase"
     )]
     Init(InitArgs),
     /// Sign configuration and packages as the next generation; no device begins with it before it is pushed
@@ -58,7 +61,7 @@ pub enum FleetCommand {
     Refresh(RefreshArgs),
     /// Give roles new keys
     #[command(
-        after_help = "Example:\n  linnet fleet rotate-key online --dir home\n  linnet fleet rotate-key releases --dir home --key releases=/media/stick/releases-2.pem"
+        after_help = "Examples:\n  linnet fleet rotate-key online --dir home\n  linnet fleet rotate-key releases --dir home --key releases=/media/stick/releases-2.pem"
     )]
     RotateKey(RotateArgs),
     /// Copy what devices read to a directory, for a stick or a web server
@@ -119,7 +122,7 @@ pub struct BrokerArgs {
     #[arg(long, env = "LINNET_MQTT_PASSWORD", hide = true, hide_env_values = true)]
     pub mqtt_password: Option<String>,
     /// Certificate authority of an mqtts:// broker, PEM
-    #[arg(long, value_name = "FILE", requires = "mqtt")]
+    #[arg(long, env = "LINNET_MQTT_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
 }
 
@@ -138,7 +141,7 @@ pub struct KeyArgs {
     /// A key that is there already, as a file; can be given several times
     #[arg(long, value_name = "ROLE=FILE", value_parser = of_role::<PathBuf>)]
     pub key: Vec<OfRole<PathBuf>>,
-    /// A key behind a command (docs/fleet.md has its protocol); words are parted by spaces
+    /// A key behind a command (docs/protocol.md has its protocol); words are parted by spaces
     #[arg(long, value_name = "ROLE=COMMAND", value_parser = of_role::<String>)]
     pub key_command: Vec<OfRole<String>>,
     /// Put new keys of root, targets and releases under a passphrase, which is asked for, or read from LINNET_FLEET_PASSPHRASE_FILE
@@ -196,7 +199,7 @@ pub struct PublishArgs {
     #[arg(long, value_name = "N", default_value_t = 365)]
     pub days: u32,
     /// What changed, for people
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub notes: String,
     /// Do not ask
     #[arg(long, short)]
@@ -228,7 +231,7 @@ pub struct PushArgs {
     #[arg(long, value_name = "SELECTOR", value_parser = Selector::parse, required_unless_present = "resume", conflicts_with = "resume")]
     pub to: Option<Selector>,
     /// Shares of the devices, rising; each wave holds at least one device
-    #[arg(long, value_name = "SHARES", value_delimiter = ',', default_values_t = linnet_fleet::waves::Rules::default().waves)]
+    #[arg(long, value_name = "SHARES", value_delimiter = ',', default_value = "1%,10%,100%")]
     pub waves: Vec<Share>,
     /// A larger share of failures among a wave's reports halts the push
     #[arg(long, value_name = "SHARE", default_value_t = linnet_fleet::waves::Rules::default().max_failed)]
@@ -281,7 +284,7 @@ pub struct RollbackArgs {
     #[command(flatten)]
     pub change: ChangeArgs,
     /// Why, for people
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub notes: String,
     /// Do not ask
     #[arg(long, short)]
@@ -356,8 +359,8 @@ pub struct ReportsArgs {
     /// Read reports from a file instead of a broker, one JSON object on each line (`-`: standard input)
     #[arg(long, value_name = "FILE")]
     pub reports: Option<PathBuf>,
-    /// How long reports are listened for
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration_secs)]
+    /// How long the reports that the broker has are waited for at most; it ends as soon as all have come
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration_secs)]
     pub listen: u64,
 }
 
@@ -418,6 +421,17 @@ mod tests {
         for text in ["", "m", "30", "1.5h", "-1s", "9999999999999999999d", "1w"] {
             assert!(duration_secs(text).expect_err(text).contains("30m"), "{text}");
         }
+    }
+
+    #[test]
+    fn the_waves_that_the_help_shows_are_the_defaults() {
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            push: PushArgs,
+        }
+        let cli: Cli = clap::Parser::try_parse_from(["push", "--to", "all"]).expect("fits");
+        assert_eq!(cli.push.waves, linnet_fleet::waves::Rules::default().waves);
     }
 
     #[test]

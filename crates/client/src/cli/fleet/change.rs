@@ -3,21 +3,18 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use linnet_fleet::bucket;
 use linnet_fleet::repository::{Diff, Editor, Repository, Role};
 use linnet_fleet::waves::PushStanding;
 use linnet_proto::fleet::Rollout;
 
 use super::args::{BrokerArgs, ChangeArgs, ExportArgs, PromoteArgs, RefreshArgs, RollbackArgs, RotateArgs};
+use super::hearing::LONGEST;
 use super::link::{Link, Purpose};
 use super::{ask, fleet_name, new_keys, next_push};
 use crate::cli::output;
 use crate::{ClientError, clock};
 
 const DAY_SECS: u64 = 86_400;
-/// How long devices' retained reports are listened for.
-const LISTEN: std::time::Duration = std::time::Duration::from_secs(30);
-
 /// How often it is looked whether the broker has what the repository holds.
 const LOOKS: usize = 3;
 
@@ -35,15 +32,17 @@ async fn tell(broker: &BrokerArgs, editor: Editor) -> Result<Repository, ClientE
     Ok(repository)
 }
 
-/// Has the devices look whose buckets are opened now and were not `before`, where a broker is named.
+/// Has the devices look that have something to begin with: their buckets are opened now and were not `before`. Where a broker is named.
 async fn hint(broker: &BrokerArgs, repository: &Repository, rollout: &Rollout, before: u32) -> Result<(), ClientError> {
     let Some(broker) = broker.broker()? else { return Ok(()) };
     let audience = repository.generation(rollout.number).map_err(ClientError::Fleet)?.audience;
     let link = Link::open(&broker, fleet_name(repository)?, Purpose::Tell).await?;
-    link.listen(LISTEN).await;
-    let meant = link.seen(|seen| seen.meant(&[&rollout.to, &audience]));
-    let added = |device: &&String| (before..rollout.opened).contains(&bucket(&rollout.salt, device));
-    link.hint(meant.iter().filter(added), rollout.number).await
+    link.hear(LONGEST).await.ok_or_else(|| link.lost())?;
+    let told = link.seen(|seen| {
+        let meant = seen.meant(&[&rollout.to, &audience]);
+        seen.open((rollout.number, rollout.attempt), &rollout.salt, &meant, before..rollout.opened)
+    });
+    link.hint(&told, rollout.number).await
 }
 
 /// The rollout of the newest generation that has one.
@@ -114,7 +113,12 @@ pub(super) async fn promote(args: PromoteArgs) -> Result<ExitCode, ClientError> 
     let repository = tell(&broker, editor).await?;
     hint(&broker, &repository, &rollout, if was_paused { 0 } else { before }).await?;
     let share = f64::from(rollout.opened) / f64::from(Rollout::BUCKETS) * 100.0;
-    output::write(&format!("generation {} is open for {share:.1} % of the names\n", rollout.number))?;
+    let whom = if rollout.opened == Rollout::BUCKETS {
+        "every device".to_owned()
+    } else {
+        format!("{share:.1} % of the devices")
+    };
+    output::write(&format!("generation {} is open for {whom} that is meant\n", rollout.number))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -167,16 +171,18 @@ pub(super) async fn refresh(args: RefreshArgs) -> Result<ExitCode, ClientError> 
         let expiring = editor.expiring(within, now);
         roles.retain(|role| expiring.contains(role));
     }
-    let repository = if roles.is_empty() {
-        output::write("nothing expires in that time\n")?;
-        editor.repository().clone()
-    } else {
+    let is_due = !roles.is_empty();
+    if is_due {
         editor.refresh(&roles, &mut ask::keys(), now).map_err(ClientError::Fleet)?;
-        let repository = tell(&broker, editor).await?;
+    }
+    // Where nothing is due, too: what was signed the last time may not have reached a broker that was away.
+    let repository = tell(&broker, editor).await?;
+    if is_due {
         let until = Role::ONLINE.iter().map(|role| repository.expires_secs(*role)).min().unwrap_or_default();
         output::write(&format!("signed anew; good for {} days\n", until.saturating_sub(now) / DAY_SECS))?;
-        repository
-    };
+    } else {
+        output::write("nothing expires in that time\n")?;
+    }
     // A timer's log is where this is noticed in time.
     for role in repository.expiring(60 * DAY_SECS, now) {
         if !Role::ONLINE.contains(&role) {
@@ -197,10 +203,16 @@ pub(super) async fn rotate_key(args: RotateArgs) -> Result<ExitCode, ClientError
     let now = clock::now_secs();
     // New files beside the old ones, which stay until somebody removes them.
     let founding = new_keys::found(&roles, &dir.dir, &keys, &format!("-{now}"))?;
+    let old = editor.settings().keys.clone();
+    let old = old.iter().filter(|(role, _)| roles.contains(role)).map(|(role, keys)| {
+        let places: Vec<String> = keys.iter().map(ToString::to_string).collect();
+        format!("  {role:<10}{}\n", places.join(", "))
+    });
+    let old: String = old.collect();
     editor.rotate(&founding, &mut ask::keys(), now).map_err(ClientError::Fleet)?;
     let repository = tell(&broker, editor).await?;
     output::write(&format!(
-        "the root has version {}; the new keys:\n{}the old ones sign nothing any more: destroy them\n",
+        "the root has version {}; the new keys:\n{}the old ones sign nothing any more: destroy them\n{old}",
         repository.version(Role::Root),
         new_keys::warnings(&founding)
     ))?;

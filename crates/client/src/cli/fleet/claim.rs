@@ -1,6 +1,5 @@
 //! `linnet fleet claim`.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +10,7 @@ use linnet_fleet::claims::{CreateError, Draft, Ledger, LedgerError, Names, creat
 use linnet_fleet::repository::Repository;
 
 use super::claim_args::{ClaimCommand, CreateArgs, LedgerArgs, ListArgs, ReleaseArgs, RevokeArgs};
+use super::devices::table;
 use super::load;
 use super::new_keys::keys_dir;
 use crate::cli::output;
@@ -73,6 +73,13 @@ fn make(args: CreateArgs) -> Result<ExitCode, ClientError> {
         (None, Some(pattern)) => Names::Pattern(pattern),
         (None, None) => Names::Own,
     };
+    // The operator's own login is in LINNET_MQTT_URL, and no device's.
+    if let Some((_, address)) = args.mqtt.rsplit_once('@') {
+        return Err(ClientError::BadUrl(format!(
+            "the claim gives devices the broker's address, without a user: --mqtt mqtt://{address} (or mqtts://…); --mqtt-user names the user that they ask \
+             for their names as"
+        )));
+    }
     let password = args.mqtt_password_file.as_deref().map(read).transpose()?;
     let draft = Draft {
         uses: args.uses,
@@ -163,32 +170,19 @@ fn list(args: &ListArgs) -> Result<ExitCode, ClientError> {
         output::json(&serde_json::json!({ "claims": claims, "devices": devices.collect::<Vec<_>>() }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut text = String::new();
-    for standing in ledger.claims() {
+    let claims = ledger.claims().map(|standing| {
         let claim = &standing.claim;
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "{}\t{}\t{} of {}\tuntil {}\t{}",
-            claim.id,
-            state(standing, now),
-            standing.used,
-            claim.uses,
-            date(claim.expires_secs),
-            claim.names.described()
-        );
-    }
+        let used = format!("{} of {}", standing.used, claim.uses);
+        [claim.id.clone(), state(standing, now).to_owned(), used, date(claim.expires_secs), claim.names.described()]
+    });
+    let claims: Vec<_> = claims.collect();
+    let mut text = table(["claim", "state", "used", "good until", "names"], &claims);
     if args.devices {
-        for granted in ledger.granted() {
-            let _ = writeln!(
-                text,
-                "{}\tkey {}\tclaim {}\tsince {}",
-                granted.device,
-                granted.key,
-                granted.claim,
-                date(granted.at_secs)
-            );
-        }
+        let granted = ledger.granted().into_iter();
+        let granted = granted.map(|it| [it.device.clone(), it.claim.clone(), date(it.at_secs), it.key.to_string()]);
+        let granted: Vec<_> = granted.collect();
+        text.push('\n');
+        text.push_str(&table(["device", "claim", "since", "key"], &granted));
     }
     output::write(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -14,15 +14,18 @@ use crate::ClientError;
 pub enum ClaimCommand {
     /// Make a claim: a file that lets devices join the fleet and get their names by themselves
     #[command(
-        after_help = "Example:\n  linnet fleet claim create --dir home --mqtt mqtts://broker.example --ca-file ca.crt --name kitchen\n  \
+        after_help = "Examples:\n  linnet fleet claim create --dir home --mqtt mqtts://broker.example --ca-file ca.crt --name kitchen\n  \
         linnet fleet claim create --dir home --mqtt mqtt://10.0.0.2 --uses 10000 --pattern 'speaker-{n:05}' --group field -o /srv/image/etc/linnet/claim.toml"
     )]
     Create(Box<CreateArgs>),
     /// List the claims, and the devices that have a name by one
+    #[command(after_help = "Example:\n  linnet fleet claim list --devices")]
     List(ListArgs),
     /// Take a claim back: no further device gets a name by it; those that have one keep it
+    #[command(after_help = "Example:\n  linnet fleet claim revoke ff5c7e4d4f87ee6b")]
     Revoke(RevokeArgs),
     /// Free a name whose device is gone, so that another can be given it
+    #[command(after_help = "Example:\n  linnet fleet claim release speaker-00017")]
     Release(ReleaseArgs),
 }
 
@@ -54,7 +57,7 @@ pub struct CreateArgs {
     /// Where claims are remembered.
     #[command(flatten)]
     pub ledger: LedgerArgs,
-    /// The broker, as the devices reach it: mqtt://host:1883 or mqtts://…
+    /// The broker, as the devices reach it, without a user: mqtt://host:1883 or mqtts://…
     #[arg(long, env = "LINNET_MQTT_URL", value_name = "URL")]
     pub mqtt: String,
     /// User of the broker who may ask for names; the claim carries his password
@@ -64,7 +67,7 @@ pub struct CreateArgs {
     #[arg(long, value_name = "FILE", requires = "mqtt_user")]
     pub mqtt_password_file: Option<PathBuf>,
     /// Certificate authority of an mqtts:// broker, PEM; the claim carries it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "LINNET_MQTT_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
     /// Certificate of all devices with this claim, for a broker that asks for one: a path on the device
     #[arg(long, value_name = "PATH", requires = "client_key")]

@@ -59,7 +59,12 @@ fn row(report: &Report, now: u64) -> [String; 6] {
         secs => since(now.saturating_sub(secs)),
     };
     let free = format!("{} MiB", report.free_mib);
-    [report.device.clone(), report.running.generation.to_string(), since, plain(&report.linnetd), free, marks.join(" ")]
+    [report.device.clone(), number(report.running.generation), since, plain(&report.linnetd), free, marks.join(" ")]
+}
+
+/// The number of a generation; 0 is what a device was shipped with.
+pub(super) fn number(generation: u64) -> String {
+    if generation == 0 { "shipped".to_owned() } else { generation.to_string() }
 }
 
 /// A time that people can take in: `3 d`, `5 h`, `12 min`.
@@ -72,7 +77,7 @@ fn since(secs: u64) -> String {
 }
 
 /// Rows under their heads, each column as wide as its widest cell; the last one as it comes.
-fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
+pub(super) fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(|column| width(column).max(heads[column].len())).collect();
     let line = |cells: [&str; N]| {

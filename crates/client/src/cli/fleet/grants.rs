@@ -1,7 +1,6 @@
 //! Answers devices that ask for a name, one after the other.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use linnet_fleet::claims::Registrar;
@@ -10,15 +9,12 @@ use linnet_proto::topic::FleetName;
 use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use tokio::sync::mpsc;
 
-use super::link::{Sender, Shared};
+use super::hearing::LONGEST;
+use super::shared::{Sender, Shared};
 use crate::clock;
 
 /// Requests for names that wait; a further device asks again by itself.
 pub(super) const WAITING_CLAIMS: usize = 256;
-
-/// How long reports are listened to before the first name is given: which names are borne is known by the reports that the broker retains, and
-/// those may come after the first request. Less than a device waits for its answer.
-const HEAR_REPORTS: Duration = Duration::from_secs(5);
 
 /// A request for a name.
 pub(super) struct Asked {
@@ -27,7 +23,8 @@ pub(super) struct Asked {
     pub(super) payload: Bytes,
 }
 
-/// Answers what waits. The ledger's disk and the grant command block, so each is answered on a thread that may wait.
+/// Answers what waits. Which names are borne is known by the reports that the broker retains, and a request may come before them: so none is
+/// answered over a connection before they have all been heard. A device that waited in vain meanwhile asks again.
 pub(super) async fn grant(
     registrar: Registrar,
     fleet: FleetName,
@@ -36,11 +33,26 @@ pub(super) async fn grant(
     shared: Arc<Shared>,
 ) {
     let mut registrar = Some(registrar);
-    let mut listen = HEAR_REPORTS;
-    while let Some(Asked { key, payload }) = next(&mut waiting, &mut listen).await {
+    let mut heard_on = 0;
+    loop {
+        let asked = tokio::select! {
+            biased;
+            () = shared.connected_after(heard_on) => {
+                hear(&shared, &mut heard_on).await;
+                continue;
+            }
+            asked = waiting.recv() => asked,
+        };
+        let Some(Asked { key, payload }) = asked else { return };
+        // It may be the first thing that comes over a new connection.
+        while shared.connections() != heard_on {
+            shared.connected_after(heard_on).await;
+            hear(&shared, &mut heard_on).await;
+        }
         // Lost only with a thread that panicked, whose words stand on the terminal.
         let Some(mut answering) = registrar.take() else { return };
         let (from, of) = (key.clone(), Arc::clone(&shared));
+        // The ledger's disk and the grant command block.
         let answered = tokio::task::spawn_blocking(move || {
             let answered = answering.answer(&from, &payload, clock::now_secs(), &|name| of.bears(name));
             (answering, answered)
@@ -48,9 +60,12 @@ pub(super) async fn grant(
         let Ok((answering, answered)) = answered.await else { continue };
         registrar = Some(answering);
         match answered {
-            Err(why) => shared.say(why),
+            Err(why) => shared.say_refused(&key, &why),
             Ok(answered) => {
-                shared.say(answered.said);
+                match answered.is_granted {
+                    true => shared.say_granted(&key, answered.said),
+                    false => shared.say_refused(&key, &answered.said),
+                }
                 let topic = FleetTopic::ClaimAnswer { fleet: fleet.clone(), key }.to_string();
                 sender.answer(topic, answered.payload, PublishProperties::default()).await;
             }
@@ -58,30 +73,9 @@ pub(super) async fn grant(
     }
 }
 
-/// The next request; the first one after `listen`, which is zero from then on.
-async fn next(waiting: &mut mpsc::Receiver<Asked>, listen: &mut Duration) -> Option<Asked> {
-    let asked = waiting.recv().await;
-    // That it came says that this side is subscribed.
-    tokio::time::sleep(std::mem::take(listen)).await;
-    asked
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn the_first_request_waits_until_reports_were_heard_and_no_other_does() {
-        let (sender, mut waiting) = mpsc::channel(2);
-        for _ in 0..2 {
-            let key = Fingerprint::new("0123456789abcdef0123456789abcdef").expect("a fingerprint");
-            assert!(sender.try_send(Asked { key, payload: Bytes::new() }).is_ok());
-        }
-        let (wait, began) = (Duration::from_millis(100), std::time::Instant::now());
-        let mut listen = wait;
-        for _ in 0..2 {
-            next(&mut waiting, &mut listen).await.expect("a request");
-            assert!(began.elapsed() >= wait && listen.is_zero());
-        }
+/// Hears what the broker retains. Where the connection goes meanwhile, `heard_on` stays as it was.
+async fn hear(shared: &Shared, heard_on: &mut u64) {
+    if let Some(heard) = shared.hear(LONGEST).await {
+        *heard_on = heard.connection;
     }
 }

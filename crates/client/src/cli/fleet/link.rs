@@ -2,178 +2,37 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use linnet_fleet::claims::Registrar;
 use linnet_fleet::range_server::RangeServer;
 use linnet_fleet::repository::{Repository, index};
-use linnet_proto::fleet::{FleetTopic, Index, Report};
+use linnet_proto::fleet::FleetTopic;
 use linnet_proto::topic::{DeviceName, FleetName, Topic};
-use rumqttc::Outgoing;
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, Publish, PublishProperties};
-use rumqttc::v5::{AsyncClient, Event, EventLoop};
-use tokio::sync::{Notify, mpsc};
+use rumqttc::v5::AsyncClient;
+use rumqttc::v5::mqttbytes::v5::PublishProperties;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::args::BrokerArgs;
-use super::grants::{Asked, WAITING_CLAIMS, grant};
-use super::outbox::{Kind, Outbox};
+use super::connection::{Connection, serve};
+use super::grants::{WAITING_CLAIMS, grant};
+use super::hearing::{HeardOut, LONGEST};
+use super::outbox::Kind;
 use super::seen::Seen;
+use super::shared::{FLUSH_TIMEOUT, Message, Sender, Shared, Unsent};
 use crate::ClientError;
 use crate::mqtt::Broker;
 
 /// Longest wait for the connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the broker may take to acknowledge what was published.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the retained index of before is waited for.
 const INDEX_TIMEOUT: Duration = Duration::from_millis(500);
-/// Waits before a lost connection is tried again.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// Requests for pieces that wait; the others are told to ask again.
 const WAITING_PIECES: usize = 256;
-/// When a device asks again that was told so, milliseconds.
-const BUSY_MS: u64 = 2_000;
-/// Lines for the operator that wait.
-const MAX_SAID: usize = 20;
 /// Packets that wait for the connection.
 const WAITING_PACKETS: usize = 64;
-
-/// What this client has heard and been told.
-#[derive(Default)]
-struct Heard {
-    seen: Seen,
-    index: Option<Index>,
-    /// Counts connections: after each, what is retained is published anew.
-    connections: u64,
-    down: Option<String>,
-    outbox: Outbox,
-    /// What devices that asked for a name were told, for the operator.
-    said: VecDeque<String>,
-}
-
-/// Shared between the connection's task and who uses it; nobody waits while it is held.
-#[derive(Default)]
-pub(super) struct Shared {
-    heard: Mutex<Heard>,
-    changed: Notify,
-    /// There may be room for another packet.
-    room: Notify,
-}
-
-impl Shared {
-    fn heard(&self) -> MutexGuard<'_, Heard> {
-        // Whoever panicked left a whole value: each change is one assignment.
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Has something told to the operator; more than he can read at once is left out, and so is the same again.
-    pub(super) fn say(&self, line: String) {
-        let mut heard = self.heard();
-        if heard.said.len() < MAX_SAID && heard.said.back() != Some(&line) {
-            heard.said.push_back(line);
-        }
-    }
-
-    /// Whether a device reports under this name.
-    pub(super) fn bears(&self, name: &str) -> bool {
-        self.heard().seen.bears(name)
-    }
-
-    /// How many connections there were.
-    fn connections(&self) -> u64 {
-        self.heard().connections
-    }
-}
-
-/// A message to be published.
-pub(super) struct Message {
-    pub(super) kind: Kind,
-    pub(super) topic: String,
-    pub(super) retain: bool,
-    pub(super) payload: Bytes,
-    pub(super) properties: PublishProperties,
-}
-
-/// Why a message was not given to the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unsent {
-    /// The connection that it was for is gone.
-    Down,
-    /// It takes nothing.
-    Stuck,
-}
-
-/// Publishes over the connection that stands.
-#[derive(Clone)]
-pub(super) struct Sender {
-    client: AsyncClient,
-    shared: Arc<Shared>,
-}
-
-impl Sender {
-    /// Has an answer to a device sent. Where the connection is gone the answer is dropped: the device asks again by itself.
-    pub(super) async fn answer(&self, topic: String, payload: Vec<u8>, properties: PublishProperties) {
-        let message = Message { kind: Kind::Answer, topic, retain: false, payload: payload.into(), properties };
-        let _ = self.send(message, self.shared.connections()).await;
-    }
-
-    /// Gives a message to connection number `connection`, once there is room.
-    async fn send(&self, message: Message, connection: u64) -> Result<(), Unsent> {
-        let given = async {
-            loop {
-                let room = self.shared.room.notified();
-                if self.give(&message, connection)? {
-                    return Ok(());
-                }
-                room.await;
-            }
-        };
-        tokio::time::timeout(FLUSH_TIMEOUT, given).await.unwrap_or(Err(Unsent::Stuck))
-    }
-
-    /// Whether there was room. What is written down of it has the order of what was given, since both are done under the lock.
-    fn give(&self, message: &Message, connection: u64) -> Result<bool, Unsent> {
-        let mut heard = self.shared.heard();
-        if !heard.outbox.is_open() || heard.connections != connection {
-            return Err(Unsent::Down);
-        }
-        let Message { kind, topic, retain, payload, properties } = message;
-        let given = self.client.try_publish_with_properties(
-            topic.as_str(),
-            QoS::AtLeastOnce,
-            *retain,
-            payload.clone(),
-            properties.clone(),
-        );
-        // Every topic is one: it is full.
-        let has_room = given.is_ok();
-        if has_room {
-            heard.outbox.give(*kind);
-        }
-        Ok(has_room)
-    }
-
-    /// Tells a device to ask again later; not even that may have room.
-    fn busy(&self, piece: Piece) {
-        let properties = PublishProperties { correlation_data: piece.correlation, ..PublishProperties::default() };
-        let mut heard = self.shared.heard();
-        let busy = RangeServer::busy(BUSY_MS);
-        let given = |outbox: &Outbox| {
-            outbox.is_open()
-                && self
-                    .client
-                    .try_publish_with_properties(piece.reply_to, QoS::AtMostOnce, false, busy, properties)
-                    .is_ok()
-        };
-        if given(&heard.outbox) {
-            heard.outbox.give(Kind::Answer);
-        }
-    }
-}
 
 /// An open connection.
 pub(super) struct Link {
@@ -268,6 +127,7 @@ impl Link {
             tasks.push(tokio::spawn(grant(registrar, fleet.clone(), asking, sender.clone(), shared.clone())));
         }
         let connection = Connection {
+            broker: broker.clone(),
             client,
             sender: sender.clone(),
             shared: shared.clone(),
@@ -301,6 +161,11 @@ impl Link {
         Ok(link)
     }
 
+    /// The broker's address.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// A fault of the broker's.
     pub(super) fn failed(&self, reason: &str) -> ClientError {
         ClientError::Broker { address: self.address.clone(), reason: reason.to_owned() }
@@ -318,7 +183,7 @@ impl Link {
 
     /// What there is to tell the operator since the last call.
     pub(super) fn said(&self) -> VecDeque<String> {
-        std::mem::take(&mut self.shared.heard().said)
+        self.shared.said()
     }
 
     /// Why the connection is down, if it is.
@@ -329,6 +194,16 @@ impl Link {
     /// The number of the connection that stands, or stood last.
     pub(super) fn connection(&self) -> u64 {
         self.shared.connections()
+    }
+
+    /// Listens to the reports that the broker retains until all of them have come, at most `longest`. `None` where the connection is gone.
+    pub(super) async fn hear(&self, longest: Duration) -> Option<HeardOut> {
+        self.shared.hear(longest).await
+    }
+
+    /// What the broker had retained, once all of it was heard.
+    pub(super) fn heard_out(&self) -> Option<HeardOut> {
+        self.shared.heard_out(LONGEST).ok()
     }
 
     /// Listens until nothing new has come for a second, at most `most`.
@@ -450,155 +325,5 @@ impl Link {
         };
         let overdue = |_| Err(self.failed("it does not acknowledge what was published"));
         tokio::time::timeout(FLUSH_TIMEOUT, flushed).await.unwrap_or_else(overdue)
-    }
-}
-
-/// A request for a piece.
-struct Piece {
-    reply_to: String,
-    correlation: Option<Bytes>,
-    request: Bytes,
-}
-
-/// Answers requests in order; a slow broker slows it, and nothing else.
-async fn serve(server: RangeServer, mut waiting: mpsc::Receiver<Piece>, sender: Sender) {
-    while let Some(piece) = waiting.recv().await {
-        let reply = server.answer(&piece.request);
-        let properties = PublishProperties { correlation_data: piece.correlation, ..PublishProperties::default() };
-        sender.answer(piece.reply_to, reply, properties).await;
-    }
-}
-
-/// The connection's own task: it never waits for anybody but the broker.
-struct Connection {
-    client: AsyncClient,
-    sender: Sender,
-    shared: Arc<Shared>,
-    fleet: FleetName,
-    filters: Vec<String>,
-    pieces: mpsc::Sender<Piece>,
-    claims: mpsc::Sender<Asked>,
-}
-
-impl Connection {
-    async fn run(self, mut events: EventLoop) {
-        let mut wait = RETRY.0;
-        let mut unsubscribed = 0;
-        loop {
-            match events.poll().await {
-                Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                    wait = RETRY.0;
-                    unsubscribed = self.filters.len();
-                    for filter in &self.filters {
-                        if self.client.try_subscribe(filter.as_str(), QoS::AtLeastOnce).is_err() {
-                            self.shared.heard().down = Some("too much waits to be sent".into());
-                        }
-                    }
-                    if self.filters.is_empty() {
-                        self.up();
-                    }
-                }
-                Ok(Event::Incoming(Packet::SubAck(ack))) => {
-                    match ack.return_codes.iter().find(|code| !format!("{code:?}").starts_with("Success")) {
-                        Some(code) => {
-                            self.shared.heard().down = Some(format!(
-                                "the subscription was refused ({code:?}); may this user read linnet/fleet/{}/# and linnet/+/config/reported?",
-                                self.fleet
-                            ));
-                            self.shared.changed.notify_waiters();
-                        }
-                        None => {
-                            unsubscribed = unsubscribed.saturating_sub(1);
-                            if unsubscribed == 0 {
-                                self.up();
-                            }
-                        }
-                    }
-                }
-                Ok(Event::Incoming(Packet::PubAck(ack))) => {
-                    let is_taken = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
-                    let refusal = (!is_taken).then(|| {
-                        format!(
-                            "a publication was refused ({:?}); may this user write linnet/fleet/{}/#?",
-                            ack.reason, self.fleet
-                        )
-                    });
-                    self.shared.heard().outbox.acknowledged(ack.pkid, refusal);
-                    self.shared.changed.notify_waiters();
-                }
-                Ok(Event::Outgoing(Outgoing::Publish(id))) => {
-                    self.shared.heard().outbox.sent(id);
-                    self.shared.room.notify_waiters();
-                }
-                Ok(Event::Incoming(Packet::Publish(publish))) => self.take(publish),
-                Ok(_) => {}
-                Err(e) => {
-                    self.gone(e.to_string());
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(RETRY.1);
-                }
-            }
-        }
-    }
-
-    fn gone(&self, reason: String) {
-        let mut heard = self.shared.heard();
-        heard.down = Some(reason);
-        heard.outbox.close();
-        drop(heard);
-        self.shared.changed.notify_waiters();
-        self.shared.room.notify_waiters();
-    }
-
-    fn up(&self) {
-        let mut heard = self.shared.heard();
-        heard.down = None;
-        heard.connections += 1;
-        heard.outbox.open();
-        drop(heard);
-        self.shared.changed.notify_waiters();
-    }
-
-    fn take(&self, publish: Publish) {
-        if let Ok(topic) = FleetTopic::from_bytes(&publish.topic) {
-            match topic {
-                FleetTopic::Index(fleet) if fleet == self.fleet => {
-                    self.shared.heard().index = Index::parse(&publish.payload).ok();
-                }
-                FleetTopic::Fetch(fleet) if fleet == self.fleet => return self.fetch(publish),
-                // Where too many wait it is left out: the device asks again by itself.
-                FleetTopic::ClaimRequest { fleet, key } if fleet == self.fleet && !publish.retain => {
-                    return drop(self.claims.try_send(Asked { key, payload: publish.payload }));
-                }
-                _ => return,
-            }
-        } else if let Ok(Topic::ConfigReported(device)) = Topic::from_bytes(&publish.topic) {
-            // An empty one is a report that was cleared.
-            if publish.payload.is_empty() {
-                return;
-            }
-            let mut heard = self.shared.heard();
-            match Report::parse(&publish.payload) {
-                // The topic is what the broker let the device write to; what stands in the report must agree.
-                Ok(report) if report.device == device.as_str() => heard.seen.take(self.fleet.as_str(), report),
-                _ => heard.seen.passed_over += 1,
-            }
-        } else {
-            return;
-        }
-        self.shared.changed.notify_waiters();
-    }
-
-    fn fetch(&self, publish: Publish) {
-        let Some(properties) = publish.properties else { return };
-        // Answers go to a device's own topic for them and nowhere else, whoever asks.
-        let Some(reply_to) = properties.response_topic else { return };
-        if !matches!(reply_to.parse(), Ok(FleetTopic::Fetched { .. })) {
-            return;
-        }
-        let piece = Piece { reply_to, correlation: properties.correlation_data, request: publish.payload };
-        if let Err(mpsc::error::TrySendError::Full(piece)) = self.pieces.try_send(piece) {
-            self.sender.busy(piece);
-        }
     }
 }

@@ -7,20 +7,22 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use linnet_fleet::bucket;
 use linnet_fleet::keys::Keys;
 use linnet_fleet::repository::{Editor, Repository, RepositoryError};
 use linnet_fleet::waves::{Decision, PushRecord, PushStanding, Rules, Share, Tally, decide, waves};
 use linnet_proto::fleet::Selector;
 
 use super::args::PushArgs;
+use super::hearing::LONGEST;
 use super::link::Link;
 use super::serve::LOOK;
 use super::{ask, devices_text, fleet_name, load};
 use crate::cli::output;
 use crate::{ClientError, clock};
 
-/// How long devices' retained reports are listened for at the beginning.
+/// How long devices that come back with a broker are listened to at most before anything is decided.
 const LISTEN: Duration = Duration::from_secs(30);
 /// Most names of silent devices that are printed.
 const MAX_NAMES: usize = 20;
@@ -33,8 +35,8 @@ pub(super) async fn run(args: PushArgs) -> Result<ExitCode, ClientError> {
     let registrar = args.grants.registrar(&dir, repository.fleet())?;
     let mut link = Link::open_to_serve(&broker, fleet_name(&repository)?, &dir, registrar).await?;
     link.publish(&repository).await?;
-    let heard_on = link.connection();
-    link.listen(LISTEN).await;
+    let heard = link.hear(LONGEST).await.ok_or_else(|| link.lost())?;
+    eprintln!("linnet: {}", heard.said());
 
     let push = if args.resume { resumed(&repository)? } else { begun(&args, &repository, &link)? };
     let audience = repository.generation(push.number).map_err(ClientError::Fleet)?.audience;
@@ -46,7 +48,7 @@ pub(super) async fn run(args: PushArgs) -> Result<ExitCode, ClientError> {
         keys: Arc::new(Mutex::new(ask::keys())),
         bar: bar(),
         has_begun: false,
-        heard_on,
+        heard_on: heard.connection,
         away: None,
         away_secs: 0,
         untold: None,
@@ -84,7 +86,19 @@ pub(super) async fn run(args: PushArgs) -> Result<ExitCode, ClientError> {
 /// The push that was left.
 fn resumed(repository: &Repository) -> Result<PushRecord, ClientError> {
     let push = repository.settings().push.clone();
-    push.ok_or_else(|| ClientError::BadUrl("no push was left that could be taken up; begin one with --to".into()))
+    let push =
+        push.ok_or_else(|| ClientError::BadUrl("no push was left that could be taken up; begin one with --to".into()))?;
+    let newer = match repository.newest() {
+        newest if newest > push.number => format!("; generation {newest}, which is newer, is not part of it"),
+        _ => String::new(),
+    };
+    eprintln!(
+        "linnet: going on with the push of generation {} at wave {} of {}{newer}",
+        push.number,
+        push.wave,
+        push.waves.len()
+    );
+    Ok(push)
 }
 
 /// A new push over the devices that are known.
@@ -117,8 +131,8 @@ fn begun(args: &PushArgs, repository: &Repository, link: &Link) -> Result<PushRe
 fn bar() -> ProgressBar {
     // The template is ours; one that did not parse would fall back to indicatif's own.
     let style = ProgressStyle::with_template("{spinner} {prefix} [{wide_bar:.green}] {pos} of {len} {msg}");
-    let bar =
-        ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "));
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden())
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "));
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
@@ -213,9 +227,11 @@ impl Pushing {
         let connection = self.link.connection();
         self.link.follow(&self.dir).await?;
         if self.heard_on != connection {
-            // A failure that was reported meanwhile may still be on its way to here.
+            // What was reported meanwhile, a failure above all, may still be on its way to the broker.
+            let heard = self.link.hear(LONGEST).await.ok_or_else(|| self.link.lost())?;
+            self.heard_on = heard.connection;
+            self.say(&heard.said());
             self.link.listen(LISTEN).await;
-            self.heard_on = connection;
         }
         if self.link.down().is_some() || self.link.connection() != connection {
             return Err(self.link.lost());
@@ -288,7 +304,8 @@ impl Pushing {
     async fn tell(&mut self) -> Result<(), ClientError> {
         let Some(untold) = self.untold.clone().filter(|_| self.ending.is_none()) else { return Ok(()) };
         let meant = self.meant();
-        let told = self.link.seen(|seen| seen.open(&self.push, &meant, untold));
+        let of = (self.push.number, self.push.attempt);
+        let told = self.link.seen(|seen| seen.open(of, &self.push.salt, &meant, untold));
         match self.link.hint(&told, self.push.number).await {
             // They look by themselves, too, if later.
             Err(e) if self.link.down().is_none() => self.say(&format!("the devices were not told to look: {e}")),
@@ -296,11 +313,13 @@ impl Pushing {
         }
         self.untold = None;
         if let Some(opened) = self.push.waves.get(self.push.wave.wrapping_sub(1)) {
+            let is_open = |device: &&String| bucket(&self.push.salt, device) < opened.opened;
             self.say(&format!(
-                "wave {} of {} is open: {} of {}",
+                "wave {} of {} is open ({}): {} of {}",
                 self.push.wave,
                 self.push.waves.len(),
                 opened.share,
+                meant.iter().filter(is_open).count(),
                 devices_text(meant.len())
             ));
         }
@@ -361,14 +380,18 @@ impl Pushing {
     fn show(&self, newest: &Tally) {
         self.bar.set_prefix(format!("wave {} of {}", self.push.wave, self.push.waves.len()));
         self.bar.set_message(format!(
-            "ended: {} confirmed, {} failed; {} at work, {} silent",
-            newest.confirmed, newest.failed, newest.working, newest.silent
+            "ended, {} failed; {} at work, {} silent",
+            newest.failed, newest.working, newest.silent
         ));
         // Both at once: one after the other they would show more ended than there are.
         self.bar.update(|bar| {
             bar.set_len(newest.devices() as u64);
             bar.set_pos(newest.reported() as u64);
         });
+        // Nothing is shown of it before there is something to count.
+        if self.bar.is_hidden() {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
     }
 
     /// Says why it waits, if it did not say so last.

@@ -90,12 +90,18 @@ impl Seen {
         self.last().filter(meant).map(|report| report.device.clone()).collect()
     }
 
-    /// Names of the devices in these buckets that have not ended with a push: who has nothing to gain from a look is not told.
-    pub(super) fn open(&self, push: &PushRecord, meant: &BTreeSet<String>, buckets: Range<u32>) -> Vec<String> {
+    /// Names of the devices in these buckets that have not ended with an attempt at a generation: who has nothing to gain from a look is not told.
+    pub(super) fn open(
+        &self,
+        (number, attempt): (u64, u32),
+        salt: &str,
+        meant: &BTreeSet<String>,
+        buckets: Range<u32>,
+    ) -> Vec<String> {
         let is_open = |report: &&Report| {
             meant.contains(&report.device)
-                && buckets.contains(&bucket(&push.salt, &report.device))
-                && matches!(outcome(report, push.number, push.attempt), Outcome::Silent | Outcome::Working)
+                && buckets.contains(&bucket(salt, &report.device))
+                && matches!(outcome(report, number, attempt), Outcome::Silent | Outcome::Working)
         };
         self.last().filter(is_open).map(|report| report.device.clone()).collect()
     }
@@ -121,5 +127,67 @@ impl Seen {
             }
         }
         (newest, all, open)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use linnet_proto::fleet::{PushState, Rollout, Running};
+
+    use super::*;
+
+    fn report(device: &str, generation: u64, state: PushState) -> Report {
+        Report {
+            wire: 1,
+            device: device.into(),
+            fleet: "home".into(),
+            running: Running { generation: 0, confirmed: true },
+            generation,
+            attempt: 1,
+            state,
+            reason: None,
+            code: None,
+            since_secs: 1,
+            clock_trusted: true,
+            took: Vec::new(),
+            linnetd: "0.1.0".into(),
+            groups: BTreeSet::new(),
+            labels: BTreeMap::new(),
+            free_mib: 100,
+            local_packages: Vec::new(),
+            metadata: [1, 1, 1],
+            instance: device.into(),
+            contested: false,
+        }
+    }
+
+    #[test]
+    fn who_has_ended_is_meant_or_not_and_in_which_bucket_decides_who_is_told() {
+        let mut seen = Seen::default();
+        let devices = [("new", 0, PushState::Confirmed), ("at-work", 2, PushState::Staged)];
+        let ended = [("confirmed", 2, PushState::Confirmed), ("rejected", 2, PushState::Rejected)];
+        for (device, generation, state) in devices.into_iter().chain(ended).chain([("other", 0, PushState::Confirmed)])
+        {
+            let mut report = report(device, generation, state);
+            if device == "confirmed" {
+                report.running.generation = generation;
+            }
+            seen.take("home", report);
+        }
+        let meant: BTreeSet<String> = ["new", "at-work", "confirmed", "rejected"].map(str::to_owned).into();
+        assert_eq!(seen.open((2, 1), "salt", &meant, 0..Rollout::BUCKETS), ["at-work", "new"]);
+        let again = seen.open((2, 2), "salt", &meant, 0..Rollout::BUCKETS);
+        assert!(again.contains(&"rejected".to_owned()), "another attempt is for who rejected the first: {again:?}");
+        let from = bucket("salt", "new") + 1;
+        assert!(!seen.open((2, 1), "salt", &meant, from..Rollout::BUCKETS).contains(&"new".to_owned()));
+    }
+
+    #[test]
+    fn a_report_that_is_heard_again_is_one_device() {
+        let mut seen = Seen::default();
+        for _ in 0..3 {
+            seen.take("home", report("hall", 1, PushState::Rejected));
+        }
+        assert_eq!((seen.len(), seen.duplicates().count(), seen.last().count()), (1, 0, 1));
     }
 }

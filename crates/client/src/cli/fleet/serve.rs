@@ -22,8 +22,12 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, ClientError> {
     let registrar = args.grants.registrar(dir, repository.fleet())?;
     let mut link = Link::open_to_serve(&broker, fleet_name(&repository)?, dir, registrar).await?;
     eprintln!("linnet: serving the fleet `{}` out of {}; Ctrl-C ends it", repository.fleet(), dir.display());
-    let (mut was_down, mut named) = (false, BTreeSet::new());
+    let (mut was_down, mut named, mut heard_on) = (false, BTreeSet::new(), 0);
     loop {
+        if let Some(heard) = link.heard_out().filter(|heard| heard.connection != heard_on) {
+            heard_on = heard.connection;
+            eprintln!("linnet: {}", heard.said());
+        }
         for line in link.seen(|seen| duplicates(seen, &mut named)) {
             eprintln!("linnet: {line}");
         }

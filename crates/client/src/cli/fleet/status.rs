@@ -11,6 +11,7 @@ use linnet_proto::fleet::{Report, Rollout};
 
 use super::args::{ReportsArgs, StatusArgs};
 use super::change::newest_rollout;
+use super::devices::{number, table};
 use super::link::{Link, Purpose};
 use super::seen::Seen;
 use super::{devices_text, fleet_name, load};
@@ -29,7 +30,7 @@ pub(super) async fn run(args: StatusArgs) -> Result<ExitCode, ClientError> {
     if args.watch {
         let broker = args.reports.broker.required("")?;
         let link = Link::open(&broker, fleet_name(&repository)?, Purpose::Reports).await?;
-        link.listen(Duration::from_secs(args.reports.listen)).await;
+        args.reports.hear(&link).await?;
         loop {
             let table = link.seen(|seen| Standing::new(&load(dir)?, seen).map(|it| it.for_people(seen)))?;
             // Clears the screen and goes to its first place.
@@ -55,8 +56,25 @@ impl ReportsArgs {
         }
         let broker = self.broker.required(", or read reports from a file with --reports")?;
         let link = Link::open(&broker, fleet_name(repository)?, Purpose::Reports).await?;
-        link.listen(Duration::from_secs(self.listen)).await;
+        self.hear(&link).await?;
         Ok(link.seen(Seen::clone))
+    }
+
+    async fn hear(&self, link: &Link) -> Result<(), ClientError> {
+        let heard = link.hear(Duration::from_secs(self.listen)).await.ok_or_else(|| link.lost())?;
+        if !heard.is_whole {
+            eprintln!(
+                "linnet: reports still came when {} s were over, so this may not be all of them; --listen says how long they are waited for",
+                self.listen
+            );
+        }
+        if heard.devices == 0 {
+            eprintln!(
+                "linnet: {} has no report of a device of this fleet, or this user may not read linnet/+/config/reported",
+                link.address()
+            );
+        }
+        Ok(())
     }
 }
 
@@ -122,7 +140,8 @@ impl Standing {
         for report in seen.last() {
             *running.entry(report.running.generation).or_default() += 1;
         }
-        let running: Vec<String> = running.iter().rev().map(|(number, n)| format!("{n} run {number}")).collect();
+        let running: Vec<String> =
+            running.iter().rev().map(|(it, n)| format!("{n} run {}", running_text(*it))).collect();
         let _ = writeln!(
             text,
             "devices   {}{}{}",
@@ -134,20 +153,25 @@ impl Standing {
             let _ = writeln!(text, "duplicate {name} is borne by {}", devices_text(reports.len()));
         }
         if seen.len() > 0 {
-            let width = seen.last().map(|report| report.device.len()).max().unwrap_or(0).max(6);
-            let _ = writeln!(text, "\n{:width$}  runs  about  state        linnetd   reason", "device");
-            for report in seen.last().take(MAX_ROWS) {
-                let _ = writeln!(
-                    text,
-                    "{:width$}  {:>4}  {:>5}  {:<11}  {:<8}  {}",
-                    report.device,
-                    report.running.generation,
-                    report.generation,
-                    report.state.as_str(),
+            let row = |report: &Report| {
+                // Where nothing was ever pushed there is no update whose state could be told.
+                let (update, state) = match report.generation {
+                    0 => ("-".to_owned(), "-".to_owned()),
+                    update => (update.to_string(), report.state.as_str().to_owned()),
+                };
+                let reason = plain(report.reason.as_deref().unwrap_or_default());
+                [
+                    report.device.clone(),
+                    number(report.running.generation),
+                    update,
+                    state,
                     plain(&report.linnetd),
-                    plain(report.reason.as_deref().unwrap_or_default())
-                );
-            }
+                    reason,
+                ]
+            };
+            let rows: Vec<_> = seen.last().take(MAX_ROWS).map(row).collect();
+            text.push('\n');
+            text.push_str(&table(["device", "runs", "update", "state", "linnetd", "reason"], &rows));
             if seen.len() > MAX_ROWS {
                 let _ = writeln!(text, "… and {}; --json gives all", devices_text(seen.len() - MAX_ROWS));
             }
@@ -181,6 +205,10 @@ impl Standing {
             "devices": seen.last().collect::<Vec<&Report>>(),
         })
     }
+}
+
+fn running_text(generation: u64) -> String {
+    if generation == 0 { "what was shipped".to_owned() } else { generation.to_string() }
 }
 
 /// What a device says, without what would move a terminal's cursor.
