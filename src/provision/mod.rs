@@ -7,6 +7,8 @@ mod ask;
 pub mod bounds;
 mod identity;
 mod machine;
+#[cfg(test)]
+mod power_cut;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
