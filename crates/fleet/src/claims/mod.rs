@@ -8,6 +8,7 @@
 mod create;
 mod file;
 mod grant_command;
+mod journal;
 pub mod ledger;
 mod names;
 pub mod proof;
