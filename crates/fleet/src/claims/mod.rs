@@ -11,6 +11,8 @@ mod grant_command;
 mod journal;
 pub mod ledger;
 mod names;
+#[cfg(test)]
+mod power_cut;
 pub mod proof;
 mod registrar;
 #[cfg(test)]
