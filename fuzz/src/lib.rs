@@ -2,27 +2,34 @@
 //!
 //! The bodies are plain functions, so that `tests/fuzz_smoke.rs` runs them on the committed seeds with a stable compiler.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use linnet::config::{self, ConfigError, Place, Surroundings};
+use linnet::provision;
 use linnet::push::{self, Outcome, Persisted};
 use linnet::store::{self, generations::Pointers};
 use linnet::transport::http::form;
 use linnet::transport::mqtt::payload::{self, ParseLimits};
 use linnet_features::audio::{AudioLimits, AudioReader, Media};
+use linnet_fleet::claims::{Claim, ClaimFile, Ledger, Names, Registrar, proof};
+use linnet_fleet::keys::FileKey;
 use linnet_fleet::range_server::RangeServer;
 use linnet_fleet::source::{Exchange, Mqtt, Source, SourceFault, async_trait};
-use linnet_proto::fleet::{Generation, Index, MAX_RANGE_BYTES, RangeHead, RangeRequest, RangeStatus, Report};
-use linnet_proto::topic::{FleetName, ResponseTopics, Topic, TopicFilter};
+use linnet_proto::fleet::{
+    ClaimOutcome, Fingerprint, Generation, Index, MAX_RANGE_BYTES, RangeHead, RangeRequest, RangeStatus, Report,
+    SignedAnswer, SignedRequest,
+};
+use linnet_proto::topic::{DeviceName, FleetName, ResponseTopics, Topic, TopicFilter};
 
 /// A target's name and what it does with its bytes.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 15] = [
     ("audio", audio),
     ("mqtt_payload", mqtt_payload),
     ("config", config),
@@ -35,6 +42,9 @@ pub const TARGETS: [Target; 12] = [
     ("range_reply", range_reply),
     ("range_request", range_request),
     ("report", report),
+    ("claim_request", claim_request),
+    ("claim_answer", claim_answer),
+    ("claim_file", claim_file),
 ];
 
 /// A container: what comes out is finite, near `[-1, 1]`, and never longer than the limit; a refusal says why, and says
@@ -306,6 +316,128 @@ pub fn report(data: &[u8]) {
             assert!(written.len() > Report::MAX_BYTES || Report::parse(&written) == Ok(report));
         }
         Err(e) => assert!(!e.is_empty()),
+    }
+}
+
+/// The operator's key of answers, whose only use is this.
+const OPERATOR_KEY: &str = "-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIAkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJ
+-----END PRIVATE KEY-----
+";
+
+/// The claim of the seeds; its secret is 32 times 7.
+const CLAIM: &str = include_str!("../seeds/claim_file/whole.toml");
+
+/// An operator's side that has that claim, and what its requests and answers are signed with.
+struct Claims {
+    _keys: tempfile::TempDir,
+    registrar: Mutex<Registrar>,
+    claim: ClaimFile,
+    by_claim: [u8; proof::KEY_BYTES],
+    by_operator: [u8; proof::KEY_BYTES],
+}
+
+static CLAIMS: LazyLock<Claims> = LazyLock::new(|| {
+    let keys = tempfile::tempdir().expect("a directory");
+    let path = keys.path().join(linnet_fleet::claims::ledger::ANSWER_KEY_FILE);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).expect("a file");
+    std::io::Write::write_all(&mut file, OPERATOR_KEY.as_bytes()).expect("written");
+    let operator = FileKey::open(&path, &|_| unreachable!("it has no passphrase")).expect("a key");
+    let claim = ClaimFile::parse(CLAIM).expect("a claim");
+    let by_claim = proof::public(&claim.key().expect("a key"));
+    let mut ledger = Ledger::open_or_make(keys.path(), &claim.fleet).expect("a ledger");
+    let names = Names::Pattern("speaker-{n:04}".into());
+    let (groups, labels) = (["beta".to_owned()].into(), Default::default());
+    let (id, key) = (claim.claim.clone(), hex_of(&by_claim));
+    ledger.add(Claim { id, key, uses: 4, expires_secs: 2_000_000_000, names, groups, labels }).expect("a claim");
+    let registrar = Mutex::new(Registrar::new(keys.path(), &claim.fleet, None));
+    Claims { _keys: keys, registrar, claim, by_claim, by_operator: proof::public(operator.pair()) }
+});
+
+fn hex_of(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A device's request for a name, on the operator's side: it is answered to who asks and to what he asked, signed by the operator; a name is given for
+/// both signatures alone.
+pub fn claim_request(data: &[u8]) {
+    let signed = SignedRequest::parse(data);
+    let request = signed.as_ref().map_err(Clone::clone).and_then(SignedRequest::request);
+    if let Ok(signed) = &signed {
+        let written = serde_json::to_vec(signed).expect("a request can be written");
+        // Escapes may grow beyond what is read.
+        assert!(written.len() > data.len() || SignedRequest::parse(&written).as_ref() == Ok(signed));
+    }
+    let key = request.as_ref().ok().and_then(|request| proof::key_of_hex(&request.key));
+    let from =
+        key.map_or_else(|| Fingerprint::new("0".repeat(32)).expect("a fingerprint"), |key| proof::fingerprint(&key));
+    let mut registrar = CLAIMS.registrar.lock().expect("no panic");
+    let answered = match registrar.answer(&from, data, 1_800_000_000, &|_| false) {
+        Ok(answered) => answered,
+        Err(why) => return assert!(!why.is_empty()),
+    };
+    assert!(!answered.said.contains(char::is_control), "{:?} would reach the operator's terminal", answered.said);
+    let (signed, request) = (signed.expect("only a request is answered"), request.expect("only a request is answered"));
+    let answer = SignedAnswer::parse(&answered.payload).expect("the operator's own answer can be read");
+    assert_eq!(proof::verify_answer(&answer, &CLAIMS.by_operator), Ok(()));
+    let answer = answer.answer().expect("the operator's own answer can be read");
+    assert!(answer.to == from && answer.nonce == request.nonce && answer.fleet == CLAIMS.claim.fleet);
+    match answer.outcome {
+        ClaimOutcome::Refused { reason, .. } => assert!(!reason.is_empty()),
+        ClaimOutcome::Granted(grant) => {
+            let key = key.expect("who is given a name has a key");
+            assert_eq!(proof::verify_request(&signed, &key, &CLAIMS.by_claim), Ok(()));
+            assert!(request.claim == CLAIMS.claim.claim && request.fleet == CLAIMS.claim.fleet);
+            assert!(DeviceName::new(grant.device).is_ok());
+        }
+    }
+}
+
+/// The answer to such a request, on the device: whatever is granted, what is written of it gives that name and nothing but what a grant gives.
+pub fn claim_answer(data: &[u8]) {
+    let signed = match SignedAnswer::parse(data) {
+        Ok(signed) => signed,
+        Err(e) => return assert!(!e.is_empty()),
+    };
+    let _ = proof::verify_answer(&signed, &CLAIMS.by_operator);
+    let answer = match signed.answer() {
+        Ok(answer) => answer,
+        Err(e) => return assert!(!e.is_empty()),
+    };
+    let body = serde_json::to_string(&answer).expect("an answer can be written");
+    let again = SignedAnswer { body, by_operator: String::new() };
+    assert!(again.body.len() > signed.body.len() || again.answer().as_ref() == Ok(&answer));
+    let ClaimOutcome::Granted(grant) = &answer.outcome else { return };
+    match provision::layer(&CLAIMS.claim, grant, Path::new("/nonexistent/identity")) {
+        Ok(text) => {
+            let table: toml::Table = text.parse().expect("it is read as it was written");
+            assert_eq!(table["device"].as_str(), Some(grant.device.as_str()));
+            let has_only = |table: &toml::Table, keys: &[&str]| table.keys().all(|key| keys.contains(&key.as_str()));
+            let (mqtt, fleet) = (table["mqtt"].as_table().expect("one"), table["fleet"].as_table().expect("one"));
+            assert!(
+                has_only(&table, &["device", "mqtt", "fleet"])
+                    && has_only(fleet, &["name", "root", "groups", "labels"])
+            );
+            assert!(
+                has_only(mqtt, &["url", "ca_file", "username", "password_file", "client_cert", "client_key"]),
+                "{text}"
+            );
+            assert_eq!(mqtt["url"].as_str(), Some(CLAIMS.claim.url.as_str()));
+        }
+        Err(e) => assert!(!e.is_empty()),
+    }
+}
+
+/// A claim on a device's disk: one that is taken can be written and read again and has keys; a refusal never shows the secret.
+pub fn claim_file(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match ClaimFile::parse(text) {
+        Ok(claim) => {
+            assert!(claim.key().is_ok() && claim.operator_key().is_ok());
+            assert_eq!(ClaimFile::parse(&claim.to_text()).as_ref(), Ok(&claim));
+            assert!(!format!("{claim:?}").contains(&claim.token));
+        }
+        Err(e) => assert!(!e.is_empty() && !e.contains("0707070707070707"), "{e}"),
     }
 }
 

@@ -35,8 +35,7 @@ pub(super) fn read(own: &Values, around: &Surroundings) -> Result<(Identity, Val
     if own.get("fleet.claim").is_none() {
         return Ok((Identity::None, Values::default()));
     }
-    let state = own.get("state").and_then(toml::Value::as_str).map_or_else(|| around.state.clone(), PathBuf::from);
-    let path = state.join(IDENTITY_DIR).join(GRANTED_FILE);
+    let path = place(own, around);
     if std::fs::metadata(&path).is_err_and(|e| e.kind() == ErrorKind::NotFound) {
         return Ok((Identity::Claimed(None), Values::default()));
     }
@@ -48,6 +47,23 @@ pub(super) fn read(own: &Values, around: &Surroundings) -> Result<(Identity, Val
         }
         Err(e) => return Ok((Identity::Claimed(Some(e.to_string())), Values::default())),
     };
+    agreed(own, granted, path)
+}
+
+/// The layer as it would be if the file held `text`.
+pub(super) fn offered(own: &Values, around: &Surroundings, text: &str) -> Result<(Identity, Values), ConfigError> {
+    let path = place(own, around);
+    let granted = document::parse(text, &path, path.parent().unwrap_or(Path::new(".")))?;
+    agreed(own, granted, path)
+}
+
+fn place(own: &Values, around: &Surroundings) -> PathBuf {
+    let state = own.get("state").and_then(toml::Value::as_str).map_or_else(|| around.state.clone(), PathBuf::from);
+    state.join(IDENTITY_DIR).join(GRANTED_FILE)
+}
+
+/// The layer, unless the device's own file says other names.
+fn agreed(own: &Values, granted: Values, path: PathBuf) -> Result<(Identity, Values), ConfigError> {
     let faults: Vec<Fault> = NAMES
         .iter()
         .filter(|(key, of)| own.get(key).is_some_and(|said| Some(said) != granted.get(of)))

@@ -191,15 +191,29 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     check::check(values, origin, &sources.around)
 }
 
+/// As [`load`] would be if `granted` were what this device has been granted: for who is about to write it.
+pub fn load_granted(sources: &Sources, granted: &str) -> Result<Config, ConfigError> {
+    let (values, origin) = layers(sources, |own| identity::offered(own, &sources.around, granted))?;
+    check::check(values, origin, &sources.around)
+}
+
 /// The values of every layer, each with the place that won.
 fn layered(sources: &Sources) -> Result<(Values, Origin), ConfigError> {
+    layers(sources, |own| identity::read(own, &sources.around))
+}
+
+/// What was granted is what `identity` makes of the file, the environment and the flags.
+fn layers(
+    sources: &Sources,
+    identity: impl FnOnce(&Values) -> Result<(Identity, Values), ConfigError>,
+) -> Result<(Values, Origin), ConfigError> {
     let mut values = defaults()?;
     let file = sources.file().map(document::read_file).transpose()?.unwrap_or_default();
     let (environment, flags) = (sources.environment.values(false)?, sources.flags.values(true)?);
     let mut own = file.clone();
     own.cover_with(environment.clone());
     own.cover_with(flags.clone());
-    let (identity, granted) = identity::read(&own, &sources.around)?;
+    let (identity, granted) = identity(&own)?;
     values.cover_with(granted);
     values.cover_with(file.clone());
     if let Some(generation) = &sources.generation {

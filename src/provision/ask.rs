@@ -11,7 +11,6 @@ use linnet_proto::fleet::{
 use linnet_proto::topic::FleetName;
 
 use super::bounds::ANSWER_PATIENCE;
-use super::identity::Identity;
 use super::{Fault, machine};
 use crate::config::fleet::ProvisionSettings;
 use crate::config::transport::{IntakeSettings, MqttSettings, TlsFiles};
@@ -24,7 +23,8 @@ const MACHINE_ID: &str = "/etc/machine-id";
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) claim: &'a ClaimFile,
-    pub(super) identity: &'a Identity,
+    /// Where the authorities of the broker's certificate lie.
+    pub(super) authorities: &'a Path,
     pub(super) key: &'a FileKey,
     pub(super) settings: &'a ProvisionSettings,
 }
@@ -76,7 +76,7 @@ fn read(payload: &[u8], operator: &[u8; 32], nonce: &str, to: &Fingerprint) -> R
 
 /// How the connection is made.
 fn link(asked: Asked<'_>, fingerprint: &Fingerprint) -> MqttSettings {
-    let Asked { claim, identity, settings, .. } = asked;
+    let Asked { claim, authorities, settings, .. } = asked;
     let files = claim.client_cert.clone().zip(claim.client_key.clone());
     MqttSettings {
         url: claim.url.clone(),
@@ -84,7 +84,7 @@ fn link(asked: Asked<'_>, fingerprint: &Fingerprint) -> MqttSettings {
         device: format!("claim-{fingerprint}"),
         // The broker's rules can be made by it: who asks reads nobody else's answer.
         client_id: fingerprint.to_string(),
-        ca_file: claim.ca.as_ref().map(|_| identity.authorities()),
+        ca_file: claim.ca.as_ref().map(|_| authorities.to_owned()),
         client_cert: files.map(|(cert, key)| TlsFiles { cert, key }),
         ..settings.link.clone()
     }

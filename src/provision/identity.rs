@@ -9,82 +9,110 @@
 //!                  granted.toml     a layer of the configuration that names the others; written last, it is the grant
 //! ```
 
-use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use linnet_fleet::claims::ClaimFile;
-use linnet_fleet::keys::{FileKey, generate};
+use linnet_fleet::keys::{FileKey, KeyError, MAX_KEY_BYTES, new_pem};
 use linnet_proto::fleet::{Credentials, Grant};
 use linnet_proto::topic::DeviceName;
 use toml::{Table, Value};
 
 use crate::config::document;
 use crate::config::identity::GRANTED_FILE;
-use crate::store::write::{write_file, write_private_file};
+use crate::store::generations::fs::{Disk, RealDisk};
 
-const KEY_FILE: &str = "key.pem";
-const AUTHORITIES_FILE: &str = "ca.pem";
-const ROOT_FILE: &str = "root.json";
-const PASSWORD_FILE: &str = "password";
-const CERTIFICATE_FILE: &str = "certificate.pem";
+pub(super) const KEY_FILE: &str = "key.pem";
+pub(super) const AUTHORITIES_FILE: &str = "ca.pem";
+pub(super) const ROOT_FILE: &str = "root.json";
+pub(super) const PASSWORD_FILE: &str = "password";
+pub(super) const CERTIFICATE_FILE: &str = "certificate.pem";
+/// Before the name of what is being written; it is thrown away at the next opening.
+const NEW: &str = ".new-";
 
 /// The directory.
-#[derive(Debug, Clone)]
 pub(super) struct Identity {
-    dir: PathBuf,
+    disk: Box<dyn Disk>,
 }
 
 impl Identity {
     /// Makes the directory where it is not there. Faults are one sentence each.
     pub(super) fn at(dir: &Path) -> Result<Self, String> {
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.map_err(|e| format!("{}: it cannot be made: {e}", dir.display()))?;
-        Ok(Self { dir: dir.to_owned() })
+        let disk = RealDisk::at(dir).map_err(|e| format!("{}: it cannot be made: {e}", dir.display()))?;
+        let key = dir.join(KEY_FILE);
+        if let Ok(metadata) = key.metadata()
+            && metadata.mode() & 0o077 != 0
+        {
+            return Err(KeyError::Open { path: key, mode: metadata.mode() & 0o7777 }.to_string());
+        }
+        Self::over(Box::new(disk))
+    }
+
+    /// The directory as `disk` has it. What was being written when the power went is removed.
+    pub(super) fn over(disk: Box<dyn Disk>) -> Result<Self, String> {
+        let identity = Self { disk };
+        let entries = identity.disk.list("").map_err(|e| identity.fault("", e))?;
+        for entry in entries.iter().filter(|entry| entry.name.starts_with('.') && !entry.is_dir) {
+            identity.disk.remove_file(&entry.name).map_err(|e| identity.fault(&entry.name, e))?;
+        }
+        Ok(identity)
+    }
+
+    /// Where it lies.
+    pub(super) fn dir(&self) -> &Path {
+        self.disk.root()
     }
 
     fn path(&self, file: &str) -> PathBuf {
-        self.dir.join(file)
+        self.disk.root().join(file)
     }
 
-    /// The device's key, made where there is none. One that cannot be read is put aside: without a grant it has no worth, and with one the
-    /// operator says what to do.
+    fn fault(&self, file: &str, e: std::io::Error) -> String {
+        format!("{}: {e}", self.path(file).display())
+    }
+
+    /// The device's key, made where there is none; durable before this returns, for whoever asks with one that a power cut takes back asks for a
+    /// second name with the next. One that is none is put aside: without a grant it has no worth, and with one the operator says what to do.
     pub(super) fn key(&self) -> Result<FileKey, String> {
         let path = self.path(KEY_FILE);
-        let open = || FileKey::open(&path, &|_| Err(std::io::Error::other("it must have none")));
-        if path.exists() {
-            match open() {
-                Ok(key) => return Ok(key),
-                Err(e) => {
-                    let aside = self.path("key.damaged.pem");
-                    std::fs::rename(&path, &aside).map_err(|e| format!("{}: {e}", path.display()))?;
-                    log::error!("provisioning: {e}; it is put aside as {} and another is made", aside.display());
-                }
+        let open = |pem: Vec<u8>| {
+            let key = FileKey::from_pem(&path, pem, &|_| Err(std::io::Error::other("it must have none")));
+            key.map_err(|e| e.to_string())
+        };
+        let found = match self.disk.read(KEY_FILE, MAX_KEY_BYTES) {
+            Ok(pem) => Some(open(pem)),
+            Err(e) if e.kind() == ErrorKind::NotFound => None,
+            Err(e) if e.kind() == ErrorKind::InvalidData => Some(Err(self.fault(KEY_FILE, e))),
+            Err(e) => return Err(self.fault(KEY_FILE, e)),
+        };
+        match found {
+            Some(Ok(key)) => {
+                // Whoever made it may have been killed before its name was durable.
+                self.disk.sync_dir("").map_err(|e| self.fault("", e))?;
+                return Ok(key);
             }
+            Some(Err(e)) => {
+                let aside = "key.damaged.pem";
+                self.disk.rename(KEY_FILE, aside).map_err(|e| self.fault(KEY_FILE, e))?;
+                log::error!("provisioning: {e}; it is put aside as {} and another is made", self.path(aside).display());
+            }
+            None => {}
         }
-        let new = self.path("key.pem.new");
-        // What a power cut has left of an earlier one.
-        match std::fs::remove_file(&new) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(format!("{}: {e}", new.display())),
-            _ => {}
-        }
-        generate(&new, None).map_err(|e| e.to_string())?;
-        std::fs::rename(&new, &path)
-            .and_then(|()| File::open(&self.dir)?.sync_all())
-            .map_err(|e| format!("{}: {e}", path.display()))?;
-        open().map_err(|e| e.to_string())
+        let pem = new_pem(&path, None).map_err(|e| e.to_string())?;
+        self.replace(KEY_FILE, pem.as_bytes())?;
+        self.disk.sync_dir("").map_err(|e| self.fault("", e))?;
+        open(pem.as_bytes().to_vec())
     }
 
     /// Puts the broker's authorities where a connection finds them.
     pub(super) fn put_authorities(&self, claim: &ClaimFile) -> Result<(), String> {
         let Some(ca) = &claim.ca else { return Ok(()) };
-        let path = self.authorities();
         // Each attempt comes by here, and flash is spared.
-        if std::fs::read(&path).is_ok_and(|there| there == ca.as_bytes()) {
+        if self.disk.read(AUTHORITIES_FILE, ca.len() as u64).is_ok_and(|there| there == ca.as_bytes()) {
             return Ok(());
         }
-        write_file(&path, ca.as_bytes()).map_err(|e| e.to_string())
+        self.replace(AUTHORITIES_FILE, ca.as_bytes())
     }
 
     pub(super) fn authorities(&self) -> PathBuf {
@@ -93,38 +121,53 @@ impl Identity {
 
     /// Writes a grant: what it names first, itself last, so that a power cut leaves all of it or none.
     pub(super) fn put(&self, claim: &ClaimFile, grant: &Grant) -> Result<(), String> {
-        DeviceName::new(grant.device.as_str()).map_err(|e| format!("the granted name: {e}"))?;
-        let own = Credentials { username: claim.username.clone(), password: claim.password.clone(), certificate: None };
-        // A site that gives its devices nothing of their own has them go on with what the claim has.
-        let is_bare = grant.credentials == Credentials::default();
-        let credentials = if is_bare { &own } else { &grant.credentials };
-        let text = layer(claim, grant, credentials, is_bare);
-        let path = self.path(GRANTED_FILE);
-        document::parse(&text, &path, &self.dir).map_err(|e| format!("what was granted cannot be used: {e}"))?;
-        let put = |file: &str, content: &str| {
-            write_private_file(&self.path(file), content.as_bytes()).map_err(|e| e.to_string())
-        };
-        put(ROOT_FILE, &claim.root)?;
+        let text = layer(claim, grant, self.disk.root())?;
+        let (credentials, _) = credentials(claim, grant);
+        self.replace(ROOT_FILE, claim.root.as_bytes())?;
         if let Some(password) = &credentials.password {
-            put(PASSWORD_FILE, password)?;
+            self.replace(PASSWORD_FILE, password.as_bytes())?;
         }
         if let Some(certificate) = &credentials.certificate {
-            put(CERTIFICATE_FILE, certificate)?;
+            self.replace(CERTIFICATE_FILE, certificate.as_bytes())?;
         }
-        put(GRANTED_FILE, &text)
+        // One for all of their names; the grant's own must not come before them.
+        self.disk.sync_dir("").map_err(|e| self.fault("", e))?;
+        self.replace(GRANTED_FILE, text.as_bytes())?;
+        self.disk.sync_dir("").map_err(|e| self.fault("", e))
     }
 
-    /// Removes a grant that this device cannot run with.
-    pub(super) fn take_back(&self) -> Result<(), String> {
-        let path = self.path(GRANTED_FILE);
-        std::fs::remove_file(&path)
-            .and_then(|()| File::open(&self.dir)?.sync_all())
-            .map_err(|e| format!("{}: {e}", path.display()))
+    /// Gives `file` this content, at once. Its name is durable when the directory has been synced.
+    fn replace(&self, file: &str, content: &[u8]) -> Result<(), String> {
+        let new = format!("{NEW}{file}");
+        let written = (|| {
+            self.disk.create(&new, content)?;
+            self.disk.sync_file(&new)?;
+            self.disk.rename(&new, file)
+        })();
+        written.map_err(|e| format!("cannot write {}", self.fault(file, e)))
     }
 }
 
-/// The grant in the form of `linnet.toml`.
-fn layer(claim: &ClaimFile, grant: &Grant, credentials: &Credentials, is_bare: bool) -> String {
+/// What the device logs in with, and whether that is the claim's: a site that gives its devices nothing of their own has them go on with it.
+fn credentials(claim: &ClaimFile, grant: &Grant) -> (Credentials, bool) {
+    if grant.credentials != Credentials::default() {
+        return (grant.credentials.clone(), false);
+    }
+    let own = Credentials { username: claim.username.clone(), password: claim.password.clone(), certificate: None };
+    (own, true)
+}
+
+/// The grant in the form of `linnet.toml`, for a device whose identity lies in `dir`. A grant that cannot be used is a fault.
+pub fn layer(claim: &ClaimFile, grant: &Grant, dir: &Path) -> Result<String, String> {
+    DeviceName::new(grant.device.as_str()).map_err(|e| format!("the granted name: {e}"))?;
+    let text = to_toml(claim, grant);
+    document::parse(&text, &dir.join(GRANTED_FILE), dir)
+        .map_err(|e| format!("what was granted cannot be used: {e}"))?;
+    Ok(text)
+}
+
+fn to_toml(claim: &ClaimFile, grant: &Grant) -> String {
+    let (credentials, is_bare) = credentials(claim, grant);
     let text = |text: &str| Value::String(text.to_owned());
     let mut mqtt = Table::new();
     mqtt.insert("url".into(), text(&claim.url));
@@ -299,7 +342,9 @@ mod tests {
     fn the_key_is_made_once_and_one_that_a_power_cut_spoiled_is_replaced() {
         use std::os::unix::fs::PermissionsExt;
         let Home { identity, dir: _dir, .. } = home("");
-        std::fs::write(identity.path("key.pem.new"), "half").expect("written");
+        std::fs::write(identity.path(".new-key.pem"), "half").expect("written");
+        let identity = Identity::at(identity.dir()).expect("there");
+        assert!(!identity.path(".new-key.pem").exists(), "half of one is thrown away");
         let first = crate::provision::fingerprint(&identity.key().expect("made"));
         let mode = std::fs::metadata(identity.path(KEY_FILE)).expect("there").permissions().mode();
         assert_eq!(mode & 0o7777, 0o600);

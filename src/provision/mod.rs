@@ -7,8 +7,10 @@ mod ask;
 pub mod bounds;
 mod identity;
 mod machine;
+#[cfg(test)]
+mod power_cut;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use linnet_fleet::claims::ClaimFile;
@@ -24,6 +26,7 @@ use crate::daemon::update::Updates;
 use crate::status::DaemonStatus;
 use crate::transport::mqtt::backoff::Backoff;
 use identity::Identity;
+pub use identity::layer;
 
 /// What a provisioner is made of.
 pub struct Parts {
@@ -114,10 +117,11 @@ async fn attempt(parts: &Parts) -> Result<String, Fault> {
         move || prepare(claim, dir)
     })
     .await?;
-    let asked = ask::Asked { claim: &claim, identity: &identity, key: &key, settings: &parts.settings };
+    let authorities = identity.authorities();
+    let asked = ask::Asked { claim: &claim, authorities: &authorities, key: &key, settings: &parts.settings };
     let grant = ask::ask(asked, parts.intake.clone()).await?;
-    let (sources, settings) = (parts.sources.clone(), parts.settings.clone());
-    blocking(move || keep(&identity, &claim, &grant, &sources, &settings)).await
+    let (sources, path) = (parts.sources.clone(), parts.settings.claim.clone());
+    blocking(move || keep(&identity, (&path, &claim), &grant, &sources)).await
 }
 
 fn prepare(claim: PathBuf, dir: PathBuf) -> Result<(ClaimFile, Identity, FileKey), Fault> {
@@ -128,22 +132,21 @@ fn prepare(claim: PathBuf, dir: PathBuf) -> Result<(ClaimFile, Identity, FileKey
     Ok((claim, identity, key))
 }
 
-/// Puts the grant on the disk, if this device can run with it: one that it cannot load takes nobody down.
+/// Puts the grant on the disk, if this device can run with it: one that it cannot load takes nobody down, not even by a power cut.
 fn keep(
     identity: &Identity,
-    claim: &ClaimFile,
+    (path, claim): (&Path, &ClaimFile),
     grant: &Grant,
     sources: &Sources,
-    settings: &ProvisionSettings,
 ) -> Result<String, Fault> {
-    identity.put(claim, grant).map_err(Fault::Own)?;
-    if let Err(e) = config::load(sources) {
-        identity.take_back().map_err(Fault::Own)?;
-        let path = settings.claim.display();
+    let text = layer(claim, grant, identity.dir()).map_err(Fault::Own)?;
+    if let Err(e) = config::load_granted(sources, &text) {
+        let path = path.display();
         return Err(Fault::Own(format!(
             "what was granted by {path} does not go with this device's configuration: {e}"
         )));
     }
+    identity.put(claim, grant).map_err(Fault::Own)?;
     Ok(grant.device.clone())
 }
 

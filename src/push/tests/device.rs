@@ -6,10 +6,12 @@ use std::time::Duration;
 use linnet_proto::fleet::{Generation, PackageFile, PackageList, PushState};
 
 use crate::push::table::Action;
+use crate::push::trial::Trial;
 use crate::push::{
     Driver, Effects, Fault, Moment, Outcome, Persisted, Progress, Settings, Started, Step, Wanted, Watched, save,
     settle, start,
 };
+use crate::status::Tally;
 use crate::store::generations::faulty::FaultyDisk;
 use crate::store::generations::{GenerationStore, Opened, Options, StoreError, digest};
 
@@ -66,6 +68,24 @@ impl Source {
     }
 }
 
+/// How a device is set, and what is wrong with what it is given.
+#[derive(Debug, Clone)]
+pub(super) struct Run {
+    pub(super) settings: Settings,
+    /// Generations that fail their trial at the first look.
+    pub(super) bad: Vec<u64>,
+    /// Generations under which the process dies when they have served for so long, on trial or not.
+    pub(super) deadly: BTreeMap<u64, Duration>,
+    /// Generations under which each look finds one more worker lost, when they have served for so long.
+    pub(super) loses_workers: BTreeMap<u64, Duration>,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self { settings: SETTINGS, bad: Vec::new(), deadly: BTreeMap::new(), loses_workers: BTreeMap::new() }
+    }
+}
+
 /// Downloads as another life of the device left them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fetched {
@@ -81,10 +101,13 @@ pub(super) struct Device {
     disk: FaultyDisk,
     source: Source,
     options: Options,
-    /// Generations that fail their trial.
-    bad: Vec<u64>,
+    run: Run,
     /// What is opened.
     pub(super) serving: u64,
+    /// Since when.
+    opened: Duration,
+    trial: Trial,
+    tally: Tally,
     pub(super) fetched: Fetched,
     /// What it was told of an earlier life.
     before: Fetched,
@@ -107,6 +130,8 @@ pub(super) struct Life {
     pub(super) update: Option<Persisted>,
     /// What the start had to say; empty where the power went.
     pub(super) said: Vec<String>,
+    /// How long what serves had served when the process died; none where it did not.
+    pub(super) died: Option<Duration>,
 }
 
 impl Device {
@@ -117,6 +142,19 @@ impl Device {
         source: &Source,
         options: Options,
         bad: &[u64],
+        generation: u64,
+        before: &Fetched,
+    ) -> Result<Option<Life>, String> {
+        let run = Run { bad: bad.to_owned(), ..Run::default() };
+        Self::live_so(disk, source, options, run, generation, before)
+    }
+
+    /// The same, with everything that can be wrong.
+    pub(super) fn live_so(
+        disk: &FaultyDisk,
+        source: &Source,
+        options: Options,
+        run: Run,
         generation: u64,
         before: &Fetched,
     ) -> Result<Option<Life>, String> {
@@ -140,16 +178,20 @@ impl Device {
             disk: disk.clone(),
             source: source.clone(),
             options,
-            bad: bad.to_owned(),
             serving: serve,
+            opened: Duration::ZERO,
+            trial: Trial::default(),
+            tally: Tally::default(),
             fetched: Fetched::default(),
             before: before.clone(),
             reports: Vec::new(),
             monotonic: Duration::ZERO,
             broken: None,
+            run,
         };
         let now = device.now();
-        let mut driver = Driver::new(update, SETTINGS, now);
+        let mut driver = Driver::new(update, device.run.settings, now);
+        let mut died = None;
         let mut wanted = Some(source.wanted(generation));
         for _ in 0..10_000 {
             let step = driver.step(&mut device);
@@ -163,10 +205,16 @@ impl Device {
                         said.extend(more);
                     }
                     device.serving = serve;
-                    driver = Driver::new(update, SETTINGS, now);
+                    driver = Driver::new(update, device.run.settings, now);
                 }
                 Step::Restart => return Err("nothing here needs a restart".to_owned()),
-                Step::Again(pause) => device.monotonic += pause,
+                Step::Again(pause) => {
+                    died = device.dies_within(pause);
+                    if died.is_some() {
+                        break;
+                    }
+                    device.monotonic += pause;
+                }
                 Step::Idle => match wanted.take() {
                     Some(wanted) => drop(driver.offer(&wanted, &mut device)),
                     None => break,
@@ -177,10 +225,22 @@ impl Device {
             return Err(broken);
         }
         let update = driver.update().cloned();
-        if !disk.is_cut() && !update.as_ref().is_some_and(|update| update.state.is_end()) {
+        // With nothing left to do it serves, until it dies.
+        died = died.or_else(|| device.dies_within(Duration::MAX));
+        if !disk.is_cut() && died.is_none() && !update.as_ref().is_some_and(|update| update.state.is_end()) {
             return Err(format!("the update does not come to an end: {update:?}, waits for {:?}", driver.waiting()));
         }
-        Ok(Some(Life { device, update, said }))
+        Ok(Some(Life { device, update, said, died }))
+    }
+
+    /// How long what serves has served when the process dies of it, if that is within `pause`.
+    fn dies_within(&self, pause: Duration) -> Option<Duration> {
+        let after = *self.run.deadly.get(&self.serving)?;
+        (self.served() + pause.min(Duration::from_secs(1 << 30)) >= after).then_some(after)
+    }
+
+    fn served(&self) -> Duration {
+        self.monotonic - self.opened
     }
 
     fn waits(fault: impl Into<Fault>) -> Progress {
@@ -276,6 +336,8 @@ impl Effects for Device {
             return Progress::Ended(Outcome::ByRestart);
         }
         self.serving = update.generation;
+        self.opened = self.monotonic;
+        self.trial.begin(self.tally);
         Progress::Ended(Outcome::Done)
     }
 
@@ -283,10 +345,13 @@ impl Effects for Device {
         if self.serving != update.generation {
             self.broken = Some(format!("generation {} is watched while {} serves", update.generation, self.serving));
         }
-        if self.bad.contains(&update.generation) {
+        if self.run.bad.contains(&update.generation) {
             return Watched::Badly(Fault::new("errors", "more requests fail than before"));
         }
-        Watched::Well
+        if self.run.loses_workers.get(&update.generation).is_some_and(|after| self.served() >= *after) {
+            self.tally.lost_workers += 1;
+        }
+        self.trial.judge(self.tally)
     }
 
     fn confirm(&mut self, update: &Persisted) -> Progress {

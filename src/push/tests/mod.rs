@@ -1,5 +1,6 @@
 //! What must hold of every update.
 
+mod crash;
 mod device;
 mod driver;
 mod flash;

@@ -65,11 +65,14 @@ pub struct RealDisk {
 impl RealDisk {
     /// The directory at `root`, which is made where it is missing. Nobody but the owner reads it: a configuration may hold secrets.
     pub fn at(root: &Path) -> io::Result<Self> {
-        if !root.is_dir() {
-            DirBuilder::new().recursive(true).mode(0o700).create(root)?;
-            if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                File::open(parent)?.sync_all()?;
-            }
+        let missing: Vec<_> = root.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()).collect();
+        DirBuilder::new().recursive(true).mode(0o700).create(root)?;
+        for made in &missing {
+            sync_name(made)?;
+        }
+        if missing.is_empty() {
+            // Whoever made it may have been killed before this. A disk that takes nothing is told of by who writes to it.
+            let _ = sync_name(root);
         }
         Ok(Self { root: root.to_owned() })
     }
@@ -195,6 +198,12 @@ impl Disk for RealDisk {
         let told = rustix::fs::statvfs(&self.root)?;
         Ok(told.f_bavail.saturating_mul(told.f_frsize))
     }
+}
+
+/// Makes the name of a file or directory durable.
+fn sync_name(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()
 }
 
 /// Bytes of a block as `stat` counts them.

@@ -1,17 +1,16 @@
 //! What the operator's side remembers: claims, and which key bears which name. One file beside the keys, to which lines are only added.
 //!
-//! Each line is forced to the disk before anybody is answered, so that a name is never given twice, whatever is cut off. Whoever adds a line holds
-//! the file's lock and has read what others added before, so that `serve`, `push` and `claim` may run at once.
+//! Each line is forced to the disk before anybody is answered, so that a name is never given twice, whatever is cut off. Its line feed is written when
+//! the rest is on the disk, and makes it one: what a power cut tears has none and is dropped. Whoever adds a line holds the file's lock and has
+//! read what others added before, so that `serve`, `push` and `claim` may run at once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use linnet_proto::fleet::{Credentials, Fingerprint, Grant};
 use serde::{Deserialize, Serialize};
 
+use super::journal::{Journal, Place, RealPlace};
 use super::names::{Names, Pattern};
 use super::{MAX_LEDGER_BYTES, MAX_USES};
 
@@ -150,7 +149,9 @@ pub struct Standing {
 /// The ledger as it was read last.
 #[derive(Debug)]
 pub struct Ledger {
+    /// For messages.
     path: PathBuf,
+    place: Box<dyn Place>,
     fleet: String,
     /// Bytes and lines that were read.
     read: (u64, usize),
@@ -168,7 +169,7 @@ pub struct Ledger {
 /// The ledger while nobody else may add to it.
 pub(super) struct Held<'a> {
     ledger: &'a mut Ledger,
-    file: File,
+    file: Box<dyn Journal>,
 }
 
 impl Ledger {
@@ -187,8 +188,15 @@ impl Ledger {
     }
 
     fn unread(keys: &Path, fleet: &str) -> Self {
+        let path = keys.join(LEDGER_FILE);
+        Self::over(Box::new(RealPlace(path.clone())), path, fleet)
+    }
+
+    /// The ledger at `place`, of which nothing has been read yet; `path` is its name in messages.
+    pub(super) fn over(place: Box<dyn Place>, path: PathBuf, fleet: &str) -> Self {
         Self {
-            path: keys.join(LEDGER_FILE),
+            path,
+            place,
             fleet: fleet.to_owned(),
             read: (0, 0),
             claims: BTreeMap::new(),
@@ -282,43 +290,43 @@ impl Ledger {
     pub(super) fn hold(&mut self, make: bool) -> Result<Held<'_>, LedgerError> {
         let path = self.path.clone();
         let failed = |source| LedgerError::Io { path: path.clone(), source };
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).mode(0o600);
-        let opened = if make { options.create(true).open(&path) } else { options.open(&path) };
-        let mut file = opened.map_err(|e| match e.kind() {
+        let mut file = self.place.open(make).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => LedgerError::Missing { path: path.clone() },
             _ => failed(e),
         })?;
-        file.lock().map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if metadata.mode() & 0o077 != 0 {
-            return Err(LedgerError::Open { path: path.clone(), mode: metadata.mode() & 0o7777 });
+        let (bytes, mode) = (file.bytes().map_err(failed)?, file.mode().map_err(failed)?);
+        if mode & 0o077 != 0 {
+            return Err(LedgerError::Open { path: path.clone(), mode });
         }
-        if metadata.len() > MAX_LEDGER_BYTES || metadata.len() < self.read.0 {
-            let reason = if metadata.len() > MAX_LEDGER_BYTES { "it is too large" } else { "it has become shorter" };
+        if bytes > MAX_LEDGER_BYTES || bytes < self.read.0 {
+            let reason = if bytes > MAX_LEDGER_BYTES { "it is too large" } else { "it has become shorter" };
             return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidData, reason)));
         }
-        let mut added = String::new();
-        file.seek(SeekFrom::Start(self.read.0)).and_then(|_| file.read_to_string(&mut added)).map_err(failed)?;
-        let whole = added.rfind('\n').map_or(0, |end| end + 1);
-        for line in added[..whole].lines() {
+        let added = file.read_from(self.read.0).map_err(failed)?;
+        let whole = added.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        if whole > 0 {
+            // Whoever added it may have been killed before this, and what is read here is acted upon.
+            file.sync().map_err(failed)?;
+        }
+        for line in added[..whole].split_inclusive(|byte| *byte == b'\n') {
             let number = self.read.1 + 1;
             let of_line = |reason: String| LedgerError::Line { path: path.clone(), line: number, reason };
-            let event = serde_json::from_str(line).map_err(|e| of_line(e.to_string()))?;
+            let event = serde_json::from_slice(line).map_err(|e| of_line(e.to_string()))?;
             self.take(event).map_err(of_line)?;
             self.read.1 += 1;
-            self.read.0 += line.len() as u64 + 1;
+            self.read.0 += line.len() as u64;
         }
         if whole < added.len() {
-            file.set_len(self.read.0).and_then(|()| file.sync_all()).map_err(failed)?;
+            // Should it come back with a power cut, it has no line feed either.
+            file.cut(self.read.0).map_err(failed)?;
         }
         let fleet = self.fleet.clone();
         let is_new = self.read.1 == 0;
         let mut held = Held { ledger: self, file };
         if is_new {
+            // Before there is a line in it: a file with one has a name that stays.
+            held.file.sync_name().map_err(failed)?;
             held.append(Event::Ledger { form: FORM, fleet })?;
-            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
         }
         Ok(held)
     }
@@ -419,16 +427,18 @@ impl Held<'_> {
 
     fn append(&mut self, event: Event) -> Result<(), LedgerError> {
         let failed = |source| LedgerError::Io { path: self.ledger.path.clone(), source };
-        let mut line = serde_json::to_vec(&event).map_err(|e| failed(e.into()))?;
-        line.push(b'\n');
-        let written = self.file.write_all(&line).and_then(|()| self.file.sync_all());
+        let line = serde_json::to_vec(&event).map_err(|e| failed(e.into()))?;
+        let mut written = Ok(());
+        for part in [&line[..], b"\n"] {
+            written = written.and_then(|()| self.file.append(part)).and_then(|()| self.file.sync());
+        }
         if let Err(e) = written {
             // Half a line would make the next one unreadable. Where even that fails, the next who locks the file drops it.
-            let _ = self.file.set_len(self.ledger.read.0);
+            let _ = self.file.cut(self.ledger.read.0);
             return Err(failed(e));
         }
         self.ledger.take(event).map_err(LedgerError::Refused)?;
-        self.ledger.read = (self.ledger.read.0 + line.len() as u64, self.ledger.read.1 + 1);
+        self.ledger.read = (self.ledger.read.0 + line.len() as u64 + 1, self.ledger.read.1 + 1);
         Ok(())
     }
 }

@@ -8,8 +8,11 @@
 mod create;
 mod file;
 mod grant_command;
+mod journal;
 pub mod ledger;
 mod names;
+#[cfg(test)]
+mod power_cut;
 pub mod proof;
 mod registrar;
 #[cfg(test)]

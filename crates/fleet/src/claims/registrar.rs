@@ -53,6 +53,12 @@ impl Registrar {
         Self { keys: keys.to_owned(), fleet: fleet.to_owned(), command, open: None }
     }
 
+    /// With a ledger and a key of answers that are open.
+    #[cfg(test)]
+    pub(super) fn over(ledger: Ledger, key: FileKey, fleet: &str) -> Self {
+        Self { keys: PathBuf::new(), fleet: fleet.to_owned(), command: None, open: Some((ledger, key)) }
+    }
+
     /// Answers what came on the topic of `from`. `now_secs` is the operator's clock; `is_borne` says whether a name is in use by a device that has
     /// none by a claim. The error is one sentence for the operator, and nobody is answered: the request is no request, or this side is not able to.
     ///

@@ -24,7 +24,7 @@ fn pair(seed: u8) -> Ed25519KeyPair {
 /// The key of every claim here.
 const CLAIM: u8 = 100;
 
-fn claim(id: &str, names: Names, uses: u64) -> Claim {
+pub(super) fn claim(id: &str, names: Names, uses: u64) -> Claim {
     Claim {
         id: id.into(),
         key: hex::encode(public(&pair(CLAIM))),
@@ -36,7 +36,7 @@ fn claim(id: &str, names: Names, uses: u64) -> Claim {
     }
 }
 
-fn pattern() -> Names {
+pub(super) fn pattern() -> Names {
     Names::Pattern("speaker-{n:04}".into())
 }
 
@@ -63,14 +63,19 @@ impl Site {
 
     /// What the answer says to the device that has this key, once its signature is verified.
     fn outcome(&self, answered: &Answered) -> ClaimOutcome {
-        let signed = SignedAnswer::parse(&answered.payload).expect("an answer");
         let operator = FileKey::open(&self.keys().join(ANSWER_KEY_FILE), &|_| unreachable!()).expect("a key");
-        verify_answer(&signed, &public(operator.pair())).expect("the operator's");
-        signed.answer().expect("an answer").outcome
+        outcome_of(answered, &public(operator.pair()))
     }
 }
 
-fn request(device: u8) -> ClaimRequest {
+/// What an answer says, once its signature is verified.
+pub(super) fn outcome_of(answered: &Answered, operator: &[u8; 32]) -> ClaimOutcome {
+    let signed = SignedAnswer::parse(&answered.payload).expect("an answer");
+    verify_answer(&signed, operator).expect("the operator's");
+    signed.answer().expect("an answer").outcome
+}
+
+pub(super) fn request(device: u8) -> ClaimRequest {
     ClaimRequest {
         wire: 1,
         fleet: "home".into(),
@@ -83,11 +88,11 @@ fn request(device: u8) -> ClaimRequest {
     }
 }
 
-fn of(device: u8) -> Fingerprint {
+pub(super) fn of(device: u8) -> Fingerprint {
     fingerprint(&public(&pair(device)))
 }
 
-fn signed(request: &ClaimRequest, device: u8) -> Vec<u8> {
+pub(super) fn signed(request: &ClaimRequest, device: u8) -> Vec<u8> {
     serde_json::to_vec(&sign_request(request, &pair(CLAIM), &pair(device))).expect("JSON")
 }
 

@@ -1,9 +1,8 @@
 //! Keys in files.
 
 use std::fmt;
-use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use pkcs8::der::{Decode, SecretDocument};
@@ -16,7 +15,7 @@ use zeroize::Zeroizing;
 use super::{AskPassphrase, KeyError, Signer};
 
 /// Largest key file that is read, bytes.
-const MAX_FILE_BYTES: u64 = 16 << 10;
+pub const MAX_KEY_BYTES: u64 = 16 << 10;
 /// PKCS#8 (RFC 5958 version 1) around the 32 bytes of an Ed25519 key (RFC 8410), as OpenSSL writes it.
 const PKCS8_HEAD: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
@@ -44,11 +43,18 @@ impl FileKey {
         if metadata.mode() & 0o077 != 0 {
             return Err(KeyError::Open { path: path.to_owned(), mode: metadata.mode() & 0o7777 });
         }
-        if metadata.len() > MAX_FILE_BYTES {
+        if metadata.len() > MAX_KEY_BYTES {
             return Err(form(format!("it has {} bytes, a key has a few hundred", metadata.len())));
         }
-        let pem = Zeroizing::new(std::fs::read_to_string(path).map_err(unread)?);
-        let (label, document) = SecretDocument::from_pem(&pem).map_err(|e| form(e.to_string()))?;
+        Self::from_pem(path, std::fs::read(path).map_err(unread)?, ask)
+    }
+
+    /// The key that `pem`, the content of the file `path`, holds.
+    pub fn from_pem(path: &Path, pem: Vec<u8>, ask: &AskPassphrase<'_>) -> Result<Self, KeyError> {
+        let form = |reason: String| KeyError::Form { path: path.to_owned(), reason };
+        let pem = Zeroizing::new(pem);
+        let pem = std::str::from_utf8(&pem).map_err(|_| form("it is no text".into()))?;
+        let (label, document) = SecretDocument::from_pem(pem).map_err(|e| form(e.to_string()))?;
         let document = match label {
             PLAIN_LABEL => document,
             ENCRYPTED_LABEL => {
@@ -87,8 +93,8 @@ impl Signer for FileKey {
     }
 }
 
-/// Makes an Ed25519 key in a new file with mode 0600, under `passphrase` where there is one (PBES2: scrypt and AES-256).
-pub fn generate(path: &Path, passphrase: Option<&str>) -> Result<(), KeyError> {
+/// A new Ed25519 key as the text of a file, under `passphrase` where there is one (PBES2: scrypt and AES-256). `path` is for messages.
+pub fn new_pem(path: &Path, passphrase: Option<&str>) -> Result<Zeroizing<String>, KeyError> {
     let mut der = Zeroizing::new([0; PKCS8_HEAD.len() + 32]);
     der[..PKCS8_HEAD.len()].copy_from_slice(&PKCS8_HEAD);
     rand::rngs::OsRng.try_fill_bytes(&mut der[PKCS8_HEAD.len()..]).map_err(|e| KeyError::Random(e.to_string()))?;
@@ -104,15 +110,25 @@ pub fn generate(path: &Path, passphrase: Option<&str>) -> Result<(), KeyError> {
             encrypted.to_pem(ENCRYPTED_LABEL, LineEnding::LF)
         }
     };
-    let pem = pem.map_err(|e| form(e.to_string()))?;
+    pem.map_err(|e| form(e.to_string()))
+}
+
+/// Makes a key ([`new_pem`]) in a new file with mode 0600, which is there whole or not at all: half a key would stand in the way of the next try.
+pub fn generate(path: &Path, passphrase: Option<&str>) -> Result<(), KeyError> {
+    let exists = || KeyError::Exists { path: path.to_owned() };
+    if path.symlink_metadata().is_ok() {
+        return Err(exists());
+    }
+    let pem = new_pem(path, passphrase)?;
     let unwritten = |source: std::io::Error| match source.kind() {
-        ErrorKind::AlreadyExists => KeyError::Exists { path: path.to_owned() },
+        ErrorKind::AlreadyExists => exists(),
         _ => KeyError::Write { path: path.to_owned(), source },
     };
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(unwritten)?;
-    file.write_all(pem.as_bytes()).and_then(|()| file.sync_all()).map_err(unwritten)?;
-    // A key whose name is lost with the power is a fleet without a key.
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut new = tempfile::Builder::new().prefix(".new-key-").tempfile_in(dir).map_err(unwritten)?;
+    new.write_all(pem.as_bytes()).and_then(|()| new.as_file().sync_all()).map_err(unwritten)?;
+    new.persist_noclobber(path).map_err(|e| unwritten(e.error))?;
+    // A key whose name is lost with the power is a fleet without a key.
     std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(unwritten)
 }
 

@@ -17,7 +17,7 @@ use tough::schema::key::Key;
 use zeroize::Zeroizing;
 
 pub use command::CommandKey;
-pub use file::{FileKey, generate};
+pub use file::{FileKey, MAX_KEY_BYTES, generate, new_pem};
 
 /// Signs by one key.
 pub trait Signer: fmt::Debug + Send + Sync {
