@@ -15,6 +15,8 @@ pub struct FleetSettings {
     pub root: PathBuf,
     /// Where generations are looked for, in order; at least one.
     pub sources: Vec<FleetSource>,
+    /// Authorities that servers' certificates may come from; the system's where none is named.
+    pub ca_file: Option<PathBuf>,
     /// Groups that this device belongs to.
     pub groups: BTreeSet<String>,
     /// Its labels.

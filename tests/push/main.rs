@@ -10,6 +10,7 @@ mod forge;
 mod harness;
 mod hostile;
 mod http;
+mod https;
 mod interrupted;
 mod kills;
 mod load;

@@ -11,7 +11,7 @@ use linnet_proto::fleet::{Generation, Running};
 use tokio::runtime::Handle;
 
 use super::clock::KernelClock;
-use super::sources::{Reached, sources};
+use super::sources::{FleetSources, Reached};
 use super::{Broker, Parts, ProveAgain, Stop};
 use crate::config::fleet::FleetSettings;
 use crate::config::{Config, Sources};
@@ -34,8 +34,8 @@ pub(super) struct Device {
     pub(super) base: Sources,
     pub(super) config: Arc<Config>,
     pub(super) settings: FleetSettings,
-    pub(super) sources: Vec<Reached>,
-    /// The source that is asked first, by its place.
+    pub(super) sources: FleetSources,
+    /// The source that is asked first, by its place in the configuration.
     pub(super) first_source: usize,
     /// How fast the source that is asked first gives what is fetched; none while nothing is.
     pub(super) rate: Option<LeastRate>,
@@ -86,7 +86,7 @@ impl Device {
             base,
             config,
             settings,
-            sources: Vec::new(),
+            sources: FleetSources::default(),
             first_source: 0,
             rate: None,
             lies: 0,
@@ -145,28 +145,19 @@ impl Device {
         })
     }
 
-    /// Sets up the sources once; what cannot be set up is tried again at the next look.
-    pub(super) fn set_up_sources(&mut self) -> Vec<Fault> {
-        if self.sources.len() == self.settings.sources.len() {
-            return Vec::new();
-        }
+    /// Sets up each source once; what cannot be set up is tried again at the next call.
+    pub(super) fn set_up_sources(&mut self) -> Vec<(usize, Fault)> {
         let intake = self.config.mqtt_intake.clone();
         let broker = self.config.mqtt.clone().map(|mqtt| Broker { mqtt, intake });
-        let (reached, faults) = sources(&self.settings, broker.as_ref());
-        self.sources = reached;
-        faults
+        self.sources.set_up(&self.settings, broker.as_ref())
     }
 
     /// The sources, the one that answered last first.
     pub(super) fn sources_in_turn(&self) -> Vec<Reached> {
-        let mut sources = self.sources.clone();
-        let first = self.first_source.min(sources.len().saturating_sub(1));
+        let mut sources: Vec<Reached> = self.sources.all().cloned().collect();
+        let first = sources.iter().position(|reached| reached.place >= self.first_source).unwrap_or(0);
         sources.rotate_left(first);
         sources
-    }
-
-    pub(super) fn place_of(&self, reached: &Reached) -> usize {
-        self.sources.iter().position(|other| Arc::ptr_eq(&other.source, &reached.source)).unwrap_or(0)
     }
 
     /// The generation that an update is about: as it was judged, or read again after a restart.
@@ -262,7 +253,7 @@ impl Effects for Device {
         self.lies = 0;
         let faults = self.set_up_sources();
         if self.sources.is_empty()
-            && let Some(fault) = faults.into_iter().next()
+            && let Some((_, fault)) = faults.into_iter().next()
         {
             return self.wait_for_source(fault);
         }

@@ -23,10 +23,8 @@ impl Device {
             Err(e) => self.wait_for_disk(e.into()),
             Ok(Some(file)) => self.fetch_piece(&generation, &file),
             Ok(None) => {
-                for reached in self.sources.clone() {
-                    if let Some(broker) = reached.broker {
-                        self.wait(broker.close());
-                    }
+                for broker in self.sources.all().filter_map(|reached| reached.broker.as_ref()) {
+                    self.wait(broker.close());
                 }
                 self.install(update, &generation)
             }
@@ -60,7 +58,7 @@ impl Device {
                 None => return self.ending(),
                 Some(Ok(piece)) => {
                     if turn > 0 {
-                        self.first_source = self.place_of(&reached);
+                        self.first_source = reached.place;
                     }
                     return match self.store.put_piece(&file.sha256, have, &piece) {
                         Ok(()) if have + piece.len() as u64 >= file.bytes => self.finish(file),
@@ -87,9 +85,10 @@ impl Device {
             // The source gave other bytes. They are gone; another source is asked first, and after some tries it is given up.
             Err(e @ StoreError::Digest { .. }) => {
                 self.lies += 1;
-                self.first_source = (self.first_source + 1) % self.sources.len().max(1);
+                let sources = self.settings.sources.len().max(1);
+                self.first_source = (self.first_source + 1) % sources;
                 let fault = Fault::from(e);
-                if self.lies as usize > 2 * self.sources.len().max(1) {
+                if self.lies as usize > 2 * sources {
                     return Progress::Ended(Outcome::Failed(fault));
                 }
                 self.wait_for_source(fault)

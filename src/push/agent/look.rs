@@ -6,6 +6,7 @@ use linnet_fleet::trust::{Contents, Limits, refresh};
 use linnet_proto::fleet::DeviceFacts;
 
 use super::effects::Device;
+use super::sources::Reached;
 use crate::config::fleet::FleetSource;
 use crate::push::bounds::TIME_MARK_EVERY_SECS;
 use crate::push::machine::{Fault, Wanted};
@@ -16,14 +17,16 @@ impl Device {
     pub(super) fn look(&mut self) -> Result<Option<Wanted>, Fault> {
         // Somebody may have added or removed one meanwhile: the next report says so.
         self.local_packages = crate::daemon::models::added_locally(&self.config);
-        let mut faults = self.set_up_sources();
+        self.sources.follow_authorities(&self.settings);
+        let mut faults: Vec<Fault> = self.set_up_sources().into_iter().map(|(_, fault)| fault).collect();
         let mut reached = false;
-        for place in 0..self.sources.len() {
+        for place in 0..self.settings.sources.len() {
+            let Some(source) = self.sources.get(place).cloned() else { continue };
             // Directories cost nothing to ask; of servers the first that answers is enough.
             if reached && !self.is_directory(place) {
                 continue;
             }
-            match self.refresh_from(place) {
+            match self.refresh_from(&source) {
                 Ok(()) => {
                     reached = true;
                     self.first_source = place;
@@ -49,8 +52,7 @@ impl Device {
         matches!(self.settings.sources.get(place), Some(FleetSource::Directory(_)))
     }
 
-    fn refresh_from(&mut self, place: usize) -> Result<(), Fault> {
-        let reached = self.sources[place].clone();
+    fn refresh_from(&mut self, reached: &Reached) -> Result<(), Fault> {
         let (trusted, clock) = (self.trusted.clone(), self.clock());
         let limits = Limits::default();
         let looked = self.wait(async { refresh(&trusted, &*reached.source, &clock, &limits).await });
