@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use linnet_fleet::bucket;
 use linnet_fleet::repository::{Editor, Repository};
-use linnet_proto::fleet::{Index, PushState, RangeHead, Report, Rollout, Running};
+use linnet_proto::fleet::{DeviceFacts, Index, PushState, RangeHead, Report, Rollout, Running, Selector};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -212,6 +212,11 @@ fn shipped(broker: &Mosquitto) {
     }
 }
 
+/// What the operator is told of how things stand.
+fn standing(bench: &Bench, broker: &Mosquitto) -> String {
+    bench.succeed(&["status", "--mqtt", &broker.url(), "--listen", "2s"])
+}
+
 fn opened(rollout: &Rollout) -> BTreeSet<&'static str> {
     DEVICES.into_iter().filter(|device| rollout.opens(bucket(&rollout.salt, device))).collect()
 }
@@ -332,6 +337,54 @@ fn offline_keys_are_kept_under_a_passphrase_and_online_ones_need_none() {
     let other = bench.dir.path().join("other").display().to_string();
     let refused = with(&["init", &other, "--passphrase"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("fewer than 12"), "{refused:?}");
+}
+
+#[test]
+fn a_push_to_a_percentage_is_for_whom_the_devices_say_and_names_those_that_cannot_read_it() {
+    let Some(broker) = Mosquitto::start("a_push_to_a_percentage") else { return };
+    let bench = Bench::with_a_generation();
+    let to = Selector::parse("percent=60,not=porch").expect("a selector");
+    let meant =
+        |device: &&str| linnet_fleet::means(&to, &DeviceFacts { name: (*device).into(), ..DeviceFacts::default() });
+    // Names enough that some are in and some are not; the last one in runs a linnetd that knows no percentage.
+    let names: Vec<String> = (0..12).map(|n| format!("device-{n}")).chain(["porch".to_owned()]).collect();
+    let (inside, outside): (Vec<&str>, Vec<&str>) = names.iter().map(String::as_str).partition(meant);
+    assert!(inside.len() > 3 && outside.len() > 3, "{inside:?} {outside:?}");
+    let (old, new) = inside.split_last().expect("some");
+    for device in &names {
+        let wire = if device == old { 1 } else { 2 };
+        broker.report(&Report { wire, ..report(device, 0, PushState::Confirmed) });
+    }
+    let push = bench
+        .command(&["push", "--mqtt", &broker.url(), "--to", "percent=60,not=porch", "--waves", "100%", "--wait", "10m"])
+        .spawn()
+        .expect("it starts");
+    let rollout = eventually("the wave", || bench.rollout(1).filter(|rollout| rollout.opened > 0));
+    assert_eq!((rollout.wire, &rollout.to), (2, &to));
+    eventually("they are told", || {
+        let told = |device: &&str| broker.retained(&format!("linnet/{device}/config/desired")).is_some();
+        new.iter().all(told).then_some(())
+    });
+    assert!(standing(&bench, &broker).contains("generation 1 to not=porch,percent=60, wave 1 of 1"));
+    for device in new {
+        broker.report(&Report { wire: 2, ..report(device, 1, PushState::Confirmed) });
+    }
+    let output = push.wait_with_output().expect("it ended");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains(&format!("generation 1 for {} devices (not=porch,percent=60), waves: 1", new.len())),
+        "{said}"
+    );
+    assert!(said.contains(&format!("run a linnetd that knows no percent=: {old}; update linnetd there")), "{said}");
+    for device in outside.iter().chain([old]) {
+        assert_eq!(broker.retained(&format!("linnet/{device}/config/desired")), None, "{device} is not meant");
+    }
+    let done = standing(&bench, &broker);
+    assert!(done.contains(&format!("done: {} confirmed, 0 failed, 0 have not ended", new.len())), "{done}");
+    // To a larger share: those that have it are among them, and an empty one is a slip.
+    let (code, e) = bench.fail(&["push", "--mqtt", &broker.url(), "--to", "percent=0"]);
+    assert!(code == 2 && e.contains("expected a number above 0 and up to 100"), "{code}: {e}");
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl Device {
             let (theirs, ours) = (&generation.fleet, &self.settings.name);
             return refuse("other_fleet", format!("it is for fleet `{theirs}`, this device belongs to `{ours}`"));
         }
-        if !generation.audience.means(&self.facts()?) {
+        if !linnet_fleet::means(&generation.audience, &self.facts()?) {
             return refuse("audience", "it was released for other devices than this one".to_owned());
         }
         let judged = self.trusted.known_time().judge(&self.clock());
