@@ -16,6 +16,7 @@ use rustls::pki_types::pem::PemObject;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::refusal::Fault;
 use crate::{Audio, ClientError, Terms, query};
 
 /// Largest recording that is sent in one message, bytes. The broker or the daemon may take less.
@@ -260,7 +261,7 @@ impl Remote {
             ..PublishProperties::default()
         };
         client
-            .try_publish_with_properties(request, QoS::AtLeastOnce, false, payload, properties)
+            .try_publish_with_properties(request.as_str(), QoS::AtLeastOnce, false, payload, properties)
             .map_err(|e| self.broker.failed(e))?;
         loop {
             match self.poll(events).await? {
@@ -276,8 +277,10 @@ impl Remote {
                 Packet::Publish(will) if will.topic == status.as_bytes() && will.payload == "offline".as_bytes() => {
                     log_offline(&self.device);
                 }
-                Packet::PubAck(ack) if refused(ack.reason as u8) => {
-                    return Err(self.broker.failed(format!("the request was refused: {:?}", ack.reason)));
+                Packet::PubAck(ack) => {
+                    if let Some(refusal) = Fault::of_publication(&ack, &request) {
+                        return Err(refusal.at(&self.broker.address()));
+                    }
                 }
                 _ => {}
             }
@@ -333,7 +336,11 @@ impl Remote {
 
     async fn poll(&self, events: &mut EventLoop) -> Result<Packet, ClientError> {
         loop {
-            if let Event::Incoming(packet) = events.poll().await.map_err(|e| self.broker.failed(e))? {
+            let polled = events.poll().await.map_err(|e| match Fault::of_connection(&e) {
+                Fault::Away(reason) => self.broker.failed(reason),
+                Fault::Refused(refusal) => refusal.at(&self.broker.address()),
+            });
+            if let Event::Incoming(packet) = polled? {
                 return Ok(packet);
             }
         }
@@ -373,11 +380,6 @@ impl Pieces<'_> {
 /// A daemon that restarts answers what was asked of it, so its absence is worth a word and no failure.
 fn log_offline(device: &DeviceName) {
     eprintln!("linnet: linnetd on {device} went offline; waiting for it to come back");
-}
-
-/// MQTT 5 reason codes from 0x80 are failures.
-fn refused(reason: u8) -> bool {
-    reason >= 0x80
 }
 
 fn correlates(answer: &Publish, id: &str) -> bool {

@@ -36,7 +36,7 @@ fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 struct Mosquitto {
     child: Child,
     port: u16,
-    _home: TempDir,
+    home: TempDir,
 }
 
 impl Drop for Mosquitto {
@@ -49,6 +49,11 @@ impl Drop for Mosquitto {
 impl Mosquitto {
     /// `None`, said loudly, where Mosquitto or its clients are not installed.
     fn start(test: &str) -> Option<Self> {
+        Self::start_with(test, None)
+    }
+
+    /// As [`Mosquitto::start`], with an access list. Who comes without a name may do everything by it, beside what its lines say.
+    fn start_with(test: &str, acl: Option<&str>) -> Option<Self> {
         let programs = ["mosquitto", "mosquitto_pub", "mosquitto_sub", "mosquitto_rr"];
         if let Some(missing) = programs.iter().find(|name| find(name).is_none()) {
             eprintln!(
@@ -60,7 +65,14 @@ impl Mosquitto {
         let home = tempfile::tempdir().expect("a directory");
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number").port();
         let config = home.path().join("mosquitto.conf");
-        std::fs::write(&config, format!("listener {port} 127.0.0.1\nallow_anonymous true\n")).expect("written");
+        // Started by root it would change to a user that may not read this directory.
+        let mut text = format!("listener {port} 127.0.0.1\nallow_anonymous true\nuser root\n");
+        if let Some(acl) = acl {
+            let file = home.path().join("acl");
+            write_acl(&file, acl);
+            text += &format!("acl_file {}\n", file.display());
+        }
+        std::fs::write(&config, text).expect("written");
         let child = Command::new(find("mosquitto").expect("found"))
             .arg("-c")
             .arg(&config)
@@ -69,11 +81,18 @@ impl Mosquitto {
             .spawn()
             .expect("the broker starts");
         eventually("the broker", || TcpStream::connect(("127.0.0.1", port)).ok());
-        Some(Self { child, port, _home: home })
+        Some(Self { child, port, home })
     }
 
     fn url(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.port)
+    }
+
+    /// Gives it another access list while it runs.
+    fn follow_acl(&self, acl: &str) {
+        write_acl(&self.home.path().join("acl"), acl);
+        let told = Command::new("kill").args(["-HUP", &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(told.success());
     }
 
     fn client(&self, program: &str, arguments: &[&str]) -> Output {
@@ -93,6 +112,10 @@ impl Mosquitto {
         let output = self.client("mosquitto_sub", &["-t", topic, "-C", "1", "-W", "1", "-N"]);
         Some(output.stdout).filter(|bytes| !bytes.is_empty())
     }
+}
+
+fn write_acl(file: &Path, acl: &str) {
+    std::fs::write(file, format!("topic readwrite #\n{acl}")).expect("written");
 }
 
 /// A directory with `linnet`, and beside it a `linnetd` that refuses a generation with the word `nonsense` and otherwise says what it was
@@ -580,4 +603,73 @@ fn reports_are_read_from_a_file_too_and_two_devices_of_one_name_are_noticed() {
     assert!(devices.contains("hall is borne by several devices (hall-instance, another)"), "{devices}");
     let (code, e) = bench.fail(&["status"]);
     assert!(code == 64 && e.contains("--reports"), "{e}");
+}
+
+/// An operator who may do all that he needs, and what is left out.
+fn operator_without(left_out: &str) -> String {
+    let rights = ["topic read linnet/#", "topic write linnet/fleet/home/#", "topic write linnet/+/config/desired"];
+    let rights = rights.iter().filter(|right| **right != left_out).map(|right| format!("{right}\n"));
+    format!("user operator\n{}", rights.collect::<String>())
+}
+
+#[test]
+fn what_a_broker_refuses_midway_is_told_with_its_reason_and_goes_on_once_it_is_allowed() {
+    let (all, fleet) = (operator_without(""), operator_without("topic write linnet/fleet/home/#"));
+    let Some(broker) = Mosquitto::start_with("what_a_broker_refuses_midway", Some(&fleet)) else { return };
+    let bench = Bench::with_a_generation();
+    shipped(&broker);
+    let url = broker.url().replace("//", "//operator@");
+    let push = ["push", "--mqtt", &url, "--to", "all", "--waves", "25%,100%", "--json"];
+    let no = "not authorised (reason code 0x87); give this user `topic write linnet/fleet/home/#`";
+    // At its beginning nothing is signed yet.
+    let (code, e) = bench.fail(&push);
+    assert!(
+        code == 77 && e.contains("does not take what is published on linnet/fleet/home/") && e.contains(no),
+        "{code}: {e}"
+    );
+    assert_eq!(bench.rollout(1), None);
+
+    broker.follow_acl(&all);
+    let said = bench.dir.path().join("said");
+    let said_to = std::fs::File::create(&said).expect("made");
+    let push = bench.command(&push).stderr(said_to).spawn().expect("it starts");
+    let said = || std::fs::read_to_string(&said).expect("readable");
+    let first = eventually("the first wave", || bench.rollout(1).filter(|rollout| rollout.opened > 0));
+    let of_first: Vec<&str> = opened(&first).into_iter().collect();
+    let is_told = |device: &str| broker.retained(&format!("linnet/{device}/config/desired")).is_some();
+    eventually("they are told", || of_first.iter().all(|device| is_told(device)).then_some(()));
+    broker.follow_acl(&fleet);
+    for device in &of_first {
+        broker.report(&report(device, 1, PushState::Confirmed));
+    }
+    eventually("the refusal", || said().contains(no).then_some(()));
+    let last = DEVICES.iter().find(|device| !of_first.contains(device)).expect("one wave more");
+    assert!(!is_told(last), "nobody is told of what the broker does not have");
+    assert!(!said().contains("is away") && said().matches(no).count() == 1, "{}", said());
+
+    // Once it is allowed the push goes on; hints that are refused are told, and devices look by themselves.
+    broker.follow_acl(&operator_without("topic write linnet/+/config/desired"));
+    eventually("the hints", || said().contains("`topic write linnet/+/config/desired`").then_some(()));
+    for device in DEVICES {
+        broker.report(&report(device, 1, PushState::Confirmed));
+    }
+    let ended = push.wait_with_output().expect("it ended");
+    assert!(ended.status.success(), "{}", said());
+    assert!(said().contains("the devices were not told to look: the MQTT broker at "), "{}", said());
+}
+
+#[test]
+fn a_request_that_the_broker_does_not_take_is_refused_at_once_and_not_waited_for() {
+    let Some(broker) = Mosquitto::start_with("a_request_that_the_broker", Some("user guest\ntopic read linnet/#\n"))
+    else {
+        return;
+    };
+    let bench = Bench::new();
+    assert!(broker.client("mosquitto_pub", &["-r", "-t", "linnet/kitchen/status", "-m", "online"]).status.success());
+    let mut linnet = Command::new(bench.dir.path().join("linnet"));
+    linnet.args(["translate", "--from", "en", "--to", "de", "Good morning!", "--device", "kitchen"]);
+    let asked = linnet.args(["--mqtt", &broker.url().replace("//", "//guest@")]).output().expect("linnet runs");
+    let said = String::from_utf8_lossy(&asked.stderr).into_owned();
+    assert!(asked.status.code() == Some(77) && said.contains("not authorised (reason code 0x87)"), "{asked:?}");
+    assert!(said.contains("`topic write linnet/+/request/#`"), "{said}");
 }

@@ -9,21 +9,22 @@ use bytes::Bytes;
 use linnet_fleet::claims::Registrar;
 use linnet_fleet::range_server::RangeServer;
 use linnet_fleet::repository::{Repository, index};
-use linnet_proto::fleet::{FleetTopic, Index, Report};
+use linnet_proto::fleet::{FleetTopic, Index};
 use linnet_proto::topic::{DeviceName, FleetName, Topic};
-use rumqttc::Outgoing;
+use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, Publish, PublishProperties};
-use rumqttc::v5::{AsyncClient, Event, EventLoop};
+use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::args::BrokerArgs;
-use super::grants::{Asked, WAITING_CLAIMS, grant};
+use super::connection::{Connection, Piece, serve};
+use super::grants::{WAITING_CLAIMS, grant};
 use super::outbox::{Kind, Outbox};
 use super::seen::Seen;
 use crate::ClientError;
 use crate::mqtt::Broker;
+use crate::refusal::Fault;
 
 /// Longest wait for the connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,8 +32,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the retained index of before is waited for.
 const INDEX_TIMEOUT: Duration = Duration::from_millis(500);
-/// Waits before a lost connection is tried again.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// Requests for pieces that wait; the others are told to ask again.
 const WAITING_PIECES: usize = 256;
 /// When a device asks again that was told so, milliseconds.
@@ -44,13 +43,13 @@ const WAITING_PACKETS: usize = 64;
 
 /// What this client has heard and been told.
 #[derive(Default)]
-struct Heard {
-    seen: Seen,
-    index: Option<Index>,
+pub(super) struct Heard {
+    pub(super) seen: Seen,
+    pub(super) index: Option<Index>,
     /// Counts connections: after each, what is retained is published anew.
-    connections: u64,
-    down: Option<String>,
-    outbox: Outbox,
+    pub(super) connections: u64,
+    pub(super) down: Option<Fault>,
+    pub(super) outbox: Outbox,
     /// What devices that asked for a name were told, for the operator.
     said: VecDeque<String>,
 }
@@ -59,13 +58,13 @@ struct Heard {
 #[derive(Default)]
 pub(super) struct Shared {
     heard: Mutex<Heard>,
-    changed: Notify,
+    pub(super) changed: Notify,
     /// There may be room for another packet.
-    room: Notify,
+    pub(super) room: Notify,
 }
 
 impl Shared {
-    fn heard(&self) -> MutexGuard<'_, Heard> {
+    pub(super) fn heard(&self) -> MutexGuard<'_, Heard> {
         // Whoever panicked left a whole value: each change is one assignment.
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -152,13 +151,13 @@ impl Sender {
         // Every topic is one: it is full.
         let has_room = given.is_ok();
         if has_room {
-            heard.outbox.give(*kind);
+            heard.outbox.give(*kind, topic);
         }
         Ok(has_room)
     }
 
     /// Tells a device to ask again later; not even that may have room.
-    fn busy(&self, piece: Piece) {
+    pub(super) fn busy(&self, piece: Piece) {
         let properties = PublishProperties { correlation_data: piece.correlation, ..PublishProperties::default() };
         let mut heard = self.shared.heard();
         let busy = RangeServer::busy(BUSY_MS);
@@ -166,11 +165,11 @@ impl Sender {
             outbox.is_open()
                 && self
                     .client
-                    .try_publish_with_properties(piece.reply_to, QoS::AtMostOnce, false, busy, properties)
+                    .try_publish_with_properties(piece.reply_to.as_str(), QoS::AtMostOnce, false, busy, properties)
                     .is_ok()
         };
         if given(&heard.outbox) {
-            heard.outbox.give(Kind::Answer);
+            heard.outbox.give(Kind::Answer, &piece.reply_to);
         }
     }
 }
@@ -284,8 +283,8 @@ impl Link {
                 let changed = link.shared.changed.notified();
                 {
                     let heard = link.shared.heard();
-                    if let Some(reason) = &heard.down {
-                        return Err(link.failed(reason));
+                    if let Some(fault) = &heard.down {
+                        return Err(link.of_fault(fault));
                     }
                     if heard.connections > 0 {
                         return Ok(());
@@ -306,6 +305,14 @@ impl Link {
         ClientError::Broker { address: self.address.clone(), reason: reason.to_owned() }
     }
 
+    /// Why there is no connection, as an error.
+    pub(super) fn of_fault(&self, fault: &Fault) -> ClientError {
+        match fault {
+            Fault::Away(reason) => self.failed(reason),
+            Fault::Refused(refusal) => refusal.at(&self.address),
+        }
+    }
+
     /// Waits until something was heard, at most `most`.
     pub(super) async fn changed(&self, most: Duration) {
         let _ = tokio::time::timeout(most, self.shared.changed.notified()).await;
@@ -322,7 +329,7 @@ impl Link {
     }
 
     /// Why the connection is down, if it is.
-    pub(super) fn down(&self) -> Option<String> {
+    pub(super) fn down(&self) -> Option<Fault> {
         self.shared.heard().down.clone()
     }
 
@@ -426,7 +433,7 @@ impl Link {
 
     /// The connection went while it was needed.
     pub(super) fn lost(&self) -> ClientError {
-        self.failed(&self.down().unwrap_or_else(|| "the connection was lost, and is back".into()))
+        self.of_fault(&self.down().unwrap_or_else(|| Fault::Away("the connection was lost, and is back".into())))
     }
 
     /// Waits until the broker has everything of the operator's own that went out over connection number `connection`; answers to devices
@@ -441,7 +448,7 @@ impl Link {
                     (is_there, heard.outbox.take_refusal(), heard.outbox.owes())
                 };
                 match refused {
-                    Some(refused) => return Err(self.failed(&refused)),
+                    Some(refused) => return Err(refused.at(&self.address)),
                     None if !is_there => return Err(self.lost()),
                     None if !owes => return Ok(()),
                     None => changed.await,
@@ -450,155 +457,5 @@ impl Link {
         };
         let overdue = |_| Err(self.failed("it does not acknowledge what was published"));
         tokio::time::timeout(FLUSH_TIMEOUT, flushed).await.unwrap_or_else(overdue)
-    }
-}
-
-/// A request for a piece.
-struct Piece {
-    reply_to: String,
-    correlation: Option<Bytes>,
-    request: Bytes,
-}
-
-/// Answers requests in order; a slow broker slows it, and nothing else.
-async fn serve(server: RangeServer, mut waiting: mpsc::Receiver<Piece>, sender: Sender) {
-    while let Some(piece) = waiting.recv().await {
-        let reply = server.answer(&piece.request);
-        let properties = PublishProperties { correlation_data: piece.correlation, ..PublishProperties::default() };
-        sender.answer(piece.reply_to, reply, properties).await;
-    }
-}
-
-/// The connection's own task: it never waits for anybody but the broker.
-struct Connection {
-    client: AsyncClient,
-    sender: Sender,
-    shared: Arc<Shared>,
-    fleet: FleetName,
-    filters: Vec<String>,
-    pieces: mpsc::Sender<Piece>,
-    claims: mpsc::Sender<Asked>,
-}
-
-impl Connection {
-    async fn run(self, mut events: EventLoop) {
-        let mut wait = RETRY.0;
-        let mut unsubscribed = 0;
-        loop {
-            match events.poll().await {
-                Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                    wait = RETRY.0;
-                    unsubscribed = self.filters.len();
-                    for filter in &self.filters {
-                        if self.client.try_subscribe(filter.as_str(), QoS::AtLeastOnce).is_err() {
-                            self.shared.heard().down = Some("too much waits to be sent".into());
-                        }
-                    }
-                    if self.filters.is_empty() {
-                        self.up();
-                    }
-                }
-                Ok(Event::Incoming(Packet::SubAck(ack))) => {
-                    match ack.return_codes.iter().find(|code| !format!("{code:?}").starts_with("Success")) {
-                        Some(code) => {
-                            self.shared.heard().down = Some(format!(
-                                "the subscription was refused ({code:?}); may this user read linnet/fleet/{}/# and linnet/+/config/reported?",
-                                self.fleet
-                            ));
-                            self.shared.changed.notify_waiters();
-                        }
-                        None => {
-                            unsubscribed = unsubscribed.saturating_sub(1);
-                            if unsubscribed == 0 {
-                                self.up();
-                            }
-                        }
-                    }
-                }
-                Ok(Event::Incoming(Packet::PubAck(ack))) => {
-                    let is_taken = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
-                    let refusal = (!is_taken).then(|| {
-                        format!(
-                            "a publication was refused ({:?}); may this user write linnet/fleet/{}/#?",
-                            ack.reason, self.fleet
-                        )
-                    });
-                    self.shared.heard().outbox.acknowledged(ack.pkid, refusal);
-                    self.shared.changed.notify_waiters();
-                }
-                Ok(Event::Outgoing(Outgoing::Publish(id))) => {
-                    self.shared.heard().outbox.sent(id);
-                    self.shared.room.notify_waiters();
-                }
-                Ok(Event::Incoming(Packet::Publish(publish))) => self.take(publish),
-                Ok(_) => {}
-                Err(e) => {
-                    self.gone(e.to_string());
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(RETRY.1);
-                }
-            }
-        }
-    }
-
-    fn gone(&self, reason: String) {
-        let mut heard = self.shared.heard();
-        heard.down = Some(reason);
-        heard.outbox.close();
-        drop(heard);
-        self.shared.changed.notify_waiters();
-        self.shared.room.notify_waiters();
-    }
-
-    fn up(&self) {
-        let mut heard = self.shared.heard();
-        heard.down = None;
-        heard.connections += 1;
-        heard.outbox.open();
-        drop(heard);
-        self.shared.changed.notify_waiters();
-    }
-
-    fn take(&self, publish: Publish) {
-        if let Ok(topic) = FleetTopic::from_bytes(&publish.topic) {
-            match topic {
-                FleetTopic::Index(fleet) if fleet == self.fleet => {
-                    self.shared.heard().index = Index::parse(&publish.payload).ok();
-                }
-                FleetTopic::Fetch(fleet) if fleet == self.fleet => return self.fetch(publish),
-                // Where too many wait it is left out: the device asks again by itself.
-                FleetTopic::ClaimRequest { fleet, key } if fleet == self.fleet && !publish.retain => {
-                    return drop(self.claims.try_send(Asked { key, payload: publish.payload }));
-                }
-                _ => return,
-            }
-        } else if let Ok(Topic::ConfigReported(device)) = Topic::from_bytes(&publish.topic) {
-            // An empty one is a report that was cleared.
-            if publish.payload.is_empty() {
-                return;
-            }
-            let mut heard = self.shared.heard();
-            match Report::parse(&publish.payload) {
-                // The topic is what the broker let the device write to; what stands in the report must agree.
-                Ok(report) if report.device == device.as_str() => heard.seen.take(self.fleet.as_str(), report),
-                _ => heard.seen.passed_over += 1,
-            }
-        } else {
-            return;
-        }
-        self.shared.changed.notify_waiters();
-    }
-
-    fn fetch(&self, publish: Publish) {
-        let Some(properties) = publish.properties else { return };
-        // Answers go to a device's own topic for them and nowhere else, whoever asks.
-        let Some(reply_to) = properties.response_topic else { return };
-        if !matches!(reply_to.parse(), Ok(FleetTopic::Fetched { .. })) {
-            return;
-        }
-        let piece = Piece { reply_to, correlation: properties.correlation_data, request: publish.payload };
-        if let Err(mpsc::error::TrySendError::Full(piece)) = self.pieces.try_send(piece) {
-            self.sender.busy(piece);
-        }
     }
 }

@@ -5,6 +5,7 @@ mod ask;
 mod change;
 mod claim;
 mod claim_args;
+mod connection;
 mod devices;
 mod grants;
 mod init;

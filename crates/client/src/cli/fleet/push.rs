@@ -131,6 +131,8 @@ type Ending = Result<(), ClientError>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Awaited {
     Broker,
+    /// It is there, and refuses, with this reason code.
+    Refusing(u8),
     Repository,
 }
 
@@ -174,6 +176,11 @@ impl Pushing {
                         &format!("the broker is away ({reason}); nothing is opened until it is back"),
                     );
                 }
+                // No device can hear of what it does not take, so that `--wait` does not count this either.
+                Err(ClientError::BrokerRefuses { said, code, .. }) => {
+                    self.away.get_or_insert_with(Instant::now);
+                    self.say_once(Awaited::Refusing(code), &format!("the broker {said}; it is tried again meanwhile"));
+                }
                 // What is to be signed, a halt above all, is signed as soon as the other one is done.
                 Err(ClientError::Fleet(RepositoryError::Locked { holder, .. })) => {
                     let why = format!("the repository is in use by {holder}; what is to be signed waits for that");
@@ -208,8 +215,8 @@ impl Pushing {
 
     /// Has the broker hold what the repository does, and hears what it has kept since it was away.
     async fn catch_up(&mut self) -> Result<(), ClientError> {
-        if let Some(reason) = self.link.down() {
-            return Err(self.link.failed(&reason));
+        if let Some(fault) = self.link.down() {
+            return Err(self.link.of_fault(&fault));
         }
         let connection = self.link.connection();
         self.link.follow(&self.dir).await?;
