@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::keys::MQTT_SOURCE;
 use super::transport::MqttSettings;
 
 /// `[fleet]`; absent when the device belongs to none.
@@ -68,6 +69,17 @@ pub enum FleetSource {
     Http(String),
     /// A directory.
     Directory(PathBuf),
+}
+
+/// As the configuration has it.
+impl std::fmt::Display for FleetSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mqtt => f.write_str(MQTT_SOURCE),
+            Self::Http(url) => f.write_str(url),
+            Self::Directory(path) => write!(f, "{}", path.display()),
+        }
+    }
 }
 
 /// When the clock counts as synchronised.

@@ -102,7 +102,7 @@ fn set_up(
     match source {
         FleetSource::Directory(dir) => Ok(alone(Arc::new(Directory::new(dir)))),
         FleetSource::Http(url) => {
-            let http = Http::new(url, settings.ca_file.as_deref()).map_err(|e| format!("{url}: {e}"))?;
+            let http = Http::new(url, settings.ca_file.as_deref()).map_err(|e| e.to_string())?;
             Ok(alone(Arc::new(http)))
         }
         FleetSource::Mqtt => {
