@@ -18,4 +18,5 @@ mod operator;
 mod operators;
 mod over_mqtt;
 mod provisioning;
+mod sources;
 mod updates;
