@@ -113,6 +113,7 @@ fn check(flags: &cli::Serve) -> Exit {
     }
     let checked = config::explain::explain(&sources).and_then(|(config, explained)| {
         daemon::models::check_default(&config, &daemon::models::listed(&config, generation))?;
+        push::check_authorities(&config)?;
         Ok(explained)
     });
     match checked {

@@ -186,6 +186,7 @@ fn fleet(c: &mut Checker<'_>, raw: &RawFleet, has_broker: bool) -> Option<FleetS
         name,
         root: raw.root.clone().unwrap_or_default(),
         sources: raw.sources.iter().map(source).collect(),
+        ca_file: raw.ca_file.clone(),
         groups: raw.groups.clone(),
         labels: raw.labels.clone().unwrap_or_default(),
         refresh: Duration::from_secs(raw.refresh_secs),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::keys::MQTT_SOURCE;
 use super::transport::MqttSettings;
 
 /// `[fleet]`; absent when the device belongs to none.
@@ -15,6 +16,8 @@ pub struct FleetSettings {
     pub root: PathBuf,
     /// Where generations are looked for, in order; at least one.
     pub sources: Vec<FleetSource>,
+    /// Authorities that servers' certificates may come from; the system's where none is named.
+    pub ca_file: Option<PathBuf>,
     /// Groups that this device belongs to.
     pub groups: BTreeSet<String>,
     /// Its labels.
@@ -66,6 +69,17 @@ pub enum FleetSource {
     Http(String),
     /// A directory.
     Directory(PathBuf),
+}
+
+/// As the configuration has it.
+impl std::fmt::Display for FleetSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mqtt => f.write_str(MQTT_SOURCE),
+            Self::Http(url) => f.write_str(url),
+            Self::Directory(path) => write!(f, "{}", path.display()),
+        }
+    }
 }
 
 /// When the clock counts as synchronised.

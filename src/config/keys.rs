@@ -435,6 +435,14 @@ pub const KEYS: &[Key] = &[
         Restart,
         "Where generations are looked for, in order: `mqtt` for the broker, URLs of an HTTP server, directories such as a stick's.",
     ),
+    key(
+        "fleet",
+        "ca_file",
+        Path,
+        Local,
+        Restart,
+        "Authorities that the certificates of `https` sources may come from (PEM); no others count then. Not set: those that the system trusts.",
+    ),
     key("fleet", "groups", Texts, Local, Restart, "Groups that this device belongs to, for who is meant by a push."),
     key(
         "fleet",

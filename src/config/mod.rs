@@ -98,6 +98,11 @@ impl Config {
         self.origin.generation.as_ref()?.packages.as_deref()
     }
 
+    /// `fleet.ca_file`, whether or not the device has its name in a fleet yet.
+    pub fn authorities(&self) -> Option<&Path> {
+        self.values.get("fleet.ca_file").and_then(toml::Value::as_str).map(Path::new)
+    }
+
     /// What is wrong with the value of `key`, for a rule that only shows beyond the configuration: which models there are.
     pub fn fault(&self, key: &str, message: impl Into<String>) -> ConfigError {
         let place = self.values.place(key);

@@ -103,6 +103,7 @@ pub(super) struct RawFleet {
     pub name: Option<String>,
     pub root: Option<PathBuf>,
     pub sources: Vec<String>,
+    pub ca_file: Option<PathBuf>,
     pub groups: BTreeSet<String>,
     pub labels: Option<BTreeMap<String, String>>,
     pub refresh_secs: u64,

@@ -378,8 +378,11 @@ fn a_quoted_name_with_a_dot_is_no_key_of_a_section() {
 
 #[test]
 fn a_source_in_the_file_is_taken_from_its_directory() {
-    let text = "[mqtt]\nurl = \"mqtt://h\"\n[fleet]\nname = \"home\"\nroot = \"root.json\"\nsources = [\"mqtt\", \"stick\", \"http://h/x/\"]";
-    let fleet = config(text).fleet.expect("it belongs to one");
+    let text = "[mqtt]\nurl = \"mqtt://h\"\n[fleet]\nname = \"home\"\nroot = \"root.json\"\nsources = [\"mqtt\", \"stick\", \"http://h/x/\"]\nca_file = \"ca.pem\"";
+    let config = config(text);
+    assert_eq!(config.authorities(), Some(Path::new("/etc/linnet/ca.pem")));
+    let fleet = config.fleet.expect("it belongs to one");
+    assert_eq!(fleet.ca_file.as_deref(), Some(Path::new("/etc/linnet/ca.pem")));
     assert_eq!(fleet.root, Path::new("/etc/linnet/root.json"));
     let wanted = [
         fleet::FleetSource::Mqtt,

@@ -41,8 +41,20 @@ pub const HINT_JITTER_MOST: Duration = Duration::from_secs(30);
 /// By how much the interval between two looks varies at random, so that devices that started together drift apart.
 pub const LOOK_JITTER_PERCENT: u32 = 10;
 
-/// Pause before a source that could not be used is asked again.
+/// Pause before the sources are asked again, none of which could be used; it doubles up to [`RETRY_MOST`], and ends at the next look.
 pub const SOURCE_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long others are asked before a source that dripped a file or gave a wrong one; it doubles each time up to the next.
+pub const SET_BACK_FIRST: Duration = Duration::from_secs(3600);
+/// See [`SET_BACK_FIRST`].
+pub const SET_BACK_MOST: Duration = Duration::from_secs(24 * 3600);
+/// The same for one that was away when a file was asked of it, or did not have it: a restart, a copy that is under way.
+pub const AWAY_FIRST: Duration = Duration::from_secs(60);
+/// See [`AWAY_FIRST`].
+pub const AWAY_MOST: Duration = Duration::from_secs(3600);
+
+/// Most sources that the status tells of.
+pub const MAX_TOLD_SOURCES: usize = 16;
 
 /// Pause between two looks at a generation on trial; a quarter of the trial where that is less.
 pub const WATCH_EVERY: Duration = Duration::from_secs(10);

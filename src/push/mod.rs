@@ -6,6 +6,7 @@
 //! update that goes on to its end.
 
 pub mod agent;
+mod authorities;
 pub mod bounds;
 mod driver;
 pub mod held;
@@ -22,6 +23,7 @@ mod tests;
 mod trial;
 pub mod versions;
 
+pub use authorities::check_authorities;
 pub use driver::{Driver, Effects, Moment, Progress, Settings, Step, Watched};
 pub use keep::{Started, save, settle, start};
 pub use machine::{Decision, Fault, Outcome, Persisted, Wanted};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use linnet_proto::fleet::{FLEET_WIRE, PushState, Report, Running};
+use linnet_proto::fleet::{FLEET_WIRE_NEWEST, PushState, Report, Running};
 
 use super::machine::{Fault, Persisted};
 
@@ -42,7 +42,7 @@ pub fn report(update: Option<&Persisted>, waiting: Option<&Fault>, facts: &Repor
         _ => (None, None),
     };
     Report {
-        wire: FLEET_WIRE,
+        wire: FLEET_WIRE_NEWEST,
         device: facts.device.clone(),
         fleet: facts.fleet.clone(),
         running,

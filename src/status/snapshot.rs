@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use linnet_proto::fleet::Running;
-use linnet_proto::status::{Health, Limits, Provisioning, Status};
+use linnet_proto::status::{Health, Limits, Provisioning, SourceStatus, Status};
 
 use super::metrics::{Sample, resident_bytes};
 use super::{BrokerLink, ChangeModels, Events, LinkCount, StatusSource};
@@ -38,6 +38,7 @@ pub struct DaemonStatus {
     models_dir: Option<PathBuf>,
     change_models: Option<ModelChanger>,
     generation: RwLock<Option<Running>>,
+    fleet_sources: RwLock<Vec<SourceStatus>>,
     provisioning: RwLock<Option<Provisioning>>,
 }
 
@@ -66,6 +67,7 @@ impl DaemonStatus {
             models_dir: None,
             change_models: None,
             generation: RwLock::default(),
+            fleet_sources: RwLock::default(),
             provisioning: RwLock::default(),
         }
     }
@@ -93,6 +95,11 @@ impl DaemonStatus {
     /// Tells which generation serves from now on.
     pub fn set_generation(&self, generation: Option<Running>) {
         *self.generation.write().unwrap_or_else(PoisonError::into_inner) = generation;
+    }
+
+    /// Tells how the sources of generations stand from now on.
+    pub fn set_fleet_sources(&self, sources: Vec<SourceStatus>) {
+        *self.fleet_sources.write().unwrap_or_else(PoisonError::into_inner) = sources;
     }
 
     /// Tells how it stands with the name that the device waits for.
@@ -134,6 +141,7 @@ impl StatusSource for DaemonStatus {
             models: self.catalog.get().status(),
             models_dir: self.models_dir.as_ref().map(|dir| dir.display().to_string()),
             generation: *self.generation.read().unwrap_or_else(PoisonError::into_inner),
+            fleet_sources: self.fleet_sources.read().unwrap_or_else(PoisonError::into_inner).clone(),
             provisioning: self.provisioning.read().unwrap_or_else(PoisonError::into_inner).clone(),
             limits: self.limits.read().unwrap_or_else(PoisonError::into_inner).clone(),
             queue_depth: load.waiting,

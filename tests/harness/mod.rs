@@ -29,7 +29,7 @@ pub use http::{Answer, request};
 pub use mosquitto::Mosquitto;
 pub use notify_socket::NotifySocket;
 pub use tmpfs::Tmpfs;
-pub use web::{Asked, Reply, Web};
+pub use web::{Asked, Reply, Web, authority};
 
 /// Longest wait for anything: a machine under load is slow, and a wait that ends is one that can be read.
 pub const PATIENCE: Duration = Duration::from_secs(300);

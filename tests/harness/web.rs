@@ -1,11 +1,15 @@
 //! A web server on the loopback interface over a directory, as honest or as broken as a test has it.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +47,7 @@ struct Shared {
     asked: Mutex<Vec<Asked>>,
     answer: Mutex<Arc<Answer>>,
     ended: AtomicBool,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 impl Reply {
@@ -61,6 +66,26 @@ impl Reply {
 impl Web {
     /// Serves `dir`, honestly at first.
     pub fn start(dir: &Path) -> Self {
+        Self::start_with(dir, None)
+    }
+
+    /// The same over TLS, by a certificate for `localhost` that [`authority`] has signed.
+    pub fn start_tls(dir: &Path) -> Self {
+        let file = |name: &str| super::root().join("tests/goldens/fleet/tls").join(name);
+        let chain = CertificateDer::pem_file_iter(file("server.pem"))
+            .and_then(Iterator::collect)
+            .expect("the server's certificate");
+        let key = PrivateKeyDer::from_pem_file(file("server.key")).expect("the server's key");
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .expect("a certificate");
+        Self::start_with(dir, Some(Arc::new(config)))
+    }
+
+    fn start_with(dir: &Path, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let shared = Arc::new(Shared {
@@ -68,6 +93,7 @@ impl Web {
             asked: Mutex::default(),
             answer: Mutex::new(Arc::new(|_, _| None)),
             ended: AtomicBool::new(false),
+            tls,
         });
         let of_thread = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -77,7 +103,7 @@ impl Web {
                 }
                 let shared = Arc::clone(&of_thread);
                 // Whoever hangs up in the middle has what he wanted.
-                std::thread::spawn(move || drop(talk(&stream, &shared)));
+                std::thread::spawn(move || drop(talk(stream, &shared)));
             }
         });
         Self { port, shared }
@@ -85,7 +111,10 @@ impl Web {
 
     /// Its address.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        match self.shared.tls {
+            None => format!("http://127.0.0.1:{}", self.port),
+            Some(_) => format!("https://localhost:{}", self.port),
+        }
     }
 
     /// Answers so from now on.
@@ -112,42 +141,65 @@ impl Drop for Web {
     }
 }
 
-/// One connection, request by request.
-fn talk(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
+/// The certificate of the authority behind [`Web::start_tls`], which no machine trusts by itself.
+pub fn authority() -> PathBuf {
+    super::root().join("tests/goldens/fleet/tls/ca.pem")
+}
+
+/// One connection, with or without TLS.
+fn talk(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     stream.set_read_timeout(Some(super::PATIENCE))?;
     stream.set_write_timeout(Some(super::PATIENCE))?;
-    let mut lines = BufReader::new(stream).lines();
-    while let Some(first) = lines.next().transpose()? {
-        let path = first.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
-        let mut range = None;
-        for line in lines.by_ref() {
-            let line = line?.to_ascii_lowercase();
-            if line.is_empty() {
+    stream.set_nodelay(true)?;
+    let closes = stream.try_clone()?;
+    match &shared.tls {
+        None => answer(stream, shared)?,
+        Some(tls) => {
+            let session = ServerConnection::new(Arc::clone(tls)).map_err(std::io::Error::other)?;
+            answer(StreamOwned::new(session, stream), shared)?;
+        }
+    }
+    closes.shutdown(std::net::Shutdown::Both)
+}
+
+/// Request by request.
+fn answer(stream: impl Read + Write, shared: &Shared) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut head = Vec::new();
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            if line.trim_end().is_empty() {
                 break;
             }
-            range = line
-                .strip_prefix("range: bytes=")
-                .and_then(|r| r.split_once('-'))
-                .map_or(range, |(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+            head.push(line);
         }
+        let first = head.first().map(String::as_str).unwrap_or_default();
+        let path = first.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
+        let range = head.iter().find_map(|line| {
+            let line = line.to_ascii_lowercase();
+            let (first, last) = line.trim_end().strip_prefix("range: bytes=")?.split_once('-')?;
+            Some((first.parse().ok()?, last.parse().ok()?))
+        });
         let asked = Asked { path, range };
         lock(&shared.asked).push(asked.clone());
         let honest = honest(&shared.dir, &asked);
         let answer = Arc::clone(&lock(&shared.answer));
         let reply = answer(&asked, &honest).unwrap_or(honest);
-        send(stream, &reply, &shared.ended)?;
+        send(stream.get_mut(), &reply, &shared.ended)?;
         if reply.close {
-            break;
+            return Ok(());
         }
     }
-    stream.shutdown(std::net::Shutdown::Both)
 }
 
-fn send(mut stream: &TcpStream, reply: &Reply, ended: &AtomicBool) -> std::io::Result<()> {
+fn send(stream: &mut impl Write, reply: &Reply, ended: &AtomicBool) -> std::io::Result<()> {
     if reply.pause.is_zero() {
         stream.write_all(&reply.bytes)?;
     } else {
-        stream.set_nodelay(true)?;
         let (head, body) = reply.bytes.split_at(reply.body());
         stream.write_all(head)?;
         for byte in body {
@@ -155,6 +207,7 @@ fn send(mut stream: &TcpStream, reply: &Reply, ended: &AtomicBool) -> std::io::R
                 break;
             }
             stream.write_all(&[*byte])?;
+            stream.flush()?;
             std::thread::sleep(reply.pause);
         }
     }
@@ -162,7 +215,7 @@ fn send(mut stream: &TcpStream, reply: &Reply, ended: &AtomicBool) -> std::io::R
     while reply.endless && !ended.load(Ordering::Relaxed) {
         stream.write_all(last)?;
     }
-    Ok(())
+    stream.flush()
 }
 
 /// The file, or the range of it that was asked for.

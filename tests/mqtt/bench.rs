@@ -205,6 +205,7 @@ impl StatusSource for Bench {
             models: Vec::new(),
             models_dir: None,
             generation: None,
+            fleet_sources: Vec::new(),
             provisioning: None,
             limits: Limits {
                 max_upload_bytes: 1 << 20,

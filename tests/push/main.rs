@@ -11,6 +11,7 @@ mod grants;
 mod harness;
 mod hostile;
 mod http;
+mod https;
 mod interrupted;
 mod kills;
 mod load;
@@ -24,4 +25,5 @@ mod reports;
 #[allow(dead_code)]
 #[path = "../mqtt/scripted_broker.rs"]
 mod scripted_broker;
+mod sources;
 mod updates;

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use linnet_fleet::repository::Draft;
-use linnet_proto::fleet::Selector;
+use linnet_proto::fleet::{DeviceFacts, Rollout, Selector};
 
 use crate::harness::eventually;
-use crate::operator::{Operator, copy_dir, looking, status, wait_for, wait_for_log};
+use crate::operator::{Operator, copy_dir, look_twice, looking, status, wait_for, wait_for_log};
 
 fn models(daemon: &crate::harness::Daemon) -> Vec<String> {
     let status = status(daemon);
@@ -216,6 +216,45 @@ fn only_who_is_meant_begins() {
     assert_eq!(status(&daemon)["generation"]["generation"], 0, "it is paused");
     operator.roll_out(number, |rollout| rollout.paused = false);
     wait_for(&daemon, number);
+}
+
+#[test]
+fn a_percentage_of_the_fleet_is_decided_by_each_device_from_its_own_name() {
+    let operator = Operator::new();
+    let config =
+        format!("device = \"kitchen\"\n{}", operator.device_config(&operator.repository().display().to_string()));
+    let daemon = crate::harness::Daemon::builder().models_of_the_configuration().config(config).start();
+    let kitchen = DeviceFacts { name: "kitchen".into(), ..DeviceFacts::default() };
+    let share = |share| Selector { share: Some(share), ..Selector::default() };
+    // The smallest share that has it in, and the next smaller one.
+    let first = (1..=Rollout::BUCKETS).find(|n| linnet_fleet::means(&share(*n), &kitchen)).expect("all of them");
+    let push = |number: u64, to: Selector| {
+        operator
+            .roll_out(number, |rollout| (rollout.wire, rollout.to, rollout.opened) = (to.wire(), to, Rollout::BUCKETS));
+    };
+    let one = operator.publish("[limits]\nmax_upload_mib = 7\n", &[]);
+    push(one, share(first - 1));
+    look_twice(&daemon);
+    assert_eq!(status(&daemon)["generation"]["generation"], 0, "it is just outside");
+    push(one, share(first));
+    wait_for(&daemon, one);
+
+    // Published for a share: neither by metadata nor by its own document is it for this device, whoever opens it.
+    let draft = |audience| Draft {
+        config: "[limits]\nmax_upload_mib = 8\n".into(),
+        config_version: 1,
+        lifetime_secs: 86_400,
+        audience,
+        ..Draft::default()
+    };
+    let two = operator.publish_draft(draft(share(first - 1)));
+    operator.open(two);
+    look_twice(&daemon);
+    assert_eq!(status(&daemon)["generation"]["generation"], one);
+    let three = operator.publish_draft(draft(share(first)));
+    operator.open(three);
+    wait_for(&daemon, three);
+    assert_eq!(status(&daemon)["limits"]["max_upload_bytes"], 8 << 20);
 }
 
 #[test]

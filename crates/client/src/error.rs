@@ -50,6 +50,16 @@ pub enum ClientError {
         /// One sentence.
         reason: String,
     },
+    /// The broker is there and will not have what is asked of it.
+    #[error("the MQTT broker at {address} {said}")]
+    BrokerRefuses {
+        /// Host and port.
+        address: String,
+        /// What it said, and what to do.
+        said: String,
+        /// The reason code of MQTT 5.
+        code: u8,
+    },
     /// No daemon serves the device.
     #[error("no linnetd serves the device `{device}` on this broker: {reason}")]
     NoDevice {
@@ -128,6 +138,14 @@ impl ClientError {
             Self::Read { .. } => 66,
             Self::NoDaemon { .. } | Self::NoDevice { .. } | Self::Broker { .. } | Self::Beside(_) => 69,
             Self::NotAllowed { .. } => 77,
+            // A wrong user, password or right; what else it refuses may go well another time.
+            Self::BrokerRefuses { code, .. } => {
+                if matches!(code, 0x86 | 0x87 | 0x8a) {
+                    77
+                } else {
+                    75
+                }
+            }
             Self::Broken(_) => 76,
             Self::Pull(_) => 69,
             Self::TimedOut(_) => 75,

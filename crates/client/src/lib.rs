@@ -23,6 +23,7 @@ mod json_request;
 mod local;
 pub mod mqtt;
 mod query;
+mod refusal;
 pub mod socket;
 mod terms;
 

@@ -9,13 +9,14 @@ use linnet_proto::topic::{DeviceName, RequestId, TaskName, Topic};
 use linnet_proto::{ErrorBody, TranscribeOptions, Transcript};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet, Publish, PublishProperties};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use rumqttc::{TlsConfiguration, Transport};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::refusal::{Fault, Refusal};
 use crate::{Audio, ClientError, Terms, query};
 
 /// Largest recording that is sent in one message, bytes. The broker or the daemon may take less.
@@ -93,25 +94,32 @@ impl Broker {
     }
 
     /// Why there is no connection, and what to do about it.
-    pub(crate) fn why(&self, e: &ConnectionError) -> String {
-        use ConnectReturnCode::{BadUserNamePassword, NotAuthorized};
-        match e {
-            ConnectionError::ConnectionRefused(BadUserNamePassword | NotAuthorized) => match (&self.user, &self.password) {
-                (None, _) => "it lets in nobody without a login: name the user in the URL (mqtt://user@host), and give the password in LINNET_MQTT_PASSWORD"
-                    .to_owned(),
-                (Some(user), None) => format!("it does not let in {user} without a password: give it in LINNET_MQTT_PASSWORD"),
-                (Some(user), Some(_)) => format!("it does not let in {user} with this password (LINNET_MQTT_PASSWORD, where the URL has none)"),
-            },
-            ConnectionError::ConnectionRefused(code) => format!("it refuses the connection: {code:?}"),
-            e => {
-                let said = e.to_string();
+    pub(crate) fn fault(&self, e: &ConnectionError) -> Fault {
+        match Fault::of_connection(e) {
+            Fault::Refused(refusal) if is_of_login(e) => {
+                let said = match (&self.user, &self.password) {
+                    (None, _) => "lets in nobody without a login: name the user in the URL (mqtt://user@host), and give the password in LINNET_MQTT_PASSWORD"
+                        .to_owned(),
+                    (Some(user), None) => format!("does not let in {user} without a password: give it in LINNET_MQTT_PASSWORD"),
+                    (Some(user), Some(_)) => {
+                        format!("does not let in {user} with this password (LINNET_MQTT_PASSWORD, where the URL has none)")
+                    }
+                };
+                Fault::Refused(Refusal { said, ..refusal })
+            }
+            Fault::Away(said) => {
                 let advice = match &said {
-                    said if said.contains("UnknownIssuer") => "; --ca-file must be the authority that signed its certificate",
-                    said if said.contains("NotValidForName") => "; its certificate is for another name than the URL's host",
+                    said if said.contains("UnknownIssuer") => {
+                        "; --ca-file must be the authority that signed its certificate"
+                    }
+                    said if said.contains("NotValidForName") => {
+                        "; its certificate is for another name than the URL's host"
+                    }
                     _ => "",
                 };
-                format!("{said}{advice}")
+                Fault::Away(format!("{said}{advice}"))
             }
+            refused => refused,
         }
     }
 
@@ -130,6 +138,16 @@ impl Broker {
         }
         Ok(options)
     }
+}
+
+/// Whether a connection is refused for want of the right user and password.
+fn is_of_login(e: &ConnectionError) -> bool {
+    let (ConnectionError::ConnectionRefused(code) | ConnectionError::MqttState(StateError::ConnFail { reason: code })) =
+        e
+    else {
+        return false;
+    };
+    matches!(code, ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized)
 }
 
 fn without_password(url: &str) -> String {
@@ -283,7 +301,7 @@ impl Remote {
             ..PublishProperties::default()
         };
         client
-            .try_publish_with_properties(request, QoS::AtLeastOnce, false, payload, properties)
+            .try_publish_with_properties(request.as_str(), QoS::AtLeastOnce, false, payload, properties)
             .map_err(|e| self.broker.failed(e))?;
         loop {
             match self.poll(events).await? {
@@ -299,8 +317,10 @@ impl Remote {
                 Packet::Publish(will) if will.topic == status.as_bytes() && will.payload == "offline".as_bytes() => {
                     log_offline(&self.device);
                 }
-                Packet::PubAck(ack) if refused(ack.reason as u8) => {
-                    return Err(self.broker.failed(format!("the request was refused: {:?}", ack.reason)));
+                Packet::PubAck(ack) => {
+                    if let Some(refusal) = Fault::of_publication(&ack, &request) {
+                        return Err(refusal.at(&self.broker.address()));
+                    }
                 }
                 _ => {}
             }
@@ -356,7 +376,11 @@ impl Remote {
 
     async fn poll(&self, events: &mut EventLoop) -> Result<Packet, ClientError> {
         loop {
-            if let Event::Incoming(packet) = events.poll().await.map_err(|e| self.broker.failed(self.broker.why(&e)))? {
+            let polled = events.poll().await.map_err(|e| match self.broker.fault(&e) {
+                Fault::Away(reason) => self.broker.failed(reason),
+                Fault::Refused(refusal) => refusal.at(&self.broker.address()),
+            });
+            if let Event::Incoming(packet) = polled? {
                 return Ok(packet);
             }
         }
@@ -396,11 +420,6 @@ impl Pieces<'_> {
 /// A daemon that restarts answers what was asked of it, so its absence is worth a word and no failure.
 fn log_offline(device: &DeviceName) {
     eprintln!("linnet: linnetd on {device} went offline; waiting for it to come back");
-}
-
-/// MQTT 5 reason codes from 0x80 are failures.
-fn refused(reason: u8) -> bool {
-    reason >= 0x80
 }
 
 fn correlates(answer: &Publish, id: &str) -> bool {

@@ -125,6 +125,7 @@ fn status() -> Status {
         uptime_secs: 60.0,
         models: vec![model("stt-en-small", ModelState::Ready)],
         generation: None,
+        fleet_sources: Vec::new(),
         provisioning: None,
         models_dir: None,
         limits: Limits {

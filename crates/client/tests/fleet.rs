@@ -19,7 +19,7 @@ use broker::Mosquitto;
 
 use linnet_fleet::bucket;
 use linnet_fleet::repository::{Editor, Repository};
-use linnet_proto::fleet::{Index, PushState, RangeHead, Report, Rollout, Running};
+use linnet_proto::fleet::{DeviceFacts, Index, PushState, RangeHead, Report, Rollout, Running, Selector};
 use serde_json::Value;
 
 /// Longest wait for something that must come.
@@ -69,6 +69,11 @@ fn shipped(broker: &Mosquitto) {
     for device in DEVICES {
         broker.report(&report(device, 0, PushState::Confirmed));
     }
+}
+
+/// What the operator is told of how things stand.
+fn standing(bench: &Bench, broker: &Mosquitto) -> String {
+    bench.succeed(&["status", "--mqtt", &broker.url(), "--listen", "2s"])
 }
 
 fn opened(rollout: &Rollout) -> BTreeSet<&'static str> {
@@ -191,6 +196,54 @@ fn offline_keys_are_kept_under_a_passphrase_and_online_ones_need_none() {
     let other = bench.dir.path().join("other").display().to_string();
     let refused = with(&["init", &other, "--passphrase"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("fewer than 12"), "{refused:?}");
+}
+
+#[test]
+fn a_push_to_a_percentage_is_for_whom_the_devices_say_and_names_those_that_cannot_read_it() {
+    let Some(broker) = Mosquitto::start("a_push_to_a_percentage") else { return };
+    let bench = Bench::with_a_generation();
+    let to = Selector::parse("percent=60,not=porch").expect("a selector");
+    let meant =
+        |device: &&str| linnet_fleet::means(&to, &DeviceFacts { name: (*device).into(), ..DeviceFacts::default() });
+    // Names enough that some are in and some are not; the last one in runs a linnetd that knows no percentage.
+    let names: Vec<String> = (0..12).map(|n| format!("device-{n}")).chain(["porch".to_owned()]).collect();
+    let (inside, outside): (Vec<&str>, Vec<&str>) = names.iter().map(String::as_str).partition(meant);
+    assert!(inside.len() > 3 && outside.len() > 3, "{inside:?} {outside:?}");
+    let (old, new) = inside.split_last().expect("some");
+    for device in &names {
+        let wire = if device == old { 1 } else { 2 };
+        broker.report(&Report { wire, ..report(device, 0, PushState::Confirmed) });
+    }
+    let push = bench
+        .command(&["push", "--mqtt", &broker.url(), "--to", "percent=60,not=porch", "--waves", "100%", "--wait", "10m"])
+        .spawn()
+        .expect("it starts");
+    let rollout = eventually("the wave", || bench.rollout(1).filter(|rollout| rollout.opened > 0));
+    assert_eq!((rollout.wire, &rollout.to), (2, &to));
+    eventually("they are told", || {
+        let told = |device: &&str| broker.retained(&format!("linnet/{device}/config/desired")).is_some();
+        new.iter().all(told).then_some(())
+    });
+    assert!(standing(&bench, &broker).contains("generation 1 to not=porch,percent=60, wave 1 of 1"));
+    for device in new {
+        broker.report(&Report { wire: 2, ..report(device, 1, PushState::Confirmed) });
+    }
+    let output = push.wait_with_output().expect("it ended");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains(&format!("generation 1 for {} devices (not=porch,percent=60), waves: 1", new.len())),
+        "{said}"
+    );
+    assert!(said.contains(&format!("run a linnetd that knows no percent=: {old}; update linnetd there")), "{said}");
+    for device in outside.iter().chain([old]) {
+        assert_eq!(broker.retained(&format!("linnet/{device}/config/desired")), None, "{device} is not meant");
+    }
+    let done = standing(&bench, &broker);
+    assert!(done.contains(&format!("done: {} confirmed, 0 failed, 0 have not ended", new.len())), "{done}");
+    // To a larger share: those that have it are among them, and an empty one is a slip.
+    let (code, e) = bench.fail(&["push", "--mqtt", &broker.url(), "--to", "percent=0"]);
+    assert!(code == 2 && e.contains("expected a number above 0 and up to 100"), "{code}: {e}");
 }
 
 #[test]
@@ -386,4 +439,73 @@ fn reports_are_read_from_a_file_too_and_two_devices_of_one_name_are_noticed() {
     assert!(devices.contains("hall is borne by several devices (hall-instance, another)"), "{devices}");
     let (code, e) = bench.fail(&["status"]);
     assert!(code == 64 && e.contains("--reports"), "{e}");
+}
+
+/// An operator who may do all that he needs, and what is left out.
+fn operator_without(left_out: &str) -> String {
+    let rights = ["topic read linnet/#", "topic write linnet/fleet/home/#", "topic write linnet/+/config/desired"];
+    let rights = rights.iter().filter(|right| **right != left_out).map(|right| format!("{right}\n"));
+    format!("user operator\n{}", rights.collect::<String>())
+}
+
+#[test]
+fn what_a_broker_refuses_midway_is_told_with_its_reason_and_goes_on_once_it_is_allowed() {
+    let (all, fleet) = (operator_without(""), operator_without("topic write linnet/fleet/home/#"));
+    let Some(broker) = Mosquitto::start_with_acl("what_a_broker_refuses_midway", &fleet) else { return };
+    let bench = Bench::with_a_generation();
+    shipped(&broker);
+    let url = broker.url().replace("//", "//operator@");
+    let push = ["push", "--mqtt", &url, "--to", "all", "--waves", "25%,100%", "--json"];
+    let no = "not authorised (reason code 0x87); give this user `topic write linnet/fleet/home/#`";
+    // At its beginning nothing is signed yet.
+    let (code, e) = bench.fail(&push);
+    assert!(
+        code == 77 && e.contains("does not take what is published on linnet/fleet/home/") && e.contains(no),
+        "{code}: {e}"
+    );
+    assert_eq!(bench.rollout(1), None);
+
+    broker.follow_acl(&all);
+    let said = bench.dir.path().join("said");
+    let said_to = std::fs::File::create(&said).expect("made");
+    let push = bench.command(&push).stderr(said_to).spawn().expect("it starts");
+    let said = || std::fs::read_to_string(&said).expect("readable");
+    let first = eventually("the first wave", || bench.rollout(1).filter(|rollout| rollout.opened > 0));
+    let of_first: Vec<&str> = opened(&first).into_iter().collect();
+    let is_told = |device: &str| broker.retained(&format!("linnet/{device}/config/desired")).is_some();
+    eventually("they are told", || of_first.iter().all(|device| is_told(device)).then_some(()));
+    broker.follow_acl(&fleet);
+    for device in &of_first {
+        broker.report(&report(device, 1, PushState::Confirmed));
+    }
+    eventually("the refusal", || said().contains(no).then_some(()));
+    let last = DEVICES.iter().find(|device| !of_first.contains(device)).expect("one wave more");
+    assert!(!is_told(last), "nobody is told of what the broker does not have");
+    assert!(!said().contains("is away") && said().matches(no).count() == 1, "{}", said());
+
+    // Once it is allowed the push goes on; hints that are refused are told, and devices look by themselves.
+    broker.follow_acl(&operator_without("topic write linnet/+/config/desired"));
+    eventually("the hints", || said().contains("`topic write linnet/+/config/desired`").then_some(()));
+    for device in DEVICES {
+        broker.report(&report(device, 1, PushState::Confirmed));
+    }
+    let ended = push.wait_with_output().expect("it ended");
+    assert!(ended.status.success(), "{}", said());
+    assert!(said().contains("the devices were not told to look: the MQTT broker at "), "{}", said());
+}
+
+#[test]
+fn a_request_that_the_broker_does_not_take_is_refused_at_once_and_not_waited_for() {
+    let Some(broker) = Mosquitto::start_with_acl("a_request_that_the_broker", "user guest\ntopic read linnet/#\n")
+    else {
+        return;
+    };
+    let bench = Bench::new();
+    assert!(broker.client("mosquitto_pub", &["-r", "-t", "linnet/kitchen/status", "-m", "online"]).status.success());
+    let mut linnet = Command::new(bench.dir.path().join("linnet"));
+    linnet.args(["translate", "--from", "en", "--to", "de", "Good morning!", "--device", "kitchen"]);
+    let asked = linnet.args(["--mqtt", &broker.url().replace("//", "//guest@")]).output().expect("linnet runs");
+    let said = String::from_utf8_lossy(&asked.stderr).into_owned();
+    assert!(asked.status.code() == Some(77) && said.contains("not authorised (reason code 0x87)"), "{asked:?}");
+    assert!(said.contains("`topic write linnet/+/request/#`"), "{said}");
 }

@@ -16,4 +16,4 @@ pub mod source;
 pub mod trust;
 pub mod waves;
 
-pub use bucket::bucket;
+pub use bucket::{bucket, means};

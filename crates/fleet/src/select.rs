@@ -4,8 +4,8 @@ use std::fmt;
 
 use linnet_proto::fleet::{Attempt, DeviceFacts};
 
-use crate::bucket;
 use crate::trust::{Contents, GenerationEntry, RolloutEntry};
+use crate::{bucket, means};
 
 /// A generation that this device has rejected or gone back from, and under which attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,7 +134,7 @@ fn weigh(
     if rollout.sha256 != generation.sha256 {
         return Err(Passed::OtherDigest);
     }
-    if !release.audience.means(device) || !rollout.to.means(device) {
+    if !means(&release.audience, device) || !means(&rollout.to, device) {
         return Err(Passed::NotMeant);
     }
     if rollout.paused {

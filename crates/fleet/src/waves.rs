@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use linnet_proto::fleet::{Report, Rollout, Selector};
+use linnet_proto::fleet::{Report, Rollout, Selector, millionths_of_percent, percent_of_millionths};
 use serde::{Deserialize, Serialize};
 
 use crate::bucket;
@@ -47,25 +47,14 @@ impl FromStr for Share {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is no share; expected a number from 0% to 100%, such as 1% or 0.5%");
-        let number = text.trim().strip_suffix('%').ok_or_else(wrong)?.trim();
-        let (whole, part) = number.split_once('.').unwrap_or((number, ""));
-        let digits = |text: &str| text.bytes().all(|c| c.is_ascii_digit());
-        if whole.is_empty() || !digits(whole) || !digits(part) || part.len() > 4 {
-            return Err(wrong());
-        }
-        let whole: u32 = whole.parse().map_err(|_| wrong())?;
-        let part: u32 = format!("{part:0<4}").parse().map_err(|_| wrong())?;
-        let millionths = whole.checked_mul(10_000).and_then(|n| n.checked_add(part)).filter(|n| *n <= 1_000_000);
+        let millionths = millionths_of_percent(text).filter(|_| text.trim().ends_with('%'));
         millionths.map(|millionths| Self { millionths }).ok_or_else(wrong)
     }
 }
 
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.millionths / 10_000, self.millionths % 10_000) {
-            (whole, 0) => write!(f, "{whole}%"),
-            (whole, part) => write!(f, "{whole}.{}%", format!("{part:04}").trim_end_matches('0')),
-        }
+        write!(f, "{}%", percent_of_millionths(self.millionths))
     }
 }
 

@@ -61,6 +61,10 @@ pub struct Status {
     /// The generation that serves, and whether it was confirmed; absent for a device of no fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Running>,
+    /// Where generations are looked for, in the order of `fleet.sources`, and how each stood when it was asked last; empty for a device of no
+    /// fleet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fleet_sources: Vec<SourceStatus>,
     /// How it stands with a device that waits for its name; absent for any other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provisioning: Option<Provisioning>,
@@ -89,6 +93,35 @@ pub struct Status {
     /// Loops of the daemon that stand still; empty while all is well. Under systemd the watchdog then restarts it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stalled: Vec<String>,
+}
+
+/// A source of generations, as the device found it. All times are seconds since 1970-01-01 UTC by the device's clock.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// As `fleet.sources` names it.
+    pub source: String,
+    /// Whether it failed when it was asked last.
+    pub failing: bool,
+    /// When it last gave metadata that are trusted, or a file that is the right one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succeeded_secs: Option<u64>,
+    /// Its last failure, which may be older than its last success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<SourceFailure>,
+    /// Until when others are asked before it, since it failed for files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_back_until_secs: Option<u64>,
+}
+
+/// Why a source was of no use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFailure {
+    /// When.
+    pub secs: u64,
+    /// Stable word: `expired`, `wrong_keys`, `unreachable`, `too_slow`, …
+    pub code: String,
+    /// One sentence.
+    pub reason: String,
 }
 
 /// A device with a claim and without a name.

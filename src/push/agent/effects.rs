@@ -1,6 +1,7 @@
 //! The actions of an update on this device.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,12 +12,13 @@ use linnet_proto::fleet::{Generation, Running};
 use tokio::runtime::Handle;
 
 use super::clock::KernelClock;
-use super::sources::{Reached, sources};
+use super::sources::FleetSources;
+use super::standing::{AskedFor, Blame, Standings};
 use super::{Broker, Parts, ProveAgain, Stop};
 use crate::config::fleet::FleetSettings;
 use crate::config::{Config, Sources};
 use crate::daemon::update::{Back, DrainedWindow, Updates};
-use crate::push::bounds::{SOURCE_PAUSE, WATCH_EVERY};
+use crate::push::bounds::{MAX_REASON_BYTES, RETRY_MOST, SOURCE_PAUSE, WATCH_EVERY};
 use crate::push::machine::{Fault, Outcome, Persisted, Wanted};
 use crate::push::trial::Trial;
 use crate::push::{Action, Effects, Moment, Progress, ReportFacts, Settings, Watched, report, save, settle};
@@ -34,11 +36,15 @@ pub(super) struct Device {
     pub(super) base: Sources,
     pub(super) config: Arc<Config>,
     pub(super) settings: FleetSettings,
-    pub(super) sources: Vec<Reached>,
-    /// The source that is asked first, by its place.
-    pub(super) first_source: usize,
-    /// How fast the source that is asked first gives what is fetched; none while nothing is.
-    pub(super) rate: Option<LeastRate>,
+    pub(super) sources: FleetSources,
+    /// How each of them stands, which decides who is asked first.
+    pub(super) standings: Standings,
+    /// How fast the source of a place gives what is fetched; none while nothing is.
+    pub(super) rate: Option<(usize, LeastRate)>,
+    /// Which sources gave pieces of the file of this digest.
+    pub(super) givers: Option<(String, BTreeSet<usize>)>,
+    /// How often in a row no source could be used.
+    fruitless: Cell<u32>,
     /// Files that came with other bytes than their digest's.
     pub(super) lies: u32,
     /// The generation that is being fetched, once it was judged.
@@ -73,6 +79,7 @@ impl Device {
             store, trusted, base, config, settings, updates, notices, events, status, link, prove_again, ..
         } = parts;
         let contents = trusted.contents().unwrap_or_default();
+        let standings = Standings::of(settings.sources.iter().map(ToString::to_string));
         let mut trial = Trial::default();
         // A trial that began before a restart is judged by what is counted from now on.
         trial.begin(events.tally());
@@ -86,9 +93,11 @@ impl Device {
             base,
             config,
             settings,
-            sources: Vec::new(),
-            first_source: 0,
+            sources: FleetSources::default(),
+            standings,
             rate: None,
+            givers: None,
+            fruitless: Cell::default(),
             lies: 0,
             generation: None,
             updates,
@@ -145,28 +154,41 @@ impl Device {
         })
     }
 
-    /// Sets up the sources once; what cannot be set up is tried again at the next look.
-    pub(super) fn set_up_sources(&mut self) -> Vec<Fault> {
-        if self.sources.len() == self.settings.sources.len() {
-            return Vec::new();
-        }
+    /// Sets up each source once; what cannot be set up is tried again at the next call.
+    pub(super) fn set_up_sources(&mut self) -> Vec<(usize, Fault)> {
         let intake = self.config.mqtt_intake.clone();
         let broker = self.config.mqtt.clone().map(|mqtt| Broker { mqtt, intake });
-        let (reached, faults) = sources(&self.settings, broker.as_ref());
-        self.sources = reached;
-        faults
+        self.sources.set_up(&self.settings, broker.as_ref())
     }
 
-    /// The sources, the one that answered last first.
-    pub(super) fn sources_in_turn(&self) -> Vec<Reached> {
-        let mut sources = self.sources.clone();
-        let first = self.first_source.min(sources.len().saturating_sub(1));
-        sources.rotate_left(first);
-        sources
+    /// What came of sources by their places, as one fault: each is named once.
+    pub(super) fn fault_of(&self, faults: &[(usize, Fault)]) -> Fault {
+        let Some((_, first)) = faults.first() else {
+            return Fault::new("source", "no source of fleet.sources can be used");
+        };
+        let said = faults.iter().map(|(place, fault)| format!("{}: {}", self.standings.name(*place), fault.reason));
+        let mut said = said.collect::<Vec<_>>().join("; ");
+        said.truncate(said.floor_char_boundary(MAX_REASON_BYTES));
+        Fault::new(first.code.clone(), said)
     }
 
-    pub(super) fn place_of(&self, reached: &Reached) -> usize {
-        self.sources.iter().position(|other| Arc::ptr_eq(&other.source, &reached.source)).unwrap_or(0)
+    /// A source has failed for a file of the update.
+    pub(super) fn blame(&mut self, place: usize, fault: &Fault, blame: Blame) {
+        let now = self.moment();
+        let was_set_back = self.standings.is_set_back(place, now);
+        self.standings.failed(place, AskedFor::File, fault, now);
+        let pause = self.standings.set_back(place, blame, now);
+        if !was_set_back && !pause.is_zero() {
+            let rest = if blame == Blame::Harmful { "the rest of this update, and for " } else { "" };
+            let (name, minutes) = (self.standings.name(place), pause.as_secs() / 60);
+            log::info!("update: other sources are asked before {name} for {rest}{minutes} min: {}", fault.reason);
+        }
+        self.tell_sources();
+    }
+
+    /// Tells who asks for the status how the sources stand.
+    pub(super) fn tell_sources(&self) {
+        self.status.set_fleet_sources(self.standings.told(self.moment()));
     }
 
     /// The generation that an update is about: as it was judged, or read again after a restart.
@@ -186,9 +208,16 @@ impl Device {
         Progress::Waiting(Fault::new("ending", "linnetd is ending"), Duration::from_secs(1))
     }
 
+    /// Each time longer, as long as no source gives anything.
     pub(super) fn wait_for_source(&self, fault: Fault) -> Progress {
-        let pause = SOURCE_PAUSE.min(self.settings.refresh);
+        let before = self.fruitless.replace(self.fruitless.get().saturating_add(1));
+        let pause = SOURCE_PAUSE.saturating_mul(1 << before.min(16)).min(RETRY_MOST).min(self.settings.refresh);
         Progress::Waiting(fault, pause.mul_f64(0.5 + rand::random::<f64>()))
+    }
+
+    /// A source has given something.
+    pub(super) fn is_fruitful(&self) {
+        self.fruitless.set(0);
     }
 
     /// A disk that is full of what was fetched is the generation's fault, any other trouble is waited out.
@@ -260,11 +289,10 @@ impl Effects for Device {
 
     fn judge(&mut self, update: &Persisted) -> Progress {
         self.lies = 0;
+        self.standings.begin(&update.sha256, update.attempt, self.moment());
         let faults = self.set_up_sources();
-        if self.sources.is_empty()
-            && let Some(fault) = faults.into_iter().next()
-        {
-            return self.wait_for_source(fault);
+        if self.sources.is_empty() {
+            return self.wait_for_source(self.fault_of(&faults));
         }
         self.judge_generation(update)
     }

@@ -1,5 +1,6 @@
 //! The fetch of what a generation lacks: piece by piece, each made durable as the store does it, going on where it stopped.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use linnet_fleet::source::{LeastRate, Pace, SourceFault};
@@ -7,6 +8,7 @@ use linnet_proto::fleet::{Generation, PackageFile, file_path};
 
 use super::effects::Device;
 use super::sources::Reached;
+use super::standing::Blame;
 use crate::push::Progress;
 use crate::push::machine::{Fault, Outcome, Persisted};
 use crate::store::generations::StoreError;
@@ -23,10 +25,8 @@ impl Device {
             Err(e) => self.wait_for_disk(e.into()),
             Ok(Some(file)) => self.fetch_piece(&generation, &file),
             Ok(None) => {
-                for reached in self.sources.clone() {
-                    if let Some(broker) = reached.broker {
-                        self.wait(broker.close());
-                    }
+                for broker in self.sources.all().filter_map(|reached| reached.broker.as_ref()) {
+                    self.wait(broker.close());
                 }
                 self.install(update, &generation)
             }
@@ -47,49 +47,71 @@ impl Device {
             return Progress::Ended(Outcome::Failed(e.into()));
         }
         let path = file_path(&file.sha256);
-        let mut last = Fault::new("source", "no source of fleet.sources can be used");
-        let mut sources = self.sources_in_turn();
         // Files pass a broker twice; whatever else has them is asked first.
-        sources.sort_by_key(|reached| reached.broker.is_some());
-        for (turn, reached) in sources.into_iter().enumerate() {
-            let Reached { source, .. } = &reached;
+        let is_broker = |place: usize| self.sources.get(place).is_some_and(|reached| reached.broker.is_some());
+        let mut faults = Vec::new();
+        for place in self.standings.for_files(self.moment(), is_broker) {
+            let Some(Reached { source, .. }) = self.sources.get(place).cloned() else { continue };
             let bytes = source.piece_bytes().min(file.bytes - have);
-            // Held over one file; another source begins anew.
-            let mut rate = self.rate.take().filter(|_| turn == 0).unwrap_or_else(|| LeastRate::new(Pace::default()));
-            match self.wait(async { rate.piece(&**source, &path, have, bytes).await }) {
+            // Held over one source; another begins anew.
+            let held = self.rate.take().filter(|(of, _)| *of == place).map(|(_, rate)| rate);
+            let mut rate = held.unwrap_or_else(|| LeastRate::new(Pace::default()));
+            match self.wait(async { rate.piece(&*source, &path, have, bytes).await }) {
                 None => return self.ending(),
                 Some(Ok(piece)) => {
-                    if turn > 0 {
-                        self.first_source = self.place_of(&reached);
-                    }
+                    self.is_fruitful();
+                    self.note_giver(&file.sha256, place);
                     return match self.store.put_piece(&file.sha256, have, &piece) {
                         Ok(()) if have + piece.len() as u64 >= file.bytes => self.finish(file),
                         Ok(()) => {
-                            self.rate = Some(rate);
+                            self.rate = Some((place, rate));
                             Progress::Working(Duration::ZERO)
                         }
                         Err(e) => self.wait_for_disk(e.into()),
                     };
                 }
                 Some(Err(fault)) => {
-                    let reason = format!("{}: {path}: {fault}", source.name());
-                    last = Fault::new(code(&fault), reason);
+                    let (code, blame) = judged(&fault);
+                    let fault = Fault::new(code, format!("{path}: {fault}"));
+                    self.blame(place, &fault, blame);
+                    faults.push((place, fault));
                 }
             }
         }
-        self.wait_for_source(last)
+        self.wait_for_source(self.fault_of(&faults))
+    }
+
+    /// Remembers that this source gave a piece of the file of this digest.
+    fn note_giver(&mut self, sha256: &str, place: usize) {
+        match &mut self.givers {
+            Some((of, places)) if of == sha256 => drop(places.insert(place)),
+            givers => *givers = Some((sha256.to_owned(), [place].into())),
+        }
+    }
+
+    /// Who gave the file of this digest, or its pieces; of what came before a restart nobody knows.
+    fn take_givers(&mut self, sha256: &str) -> BTreeSet<usize> {
+        self.givers.take().filter(|(of, _)| of == sha256).map(|(_, places)| places).unwrap_or_default()
     }
 
     /// A file whose bytes are all there: they are digested before it is one.
     fn finish(&mut self, file: &PackageFile) -> Progress {
         match self.store.finish_file(&file.sha256, file.bytes) {
-            Ok(()) => Progress::Working(Duration::ZERO),
-            // The source gave other bytes. They are gone; another source is asked first, and after some tries it is given up.
+            Ok(()) => {
+                for place in self.take_givers(&file.sha256) {
+                    self.standings.gave(place, self.moment());
+                }
+                self.tell_sources();
+                Progress::Working(Duration::ZERO)
+            }
+            // A source gave other bytes. They are gone; who gave any of them is asked last, and after some tries it is given up.
             Err(e @ StoreError::Digest { .. }) => {
                 self.lies += 1;
-                self.first_source = (self.first_source + 1) % self.sources.len().max(1);
                 let fault = Fault::from(e);
-                if self.lies as usize > 2 * self.sources.len().max(1) {
+                for place in self.take_givers(&file.sha256) {
+                    self.blame(place, &fault, Blame::Harmful);
+                }
+                if self.lies as usize > 2 * self.settings.sources.len().max(1) {
                     return Progress::Ended(Outcome::Failed(fault));
                 }
                 self.wait_for_source(fault)
@@ -109,12 +131,13 @@ impl Device {
     }
 }
 
-fn code(fault: &SourceFault) -> &'static str {
+/// The code of a fault, and how much it sets its source back.
+fn judged(fault: &SourceFault) -> (&'static str, Blame) {
     match fault {
-        SourceFault::NotThere => "not_there",
-        SourceFault::Unreachable(_) => "unreachable",
-        SourceFault::TooLarge { .. } => "too_large",
-        SourceFault::TooSlow(_) => "too_slow",
-        SourceFault::Lied(_) => "source_lied",
+        SourceFault::NotThere => ("not_there", Blame::Away),
+        SourceFault::Unreachable(_) => ("unreachable", Blame::Away),
+        SourceFault::TooLarge { .. } => ("too_large", Blame::Harmful),
+        SourceFault::TooSlow(_) => ("too_slow", Blame::Harmful),
+        SourceFault::Lied(_) => ("source_lied", Blame::Harmful),
     }
 }

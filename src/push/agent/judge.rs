@@ -1,9 +1,10 @@
 //! The judgement of a generation before anything is fetched for it: its document is enough.
 
-use linnet_fleet::trust::{Limits, fetch_document};
+use linnet_fleet::trust::{Limits, TrustError, fetch_document};
 use linnet_proto::fleet::{Generation, GenerationFault};
 
 use super::effects::Device;
+use super::standing::Blame;
 use crate::config::{self, GenerationLayer};
 use crate::push::machine::{Fault, Outcome, Persisted};
 use crate::push::{Progress, versions};
@@ -39,8 +40,9 @@ impl Device {
             return Ok(document);
         }
         let contents = self.contents.clone();
-        let mut last = Fault::new("source", "no source of fleet.sources can be used");
-        for reached in self.sources_in_turn() {
+        let mut faults = Vec::new();
+        for place in self.standings.for_files(self.moment(), |_| false) {
+            let Some(reached) = self.sources.get(place).cloned() else { continue };
             let limits = Limits::default();
             let fetched =
                 self.wait(async { fetch_document(&contents, &*reached.source, update.generation, &limits).await });
@@ -49,12 +51,24 @@ impl Device {
             }
             match fetched {
                 None => return Err(self.ending()),
-                Some(Ok(document)) => return Ok(document),
-                Some(Err(e)) => last = Fault::new(e.code(), format!("{}: {e}", reached.source.name())),
+                Some(Ok(document)) => {
+                    self.is_fruitful();
+                    self.standings.gave(place, self.moment());
+                    return Ok(document);
+                }
+                Some(Err(e)) => {
+                    let blame = match e {
+                        TrustError::Missing { .. } | TrustError::Unreachable(_) | TrustError::Scratch(_) => Blame::Away,
+                        _ => Blame::Harmful,
+                    };
+                    let fault = Fault::new(e.code(), e.to_string());
+                    self.blame(place, &fault, blame);
+                    faults.push((place, fault));
+                }
             }
         }
         // A source that lies is left for the next one; none at all is waited for.
-        Err(self.wait_for_source(last))
+        Err(self.wait_for_source(self.fault_of(&faults)))
     }
 
     /// Everything that can be said without its packages.
@@ -71,7 +85,7 @@ impl Device {
             let (theirs, ours) = (&generation.fleet, &self.settings.name);
             return refuse("other_fleet", format!("it is for fleet `{theirs}`, this device belongs to `{ours}`"));
         }
-        if !generation.audience.means(&self.facts()?) {
+        if !linnet_fleet::means(&generation.audience, &self.facts()?) {
             return refuse("audience", "it was released for other devices than this one".to_owned());
         }
         let judged = self.trusted.known_time().judge(&self.clock());

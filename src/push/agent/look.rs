@@ -6,6 +6,8 @@ use linnet_fleet::trust::{Contents, Limits, refresh};
 use linnet_proto::fleet::DeviceFacts;
 
 use super::effects::Device;
+use super::sources::Reached;
+use super::standing::AskedFor;
 use crate::config::fleet::FleetSource;
 use crate::push::bounds::TIME_MARK_EVERY_SECS;
 use crate::push::machine::{Fault, Wanted};
@@ -16,41 +18,46 @@ impl Device {
     pub(super) fn look(&mut self) -> Result<Option<Wanted>, Fault> {
         // Somebody may have added or removed one meanwhile: the next report says so.
         self.local_packages = crate::daemon::models::added_locally(&self.config);
+        self.sources.follow_authorities(&self.settings);
         let mut faults = self.set_up_sources();
         let mut reached = false;
-        for place in 0..self.sources.len() {
+        for place in self.standings.for_metadata(self.moment()) {
+            let Some(source) = self.sources.get(place).cloned() else { continue };
             // Directories cost nothing to ask; of servers the first that answers is enough.
             if reached && !self.is_directory(place) {
                 continue;
             }
-            match self.refresh_from(place) {
+            let refreshed = self.refresh_from(&source);
+            if self.stop.token.is_cancelled() {
+                return Ok(None);
+            }
+            match refreshed {
                 Ok(()) => {
                     reached = true;
-                    self.first_source = place;
+                    self.standings.answered(place, self.moment());
                 }
-                Err(fault) => faults.push(fault),
+                Err(fault) => faults.push((place, fault)),
             }
         }
-        if self.stop.token.is_cancelled() {
-            return Ok(None);
+        faults.sort_by_key(|(place, _)| *place);
+        for (place, fault) in &faults {
+            self.standings.failed(*place, AskedFor::Metadata, fault, self.moment());
         }
-        match faults.pop() {
-            Some(fault) if !reached => Err(fault),
-            fault => {
-                if let Some(fault) = fault {
-                    log::debug!("update: a source was passed over: {}", fault.reason);
-                }
-                self.wanted()
-            }
+        self.tell_sources();
+        if !reached {
+            return Err(self.fault_of(&faults));
         }
+        for (place, fault) in &faults {
+            log::debug!("update: {} was passed over: {}", self.standings.name(*place), fault.reason);
+        }
+        self.wanted()
     }
 
     fn is_directory(&self, place: usize) -> bool {
         matches!(self.settings.sources.get(place), Some(FleetSource::Directory(_)))
     }
 
-    fn refresh_from(&mut self, place: usize) -> Result<(), Fault> {
-        let reached = self.sources[place].clone();
+    fn refresh_from(&mut self, reached: &Reached) -> Result<(), Fault> {
         let (trusted, clock) = (self.trusted.clone(), self.clock());
         let limits = Limits::default();
         let looked = self.wait(async { refresh(&trusted, &*reached.source, &clock, &limits).await });
@@ -60,7 +67,7 @@ impl Device {
         }
         let refreshed = match looked {
             None => return Ok(()),
-            Some(Err(e)) => return Err(Fault::new(e.code(), format!("{}: {e}", reached.source.name()))),
+            Some(Err(e)) => return Err(Fault::new(e.code(), e.to_string())),
             Some(Ok(refreshed)) => refreshed,
         };
         let marked = self.marked_secs;
@@ -72,7 +79,7 @@ impl Device {
         }
         if refreshed.changed {
             let versions = refreshed.trusted.versions();
-            log::info!("update: metadata of {} are trusted: {versions}", reached.source.name());
+            log::info!("update: metadata of {} are trusted: {versions}", self.standings.name(reached.place));
         }
         self.contents = refreshed.contents;
         self.trusted = refreshed.trusted;

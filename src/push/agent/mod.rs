@@ -10,6 +10,7 @@ mod fetch;
 mod judge;
 mod look;
 mod sources;
+mod standing;
 mod switch;
 mod watch;
 

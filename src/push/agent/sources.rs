@@ -1,5 +1,7 @@
 //! The sources of the configuration, as they are asked.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use linnet_fleet::source::{Directory, Http, Mqtt, Source};
@@ -13,28 +15,95 @@ use crate::transport::mqtt::exchange::BrokerExchange;
 /// A source, and the broker's connection behind it where it is one.
 #[derive(Clone)]
 pub(super) struct Reached {
+    /// Its place in the configuration.
+    pub(super) place: usize,
     pub(super) source: Arc<dyn Source>,
     pub(super) broker: Option<Arc<BrokerExchange>>,
 }
 
-/// In the order of the configuration. One that cannot be set up is named, and the others are asked.
-pub(super) fn sources(settings: &FleetSettings, broker: Option<&Broker>) -> (Vec<Reached>, Vec<Fault>) {
-    let (mut reached, mut faults) = (Vec::new(), Vec::new());
-    for source in &settings.sources {
-        match set_up(source, settings, broker) {
-            Ok(source) => reached.push(source),
-            Err(reason) => faults.push(Fault::new("source", reason)),
-        }
-    }
-    (reached, faults)
+/// Those that are set up, by their places in the configuration.
+#[derive(Default)]
+pub(super) struct FleetSources {
+    slots: Vec<Option<Reached>>,
+    /// The file of authorities that servers among them were set up with.
+    authorities: Option<Stamp>,
 }
 
-fn set_up(source: &FleetSource, settings: &FleetSettings, broker: Option<&Broker>) -> Result<Reached, String> {
-    let alone = |source: Arc<dyn Source>| Reached { source, broker: None };
+impl FleetSources {
+    /// Sets up what is not yet. One that cannot be is named with its place and tried again at the next call; the others are asked.
+    pub(super) fn set_up(&mut self, settings: &FleetSettings, broker: Option<&Broker>) -> Vec<(usize, Fault)> {
+        self.slots.resize_with(settings.sources.len(), || None);
+        let mut faults = Vec::new();
+        for (place, (slot, source)) in self.slots.iter_mut().zip(&settings.sources).enumerate() {
+            if slot.is_some() {
+                continue;
+            }
+            match set_up(place, source, settings, broker) {
+                Ok(reached) => *slot = Some(reached),
+                Err(reason) => faults.push((place, Fault::new("source", reason))),
+            }
+        }
+        faults
+    }
+
+    /// Has servers set up anew where the file of authorities is another one by now, so that a renewed one needs no restart.
+    pub(super) fn follow_authorities(&mut self, settings: &FleetSettings) {
+        let now = settings.ca_file.as_deref().and_then(Stamp::of);
+        if std::mem::replace(&mut self.authorities, now) == now {
+            return;
+        }
+        for (slot, source) in self.slots.iter_mut().zip(&settings.sources) {
+            if matches!(source, FleetSource::Http(_)) {
+                *slot = None;
+            }
+        }
+    }
+
+    /// Has all of them set up anew.
+    pub(super) fn forget(&mut self) {
+        self.slots.clear();
+    }
+
+    pub(super) fn get(&self, place: usize) -> Option<&Reached> {
+        self.slots.get(place)?.as_ref()
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Reached> {
+        self.slots.iter().flatten()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all().next().is_none()
+    }
+}
+
+/// Tells one file, and one content of it, from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    bytes: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &Path) -> Option<Self> {
+        let found = std::fs::metadata(file).ok()?;
+        Some(Self { inode: found.ino(), bytes: found.size(), changed: (found.mtime(), found.mtime_nsec()) })
+    }
+}
+
+fn set_up(
+    place: usize,
+    source: &FleetSource,
+    settings: &FleetSettings,
+    broker: Option<&Broker>,
+) -> Result<Reached, String> {
+    let alone = |source: Arc<dyn Source>| Reached { place, source, broker: None };
     match source {
         FleetSource::Directory(dir) => Ok(alone(Arc::new(Directory::new(dir)))),
         FleetSource::Http(url) => {
-            Http::new(url, None).map(|http| alone(Arc::new(http))).map_err(|e| format!("fleet.sources: {url}: {e}"))
+            let http = Http::new(url, settings.ca_file.as_deref()).map_err(|e| e.to_string())?;
+            Ok(alone(Arc::new(http)))
         }
         FleetSource::Mqtt => {
             let broker = broker.ok_or("fleet.sources names mqtt, but mqtt.url is not set")?;
@@ -43,7 +112,7 @@ fn set_up(source: &FleetSource, settings: &FleetSettings, broker: Option<&Broker
             let exchange = Arc::new(exchange);
             let fleet = FleetName::new(settings.name.as_str()).map_err(|e| format!("fleet.name: {e}"))?;
             let source = Arc::new(Mqtt::new(Arc::clone(&exchange) as _, fleet));
-            Ok(Reached { source, broker: Some(exchange) })
+            Ok(Reached { place, source, broker: Some(exchange) })
         }
     }
 }

@@ -145,7 +145,7 @@ impl Device {
     fn adopt(&mut self, candidate: &Sources) {
         if let Ok(config) = config::load(candidate) {
             self.config = Arc::new(config);
-            self.sources.clear();
+            self.sources.forget();
         }
     }
 

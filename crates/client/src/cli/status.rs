@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use linnet_proto::fleet::Running;
-use linnet_proto::status::{Health, Limits, ModelState, Status};
+use linnet_proto::status::{Health, Limits, ModelState, SourceStatus, Status};
 
 use super::output;
-use crate::{ClientError, Local};
+use crate::{ClientError, Local, clock};
 
 /// Exit code of a daemon that answers and does not serve (`EX_UNAVAILABLE`).
 const NOT_SERVING: u8 = 69;
@@ -50,6 +50,9 @@ fn for_people(status: &Status, socket: &str) -> String {
     if let Some(running) = &status.generation {
         row("fleet", &generation(running));
     }
+    for (i, source) in status.fleet_sources.iter().enumerate() {
+        row(if i == 0 { "sources" } else { "" }, &source_line(source, clock::now_secs()));
+    }
     row("socket", socket);
     row("mqtt", &status.mqtt);
     if let Some(reason) = &status.mqtt_reason {
@@ -81,6 +84,20 @@ fn generation(running: &Running) -> String {
     }
 }
 
+/// A source of generations, and how it stood when it was asked last.
+fn source_line(source: &SourceStatus, now: u64) -> String {
+    let name = &source.source;
+    let mut line = match (&source.failed, source.succeeded_secs) {
+        (Some(failed), _) if source.failing => format!("{name}: failing, {}: {}", ago(now, failed.secs), failed.reason),
+        (_, Some(secs)) => format!("{name}: well, {}", ago(now, secs)),
+        _ => format!("{name}: not asked yet"),
+    };
+    if source.set_back_until_secs.is_some_and(|until| until > now) {
+        line.push_str(" (others are asked before it for now)");
+    }
+    line
+}
+
 fn limits(limits: &Limits) -> String {
     let mut text = format!(
         "uploads of {} MiB, {} of audio, {} jobs waiting",
@@ -103,6 +120,11 @@ fn workers(status: &Status) -> String {
     text
 }
 
+/// How long ago `secs` was; a clock that was set meanwhile is no time ago.
+pub(super) fn ago(now: u64, secs: u64) -> String {
+    format!("{} ago", uptime(now.saturating_sub(secs) as f64))
+}
+
 /// `3 d 4 h`, `4 h 5 min`, `5 min 6 s` or `6 s`.
 fn uptime(secs: f64) -> String {
     let secs = secs.max(0.0) as u64;
@@ -117,6 +139,8 @@ fn uptime(secs: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use linnet_proto::status::SourceFailure;
+
     use super::*;
 
     #[test]
@@ -129,6 +153,30 @@ mod tests {
 
     fn generation_of(number: u64, confirmed: bool) -> String {
         generation(&Running { generation: number, confirmed })
+    }
+
+    #[test]
+    fn a_source_is_told_in_one_line_with_why_it_is_of_no_use() {
+        let failed = SourceFailure { secs: 940, code: "expired".into(), reason: "its metadata expired".into() };
+        let source = |failing, succeeded_secs, failed, set_back_until_secs| SourceStatus {
+            source: "mqtt".into(),
+            failing,
+            succeeded_secs,
+            failed,
+            set_back_until_secs,
+        };
+        for (source, line) in [
+            (source(false, None, None, None), "mqtt: not asked yet"),
+            (source(false, Some(700), Some(failed.clone()), None), "mqtt: well, 5 min 0 s ago"),
+            (source(true, Some(700), Some(failed.clone()), None), "mqtt: failing, 1 min 0 s ago: its metadata expired"),
+            (
+                source(true, None, Some(failed.clone()), Some(1001)),
+                "mqtt: failing, 1 min 0 s ago: its metadata expired (others are asked before it for now)",
+            ),
+            (source(false, Some(2000), Some(failed), Some(1000)), "mqtt: well, 0 s ago"),
+        ] {
+            assert_eq!(source_line(&source, 1000), line);
+        }
     }
 
     #[test]

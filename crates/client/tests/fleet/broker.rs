@@ -1,7 +1,7 @@
 //! A real Mosquitto.
 
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use linnet_proto::fleet::Report;
@@ -20,7 +20,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
 pub struct Mosquitto {
     child: Child,
     port: u16,
-    _home: TempDir,
+    home: TempDir,
 }
 
 impl Drop for Mosquitto {
@@ -38,6 +38,18 @@ impl Mosquitto {
 
     /// The same with these lines of `mosquitto.conf`.
     pub fn start_with(test: &str, lines: &str) -> Option<Self> {
+        Self::start_in(tempfile::tempdir().expect("a directory"), test, lines)
+    }
+
+    /// The same with an access list, by which whoever comes without a name may do everything.
+    pub fn start_with_acl(test: &str, acl: &str) -> Option<Self> {
+        let home = tempfile::tempdir().expect("a directory");
+        let file = home.path().join("acl");
+        write_acl(&file, acl);
+        Self::start_in(home, test, &format!("allow_anonymous true\nacl_file {}", file.display()))
+    }
+
+    fn start_in(home: TempDir, test: &str, lines: &str) -> Option<Self> {
         let programs = ["mosquitto", "mosquitto_pub", "mosquitto_sub", "mosquitto_rr"];
         if let Some(missing) = programs.iter().find(|name| find(name).is_none()) {
             eprintln!(
@@ -46,7 +58,6 @@ impl Mosquitto {
             assert!(std::env::var("LINNET_TEST_REQUIRE").as_deref() != Ok("all"), "{missing} is required");
             return None;
         }
-        let home = tempfile::tempdir().expect("a directory");
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number").port();
         let config = home.path().join("mosquitto.conf");
         // Started by root it would else change to a user that may not read what a test writes.
@@ -59,7 +70,14 @@ impl Mosquitto {
             .spawn()
             .expect("the broker starts");
         eventually("the broker", || TcpStream::connect(("127.0.0.1", port)).ok());
-        Some(Self { child, port, _home: home })
+        Some(Self { child, port, home })
+    }
+
+    /// Gives it another access list while it runs.
+    pub fn follow_acl(&self, acl: &str) {
+        write_acl(&self.home.path().join("acl"), acl);
+        let told = Command::new("kill").args(["-HUP", &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(told.success());
     }
 
     pub fn url(&self) -> String {
@@ -83,4 +101,8 @@ impl Mosquitto {
         let output = self.client("mosquitto_sub", &["-t", topic, "-C", "1", "-W", "1", "-N"]);
         Some(output.stdout).filter(|bytes| !bytes.is_empty())
     }
+}
+
+fn write_acl(file: &Path, acl: &str) {
+    std::fs::write(file, format!("topic readwrite #\n{acl}")).expect("written");
 }

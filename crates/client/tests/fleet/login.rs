@@ -29,7 +29,7 @@ fn whom_the_broker_does_not_let_in_is_told_what_to_give_it() {
         command.env_remove("LINNET_MQTT_PASSWORD").envs(password.map(|it| ("LINNET_MQTT_PASSWORD", it)));
         let output = command.output().expect("linnet runs");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.code() == Some(69) && said.contains(told), "{told}: {said}");
+        assert!(output.status.code() == Some(77) && said.contains(told), "{told}: {said}");
         assert!(!said.contains("wrong"), "no password is printed: {said}");
     }
     let mut command = bench.command(&["status", "--mqtt", &with_user]);

@@ -44,7 +44,7 @@ impl Diff {
         let version = |version: &Option<String>| version.clone().unwrap_or_default();
         field("min_linnetd", old.map(|g| version(&g.min_linnetd)), version(&new.min_linnetd));
         field("max_linnetd", old.map(|g| version(&g.max_linnetd)), version(&new.max_linnetd));
-        field("audience", old.map(audience), audience(new));
+        field("audience", old.map(|g| g.audience.to_string()), new.audience.to_string());
         Self { config: lines(config, &new.config), packages: packages(old_packages, &new.packages), other, fetch_bytes }
     }
 
@@ -56,11 +56,6 @@ impl Diff {
 
 fn shown(text: &str) -> &str {
     if text.is_empty() { "none" } else { text }
-}
-
-fn audience(generation: &Generation) -> String {
-    let written = serde_json::to_string(&generation.audience).unwrap_or_default();
-    if written == "{}" { "all".into() } else { written }
 }
 
 fn files(generation: &Generation) -> BTreeSet<&str> {

@@ -5,9 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use linnet_proto::fleet::{
-    CUSTOM, FLEET_WIRE, Generation, PackageFile, PackageList, Release, Selector, rollout_target,
-};
+use linnet_proto::fleet::{CUSTOM, Generation, PackageFile, PackageList, Release, Selector, rollout_target};
 use linnet_proto::manifest::Manifest;
 use sha2::{Digest, Sha256};
 use tough::schema::Target;
@@ -111,7 +109,7 @@ impl Repository {
             RepositoryError::Setting("no number is left for a generation; a new fleet must begin".to_owned())
         })?;
         let generation = Generation {
-            wire: FLEET_WIRE,
+            wire: draft.audience.wire(),
             fleet: self.fleet().to_owned(),
             number,
             content_of,
@@ -160,7 +158,7 @@ impl Editor {
         let mut releases = self.repository.metadata.releases.signed.signed.clone();
         let mut listed = target(&bytes);
         // Whom it can be meant for is said in metadata, too, so that nobody else fetches it to find out.
-        let release = Release { wire: FLEET_WIRE, audience: generation.audience.clone() };
+        let release = Release { wire: generation.wire, audience: generation.audience.clone() };
         let release = serde_json::to_value(release).map_err(|e| RepositoryError::Setting(e.to_string()))?;
         listed.custom.insert(CUSTOM.to_owned(), release);
         releases.targets.insert(target_name(number)?, listed);

@@ -1,6 +1,6 @@
 //! Opening, narrowing and pausing what is published.
 
-use linnet_proto::fleet::{CUSTOM, FLEET_WIRE, Rollout, Selector, rollout_target};
+use linnet_proto::fleet::{CUSTOM, Rollout, Selector, rollout_target};
 
 use super::edit::Change;
 use super::generations::named;
@@ -12,7 +12,7 @@ impl Repository {
     /// A rollout of `number` that opens nothing yet. `salt` decides which devices come first; a push keeps its salt.
     pub fn new_rollout(&self, number: u64, to: Selector, salt: &str) -> Result<Rollout, RepositoryError> {
         Ok(Rollout {
-            wire: FLEET_WIRE,
+            wire: to.wire(),
             fleet: self.fleet().to_owned(),
             number,
             sha256: self.generation_sha256(number)?,

@@ -550,6 +550,38 @@ fn what_cannot_be_published_is_refused_with_the_way_out() {
 }
 
 #[test]
+fn only_what_says_a_share_is_signed_in_the_newer_form() {
+    let fleet = Fleet::new();
+    let everybody = fleet.publish(&fleet.draft("a = 1"));
+    let share = Selector::parse("percent=10").expect("a selector");
+    let tenth = fleet.publish(&Draft { audience: share.clone(), ..fleet.draft("a = 2") });
+    let mut editor = fleet.edit("open");
+    for (number, to, wire) in [(everybody, Selector::default(), 1), (tenth, share.clone(), 2)] {
+        let rollout = editor.new_rollout(number, to, "salt").expect("a rollout");
+        assert_eq!(rollout.wire, wire);
+        editor.roll_out(&rollout, &mut Keys::default(), fleet.now).expect("signed");
+        assert_eq!(editor.generation(number).expect("there").wire, wire);
+    }
+    // As an older program wrote it, and would read it: without the number nobody may say it.
+    let mut hidden = editor.new_rollout(tenth, share, "salt").expect("a rollout");
+    hidden.wire = 1;
+    let e = editor.roll_out(&hidden, &mut Keys::default(), fleet.now).expect_err("refused").to_string();
+    assert!(e.contains("form 2"), "{e}");
+    drop(editor);
+    let repository = fleet.load();
+    assert_eq!(repository.rollout(tenth).expect("read").expect("there").to.to_string(), "percent=10");
+    let tough = fleet.read().expect("reads");
+    let wire = |name: &str| {
+        let targets = &tough.all_targets().find(|(target, _)| target.raw() == name).expect(name).1;
+        targets.custom[CUSTOM]["wire"].clone()
+    };
+    for (number, expected) in [(everybody, 1), (tenth, 2)] {
+        assert_eq!(wire(&format!("generations/{number}.json")), expected);
+        assert_eq!(wire(&format!("rollouts/{number}.json")), expected);
+    }
+}
+
+#[test]
 fn versions_that_no_linnetd_can_have_are_refused() {
     let fleet = Fleet::new();
     let editor = fleet.edit("publish");

@@ -4,7 +4,6 @@
 //! (status 206), as nginx, Caddy, Apache and every CDN do.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -16,9 +15,7 @@ use hyper::header::{
 };
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -26,6 +23,7 @@ use tokio_rustls::TlsConnector;
 use tough::async_trait;
 use url::Url;
 
+use super::authorities::{Authorities, in_words};
 use super::{Pace, Source, SourceFault, repository_path, require_plain};
 
 /// Time to connect, TLS handshake included.
@@ -34,21 +32,21 @@ const CONNECT: Duration = Duration::from_secs(15);
 const IDLE: Duration = Duration::from_secs(20);
 /// Bytes of a piece: large enough that round trips do not count, small enough for a small device's memory.
 const PIECE_BYTES: u64 = 1 << 20;
-/// Where systems keep the certificates that they trust.
-const PLATFORM_CERTIFICATES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
 /// A web server's address, and the connection to it while there is one.
 pub struct Http {
     base: Url,
     host: String,
     port: u16,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<Tls>,
     idle: Mutex<Option<SendRequest<Empty<Bytes>>>>,
+}
+
+/// What a connection over TLS needs.
+struct Tls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+    /// The file of authorities, where the configuration names one.
+    ca: Option<PathBuf>,
 }
 
 /// Why a web server cannot be a source; found before anything is asked.
@@ -57,8 +55,8 @@ pub struct Http {
 pub struct HttpSetupError(String);
 
 impl Http {
-    /// The repository below `url` (`http://` or `https://`). A server is verified by the certificates in `ca` (PEM), or by the
-    /// platform's where none is given.
+    /// The repository below `url` (`http://` or `https://`). A server is verified by the certificates in `ca` (PEM, `fleet.ca_file` of
+    /// a device) and by no others, or by the platform's where none is given.
     pub fn new(url: &str, ca: Option<&Path>) -> Result<Self, HttpSetupError> {
         let refuse = |why: &str| HttpSetupError(format!("the source `{}`: {why}", without_secrets(url)));
         let mut base = Url::parse(url).map_err(|e| refuse(&format!("this is no URL: {e}")))?;
@@ -81,7 +79,9 @@ impl Http {
             "http" => None,
             "https" => {
                 let name = ServerName::try_from(host.clone()).map_err(|e| refuse(&format!("its host's name: {e}")))?;
-                Some((connector(ca)?, name))
+                let authorities = Authorities::read(ca).map_err(HttpSetupError)?;
+                let connector = authorities.connector().map_err(HttpSetupError)?;
+                Some(Tls { connector, name, ca: authorities.own().map(Path::to_owned) })
             }
             _ => return Err(refuse("expected http://HOST/… or https://HOST/…")),
         };
@@ -94,8 +94,9 @@ impl Http {
             let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| unreachable(&e))?;
             match &self.tls {
                 None => self.handshake(stream).await,
-                Some((connector, name)) => {
-                    let stream = connector.connect(name.clone(), stream).await.map_err(|e| unreachable(&e))?;
+                Some(Tls { connector, name, ca }) => {
+                    let shaken = connector.connect(name.clone(), stream).await;
+                    let stream = shaken.map_err(|e| unreachable(&in_words(&e, &self.host, ca.as_deref())))?;
                     self.handshake(stream).await
                 }
             }
@@ -285,35 +286,6 @@ fn without_secrets(url: &str) -> String {
         (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
         _ => url.to_owned(),
     }
-}
-
-fn connector(ca: Option<&Path>) -> Result<TlsConnector, HttpSetupError> {
-    let file = match ca {
-        Some(file) => file.to_owned(),
-        None => PLATFORM_CERTIFICATES.iter().map(PathBuf::from).find(|file| file.is_file()).ok_or_else(|| {
-            HttpSetupError(format!(
-                "this machine has no certificates to verify a server by (looked for {}); install ca-certificates or name a \
-                 file of certificates",
-                PLATFORM_CERTIFICATES.join(", ")
-            ))
-        })?,
-    };
-    let refuse = |why: String| HttpSetupError(format!("{}: {why}", file.display()));
-    let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(&file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|e| refuse(format!("the certificates cannot be read: {e}")))?;
-    // A platform's file may hold one that rustls does not take; the others still verify.
-    let (added, _) = roots.add_parsable_certificates(certificates);
-    if added == 0 {
-        return Err(refuse("the file holds no certificate that a server can be verified by".into()));
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| refuse(e.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! Nothing that a source says is believed: it can delay a device and can do nothing else.
 
+mod authorities;
 mod directory;
 mod download;
 mod http;
@@ -11,6 +12,7 @@ mod rate;
 
 use std::time::Duration;
 
+pub use authorities::fault_of_authorities;
 use bytes::Bytes;
 pub use directory::Directory;
 pub use download::{DownloadError, Progress, Sink, Wanted, Writer, download};

@@ -1,7 +1,8 @@
 //! What trusted metadata say of generations and rollouts.
 
 use linnet_proto::fleet::{
-    CUSTOM, RELEASES, RELEASES_PATHS, ROLLOUTS, ROLLOUTS_PATHS, Release, Rollout, generation_target, rollout_target,
+    CUSTOM, FLEET_WIRE, FLEET_WIRE_NEWEST, RELEASES, RELEASES_PATHS, ROLLOUTS, ROLLOUTS_PATHS, Release, Rollout,
+    generation_target, rollout_target,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -92,9 +93,8 @@ fn read_rollout(number: u64, target: &Target) -> Result<Rollout, String> {
 fn read_custom<T: for<'de> Deserialize<'de>>(custom: &Value, what: &str) -> Result<T, String> {
     let wire = custom.get("wire").and_then(Value::as_u64);
     match wire {
-        Some(wire) if wire > u64::from(linnet_proto::fleet::FLEET_WIRE) => Err(format!(
-            "the {what} is written in form {wire}, this linnetd reads form {}; update linnetd first",
-            linnet_proto::fleet::FLEET_WIRE
+        Some(wire) if wire > u64::from(FLEET_WIRE_NEWEST) => Err(format!(
+            "the {what} is written in form {wire}, this linnetd reads forms {FLEET_WIRE} to {FLEET_WIRE_NEWEST}; update linnetd first"
         )),
         _ => T::deserialize(custom).map_err(|e| format!("the {what} cannot be read: {e}")),
     }

@@ -17,7 +17,7 @@ const MAX_FILES: usize = 16_384;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Generation {
-    /// [`super::FLEET_WIRE`] of the program that wrote it.
+    /// [`Selector::wire`] of the audience.
     pub wire: u32,
     /// The fleet that it is for, so that another fleet's repository is refused by name.
     pub fleet: String,
@@ -115,12 +115,7 @@ impl Generation {
         }
         let fault = |e: serde_json::Error| GenerationFault(format!("the generation cannot be read: {e}"));
         let Wire { wire } = serde_json::from_slice(bytes).map_err(fault)?;
-        if wire != super::FLEET_WIRE {
-            return Err(GenerationFault(format!(
-                "the generation is written in form {wire}, this linnetd reads form {}; update linnetd first",
-                super::FLEET_WIRE
-            )));
-        }
+        super::check_wire("generation", wire, super::FLEET_WIRE).map_err(GenerationFault)?;
         let generation: Self = serde_json::from_slice(bytes).map_err(fault)?;
         generation.check()?;
         Ok(generation)
@@ -129,6 +124,8 @@ impl Generation {
     /// The rules of [`Generation::parse`], for who writes one.
     pub fn check(&self) -> Result<(), GenerationFault> {
         let refuse = |what: String| Err(GenerationFault(what));
+        super::check_wire("generation", self.wire, self.audience.wire()).map_err(GenerationFault)?;
+        self.audience.check().map_err(GenerationFault)?;
         if self.number == 0 {
             return refuse("a generation's number begins at 1".into());
         }

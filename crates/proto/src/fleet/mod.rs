@@ -7,6 +7,7 @@
 mod claim;
 mod generation;
 mod index;
+mod percent;
 mod range;
 mod release;
 mod report;
@@ -19,6 +20,7 @@ pub use claim::{
 };
 pub use generation::{Generation, GenerationFault, PackageFile, PackageList};
 pub use index::{Index, IndexEntry};
+pub use percent::{millionths_of_percent, percent_of_millionths};
 pub use range::{MAX_RANGE_BYTES, RangeHead, RangeRequest, RangeStatus};
 pub use release::Release;
 pub use report::{PushState, Report, Running};
@@ -26,8 +28,26 @@ pub use rollout::{Attempt, Rollout};
 pub use selector::{DeviceFacts, Selector};
 pub use topic::FleetTopic;
 
-/// Version of every form in this module. A device that finds a newer one refuses the generation by name.
+/// Version of every form in this module that says nothing newer: what older programs can read is written as they read it.
 pub const FLEET_WIRE: u32 = 1;
+
+/// Newest version that is read and written. A device that finds a newer one still refuses the generation by name. Version 2 has the share of
+/// a [`Selector`], and is written where there is one.
+pub const FLEET_WIRE_NEWEST: u32 = 2;
+
+/// What is wrong with the version that a signed form bears, for a form that needs at least `needed`; one sentence.
+fn check_wire(what: &str, wire: u32, needed: u32) -> Result<(), String> {
+    if !(FLEET_WIRE..=FLEET_WIRE_NEWEST).contains(&wire) {
+        return Err(format!(
+            "the {what} is written in form {wire}, this linnetd reads forms {FLEET_WIRE} to {FLEET_WIRE_NEWEST}; update linnetd \
+             first"
+        ));
+    }
+    if wire < needed {
+        return Err(format!("the {what} says what only form {needed} can say, and is written in form {wire}"));
+    }
+    Ok(())
+}
 
 /// Name of the custom object inside a TUF target that holds what is Linnet's own.
 pub const CUSTOM: &str = "linnet";

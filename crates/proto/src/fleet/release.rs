@@ -11,7 +11,7 @@ use super::Selector;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
-    /// [`super::FLEET_WIRE`] of the program that wrote it.
+    /// [`Selector::wire`] of the audience.
     pub wire: u32,
     /// [`super::Generation::audience`].
     #[serde(default)]
@@ -27,13 +27,7 @@ impl Default for Release {
 impl Release {
     /// The rules that need no device; a fault is one sentence.
     pub fn check(&self) -> Result<(), String> {
-        if self.wire != super::FLEET_WIRE {
-            return Err(format!(
-                "the release is written in form {}, this linnetd reads form {}; update linnetd first",
-                self.wire,
-                super::FLEET_WIRE
-            ));
-        }
-        Ok(())
+        super::check_wire("release", self.wire, self.audience.wire())?;
+        self.audience.check()
     }
 }

@@ -9,7 +9,7 @@ use super::DeviceFacts;
 /// Where a device stands with the generation it was last given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// [`super::FLEET_WIRE`].
+    /// [`super::FLEET_WIRE_NEWEST`] of the device: which signed forms it can read. The report itself only ever gains fields.
     pub wire: u32,
     /// The device.
     pub device: String,

@@ -10,7 +10,7 @@ use super::Selector;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rollout {
-    /// [`super::FLEET_WIRE`] of the program that wrote it.
+    /// [`Selector::wire`] of `to`.
     pub wire: u32,
     /// The fleet.
     pub fleet: String,
@@ -53,13 +53,8 @@ impl Rollout {
 
     /// The rules that need no device.
     pub fn check(&self) -> Result<(), String> {
-        if self.wire != super::FLEET_WIRE {
-            return Err(format!(
-                "the rollout is written in form {}, this linnetd reads form {}; update linnetd first",
-                self.wire,
-                super::FLEET_WIRE
-            ));
-        }
+        super::check_wire("rollout", self.wire, self.to.wire())?;
+        self.to.check()?;
         if self.opened > Self::BUCKETS {
             return Err(format!("the rollout opens {} of {} buckets", self.opened, Self::BUCKETS));
         }

@@ -37,6 +37,7 @@ impl StatusSource for NoModels {
             models: Vec::new(),
             models_dir: None,
             generation: None,
+            fleet_sources: Vec::new(),
             provisioning: None,
             limits: Limits {
                 max_upload_bytes: 0,

@@ -145,6 +145,7 @@ pub(super) mod tests {
             uptime_secs: 60.0,
             models: vec![model("stt-en-small", ModelState::Ready)],
             generation: None,
+            fleet_sources: Vec::new(),
             provisioning: None,
             models_dir: Some("/var/lib/linnet/models".into()),
             limits: Limits {

@@ -28,7 +28,7 @@ pub(super) enum Kind {
 }
 
 /// The keys that name files.
-pub(super) const KEYS: [(&str, Kind); 8] = [
+pub(super) const KEYS: [(&str, Kind); 9] = [
     ("http.token_file", Kind::Secret),
     ("http.tls_key", Kind::Secret),
     ("http.tls_cert", Kind::Chain),
@@ -36,6 +36,7 @@ pub(super) const KEYS: [(&str, Kind); 8] = [
     ("mqtt.client_key", Kind::Secret),
     ("mqtt.client_cert", Kind::Chain),
     ("mqtt.ca_file", Kind::Authorities),
+    ("fleet.ca_file", Kind::Authorities),
     (CLAIM, Kind::Secret),
 ];
 

@@ -19,6 +19,7 @@ mod report;
 mod service;
 mod settings;
 mod socket;
+mod sources;
 mod state;
 
 use std::path::PathBuf;
@@ -181,6 +182,7 @@ impl Seen {
         findings.extend(state::judge(state, around, &self.caller, &self.names));
         findings.extend(files::judge(&self.files, daemon_uid, &self.names, self.now));
         findings.push(fleet::judge(&self.fleet, self.now));
+        findings.extend(status.map(|status| sources::judge(&status.fleet_sources, self.now)).unwrap_or_default());
         findings.push(machine::judge_memory(
             machine::memory(&self.meminfo),
             self.settings.number("memory_limit_mib"),

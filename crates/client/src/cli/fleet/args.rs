@@ -227,7 +227,7 @@ pub struct PushArgs {
     /// The generation [default: the newest]
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     pub generation: Option<u64>,
-    /// Which devices: `all`, or device=NAME, group=NAME, label:NAME=VALUE, not=NAME, free=MIB, joined by commas
+    /// Which devices: `all`, or device=NAME, group=NAME, label:NAME=VALUE, not=NAME, free=MIB, percent=NUMBER, joined by commas
     #[arg(long, value_name = "SELECTOR", value_parser = Selector::parse, required_unless_present = "resume", conflicts_with = "resume")]
     pub to: Option<Selector>,
     /// Shares of the devices, rising; each wave holds at least one device

@@ -9,7 +9,7 @@ use linnet_proto::fleet::{FleetTopic, Index, Report};
 use linnet_proto::topic::{FleetName, Topic};
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, Publish, PublishProperties};
+use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event, EventLoop};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -18,6 +18,7 @@ use super::grants::Asked;
 use super::hearing::Hearing;
 use super::shared::{Sender, Shared};
 use crate::mqtt::Broker;
+use crate::refusal::{Fault, Refusal};
 
 /// Waits before a lost connection is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -62,7 +63,7 @@ impl Connection {
                     self.shared.heard().hearing = Hearing::default();
                     for filter in &self.filters {
                         if self.client.try_subscribe(filter.as_str(), QoS::AtLeastOnce).is_err() {
-                            self.shared.heard().down = Some("too much waits to be sent".into());
+                            self.shared.heard().down = Some(Fault::Away("too much waits to be sent".into()));
                         }
                     }
                     if self.filters.is_empty() {
@@ -72,10 +73,8 @@ impl Connection {
                 Ok(Event::Incoming(Packet::SubAck(ack))) => {
                     match ack.return_codes.iter().find(|code| !format!("{code:?}").starts_with("Success")) {
                         Some(code) => {
-                            self.shared.heard().down = Some(format!(
-                                "the subscription was refused ({code:?}); may this user read linnet/fleet/{}/# and linnet/+/config/reported?",
-                                self.fleet
-                            ));
+                            let refusal = Refusal::of_subscription(code, &self.fleet);
+                            self.shared.heard().down = Some(Fault::Refused(refusal));
                             self.shared.changed.notify_waiters();
                         }
                         None => {
@@ -87,14 +86,10 @@ impl Connection {
                     }
                 }
                 Ok(Event::Incoming(Packet::PubAck(ack))) => {
-                    let is_taken = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
-                    let refusal = (!is_taken).then(|| {
-                        format!(
-                            "a publication was refused ({:?}); may this user write linnet/fleet/{}/#?",
-                            ack.reason, self.fleet
-                        )
-                    });
-                    self.shared.heard().outbox.acknowledged(ack.pkid, refusal);
+                    let refused = self.shared.heard().outbox.acknowledged(&ack);
+                    if let Some(refusal) = refused {
+                        self.shared.say(format!("devices are not answered: the broker {}", refusal.said));
+                    }
                     self.shared.changed.notify_waiters();
                 }
                 Ok(Event::Outgoing(Outgoing::Publish(id))) => {
@@ -104,7 +99,7 @@ impl Connection {
                 Ok(Event::Incoming(Packet::Publish(publish))) => self.take(publish),
                 Ok(_) => {}
                 Err(e) => {
-                    self.gone(self.broker.why(&e));
+                    self.gone(self.broker.fault(&e));
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(RETRY.1);
                 }
@@ -112,9 +107,9 @@ impl Connection {
         }
     }
 
-    fn gone(&self, reason: String) {
+    fn gone(&self, fault: Fault) {
         let mut heard = self.shared.heard();
-        heard.down = Some(reason);
+        heard.down = Some(fault);
         heard.outbox.close();
         heard.hearing = Hearing::default();
         drop(heard);

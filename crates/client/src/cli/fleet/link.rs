@@ -24,6 +24,7 @@ use super::seen::Seen;
 use super::shared::{FLUSH_TIMEOUT, Message, Sender, Shared, Unsent};
 use crate::ClientError;
 use crate::mqtt::Broker;
+use crate::refusal::Fault;
 
 /// Longest wait for the connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -144,8 +145,8 @@ impl Link {
                 let changed = link.shared.changed.notified();
                 {
                     let heard = link.shared.heard();
-                    if let Some(reason) = &heard.down {
-                        return Err(link.failed(reason));
+                    if let Some(fault) = &heard.down {
+                        return Err(link.of_fault(fault));
                     }
                     if heard.connections > 0 {
                         return Ok(());
@@ -171,6 +172,14 @@ impl Link {
         ClientError::Broker { address: self.address.clone(), reason: reason.to_owned() }
     }
 
+    /// Why there is no connection, as an error.
+    pub(super) fn of_fault(&self, fault: &Fault) -> ClientError {
+        match fault {
+            Fault::Away(reason) => self.failed(reason),
+            Fault::Refused(refusal) => refusal.at(&self.address),
+        }
+    }
+
     /// Waits until something was heard, at most `most`.
     pub(super) async fn changed(&self, most: Duration) {
         let _ = tokio::time::timeout(most, self.shared.changed.notified()).await;
@@ -187,7 +196,7 @@ impl Link {
     }
 
     /// Why the connection is down, if it is.
-    pub(super) fn down(&self) -> Option<String> {
+    pub(super) fn down(&self) -> Option<Fault> {
         self.shared.heard().down.clone()
     }
 
@@ -301,7 +310,7 @@ impl Link {
 
     /// The connection went while it was needed.
     pub(super) fn lost(&self) -> ClientError {
-        self.failed(&self.down().unwrap_or_else(|| "the connection was lost, and is back".into()))
+        self.of_fault(&self.down().unwrap_or_else(|| Fault::Away("the connection was lost, and is back".into())))
     }
 
     /// Waits until the broker has everything of the operator's own that went out over connection number `connection`; answers to devices
@@ -316,7 +325,7 @@ impl Link {
                     (is_there, heard.outbox.take_refusal(), heard.outbox.owes())
                 };
                 match refused {
-                    Some(refused) => return Err(self.failed(&refused)),
+                    Some(refused) => return Err(refused.at(&self.address)),
                     None if !is_there => return Err(self.lost()),
                     None if !owes => return Ok(()),
                     None => changed.await,

@@ -6,6 +6,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use rumqttc::v5::mqttbytes::v5::PubAck;
+
+use crate::refusal::{Fault, Refusal};
+
 /// Whose a publication is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -19,12 +23,12 @@ pub(super) enum Kind {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     is_open: bool,
-    /// Given to the library, in order, and not sent yet.
-    given: VecDeque<Kind>,
+    /// Given to the library, in order, and not sent yet; each with its topic.
+    given: VecDeque<(Kind, String)>,
     /// Sent and not acknowledged, by packet identifier.
-    sent: BTreeMap<u16, Kind>,
+    sent: BTreeMap<u16, (Kind, String)>,
     /// What the broker said to the operator's own that it would not take.
-    refused: Option<String>,
+    refused: Option<Refusal>,
 }
 
 impl Outbox {
@@ -44,38 +48,56 @@ impl Outbox {
     }
 
     /// One was given to the library.
-    pub(super) fn give(&mut self, kind: Kind) {
-        self.given.push_back(kind);
+    pub(super) fn give(&mut self, kind: Kind, topic: &str) {
+        self.given.push_back((kind, topic.to_owned()));
     }
 
     /// The library has sent one; 0 is the identifier of what nobody acknowledges.
     pub(super) fn sent(&mut self, id: u16) {
-        if let Some(kind) = self.given.pop_front().filter(|_| id != 0) {
-            self.sent.insert(id, kind);
+        if let Some(given) = self.given.pop_front().filter(|_| id != 0) {
+            self.sent.insert(id, given);
         }
     }
 
-    /// The broker has acknowledged one, or says why it will not take it.
-    pub(super) fn acknowledged(&mut self, id: u16, refusal: Option<String>) {
-        if self.sent.remove(&id) == Some(Kind::Own) && refusal.is_some() {
-            self.refused = refusal;
+    /// The broker has acknowledged one, or says why it will not take it. Gives the refusal of an answer to a device, for which nobody waits.
+    pub(super) fn acknowledged(&mut self, ack: &PubAck) -> Option<Refusal> {
+        let (kind, topic) = self.sent.remove(&ack.pkid)?;
+        let refusal = Fault::of_publication(ack, &topic)?;
+        match kind {
+            Kind::Answer => Some(refusal),
+            Kind::Own => {
+                self.refused = Some(refusal);
+                None
+            }
         }
     }
 
     /// Whether something of the operator's own is still on its way.
     pub(super) fn owes(&self) -> bool {
-        self.given.iter().chain(self.sent.values()).any(|kind| *kind == Kind::Own)
+        self.given.iter().chain(self.sent.values()).any(|(kind, _)| *kind == Kind::Own)
     }
 
     /// What was refused since the last call.
-    pub(super) fn take_refusal(&mut self) -> Option<String> {
+    pub(super) fn take_refusal(&mut self) -> Option<Refusal> {
         self.refused.take()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, Outbox};
+    use rumqttc::v5::mqttbytes::v5::PubAckReason;
+
+    use super::*;
+
+    const TOPIC: &str = "linnet/fleet/home/index";
+
+    fn taken(id: u16) -> PubAck {
+        PubAck::new(id, None)
+    }
+
+    fn refused(id: u16) -> PubAck {
+        PubAck { reason: PubAckReason::NotAuthorized, ..taken(id) }
+    }
 
     fn opened() -> Outbox {
         let mut outbox = Outbox::default();
@@ -87,55 +109,55 @@ mod tests {
     fn answers_to_devices_are_not_waited_for() {
         let mut outbox = opened();
         for kind in [Kind::Answer, Kind::Own, Kind::Answer] {
-            outbox.give(kind);
+            outbox.give(kind, TOPIC);
         }
         (1..=3).for_each(|id| outbox.sent(id));
-        outbox.give(Kind::Answer);
+        outbox.give(Kind::Answer, TOPIC);
         assert!(outbox.owes());
-        outbox.acknowledged(2, None);
+        outbox.acknowledged(&taken(2));
         assert!(!outbox.owes());
     }
 
     #[test]
     fn what_a_broken_connection_took_along_is_owed_no_more() {
         let mut outbox = opened();
-        outbox.give(Kind::Own);
+        outbox.give(Kind::Own, TOPIC);
         outbox.sent(1);
         outbox.close();
         assert!(!outbox.owes() && !outbox.is_open());
         // The library sends what it was given at the last moment before it subscribes anew.
         outbox.sent(2);
         outbox.open();
-        outbox.give(Kind::Own);
-        outbox.acknowledged(2, None);
+        outbox.give(Kind::Own, TOPIC);
+        outbox.acknowledged(&taken(2));
         assert!(outbox.owes());
         outbox.sent(3);
-        outbox.acknowledged(3, None);
+        outbox.acknowledged(&taken(3));
         assert!(!outbox.owes());
     }
 
     #[test]
     fn a_refused_answer_is_no_fault_of_what_the_operator_publishes_and_a_refusal_is_told_once() {
         let mut outbox = opened();
-        outbox.give(Kind::Answer);
-        outbox.give(Kind::Own);
+        outbox.give(Kind::Answer, TOPIC);
+        outbox.give(Kind::Own, TOPIC);
         outbox.sent(1);
         outbox.sent(2);
-        outbox.acknowledged(1, Some("no".into()));
+        assert!(outbox.acknowledged(&refused(1)).is_some(), "somebody is to be told");
         assert_eq!(outbox.take_refusal(), None);
-        outbox.acknowledged(2, Some("no".into()));
-        assert_eq!(outbox.take_refusal().as_deref(), Some("no"));
+        assert_eq!(outbox.acknowledged(&refused(2)), None);
+        assert!(outbox.take_refusal().is_some_and(|refusal| refusal.said.contains(TOPIC)));
         assert_eq!(outbox.take_refusal(), None);
     }
 
     #[test]
     fn what_nobody_acknowledges_keeps_its_place_in_the_order() {
         let mut outbox = opened();
-        outbox.give(Kind::Answer);
-        outbox.give(Kind::Own);
+        outbox.give(Kind::Answer, TOPIC);
+        outbox.give(Kind::Own, TOPIC);
         outbox.sent(0);
         outbox.sent(1);
-        outbox.acknowledged(1, None);
+        outbox.acknowledged(&taken(1));
         assert!(!outbox.owes());
     }
 }

@@ -113,13 +113,14 @@ fn begun(args: &PushArgs, repository: &Repository, link: &Link) -> Result<PushRe
     };
     rules.check().map_err(ClientError::BadUrl)?;
     let to = args.to.clone().unwrap_or_default();
-    let devices = link.seen(|seen| seen.meant(&[&to, &generation.audience]));
+    let selectors = [&to, &generation.audience];
+    let (devices, too_old) = link.seen(|seen| (seen.meant(&selectors), seen.too_old(&selectors)));
     if devices.is_empty() && rules.waves != [Share::ALL] {
-        return Err(ClientError::BadUrl(
-            "no device that --to means has reported, so nothing would hold a wave back; wait for devices, or open for all that \
-             may come with --waves 100%"
-                .into(),
-        ));
+        let old = if too_old.is_empty() { String::new() } else { format!(" ({})", cannot_read(&too_old)) };
+        return Err(ClientError::BadUrl(format!(
+            "no device that --to means has reported{old}, so nothing would hold a wave back; wait for devices, or open for all \
+             that may come with --waves 100%"
+        )));
     }
     let earlier = repository.rollout(number).map_err(ClientError::Fleet)?.map_or(0, |rollout| rollout.attempt);
     let attempt = if args.retry { earlier + 1 } else { earlier.max(1) };
@@ -144,6 +145,8 @@ type Ending = Result<(), ClientError>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Awaited {
     Broker,
+    /// It is there, and refuses, with this reason code.
+    Refusing(u8),
     Repository,
 }
 
@@ -187,6 +190,11 @@ impl Pushing {
                         &format!("the broker is away ({reason}); nothing is opened until it is back"),
                     );
                 }
+                // No device can hear of what it does not take, so that `--wait` does not count this either.
+                Err(ClientError::BrokerRefuses { said, code, .. }) => {
+                    self.away.get_or_insert_with(Instant::now);
+                    self.say_once(Awaited::Refusing(code), &format!("the broker {said}; it is tried again meanwhile"));
+                }
                 // What is to be signed, a halt above all, is signed as soon as the other one is done.
                 Err(ClientError::Fleet(RepositoryError::Locked { holder, .. })) => {
                     let why = format!("the repository is in use by {holder}; what is to be signed waits for that");
@@ -221,8 +229,8 @@ impl Pushing {
 
     /// Has the broker hold what the repository does, and hears what it has kept since it was away.
     async fn catch_up(&mut self) -> Result<(), ClientError> {
-        if let Some(reason) = self.link.down() {
-            return Err(self.link.failed(&reason));
+        if let Some(fault) = self.link.down() {
+            return Err(self.link.of_fault(&fault));
         }
         let connection = self.link.connection();
         self.link.follow(&self.dir).await?;
@@ -247,7 +255,12 @@ impl Pushing {
         if self.push.wave == 0 {
             let known = devices_text(self.meant().len());
             self.sign_wave(1).await?;
-            self.say(&format!("generation {} for {known}, waves: {}", self.push.number, self.push.waves.len()));
+            let (number, to, waves) = (self.push.number, self.shown_audience(), self.push.waves.len());
+            self.say(&format!("generation {number} for {known} ({to}), waves: {waves}"));
+            let too_old = self.link.seen(|seen| seen.too_old(&[&self.push.to, &self.audience]));
+            if !too_old.is_empty() {
+                self.say(&format!("{}; update linnetd there", cannot_read(&too_old)));
+            }
         } else if self.push.state != PushStanding::Running {
             // A pause is over when somebody says so; its wave is waited for anew.
             self.sign_wave(self.push.wave).await?;
@@ -372,6 +385,14 @@ impl Pushing {
         self.link.seen(|seen| seen.meant(&[&self.push.to, &self.audience]))
     }
 
+    /// Whom it is for: what `--to` says, and what the generation was published for where that is less than all.
+    fn shown_audience(&self) -> String {
+        match &self.audience {
+            audience if *audience == Selector::default() => self.push.to.to_string(),
+            audience => format!("{}, of those that it was published for: {audience}", self.push.to),
+        }
+    }
+
     fn tally(&self) -> (Tally, Tally, Vec<String>) {
         let meant = self.meant();
         self.link.seen(|seen| seen.tally(&self.push, &meant))
@@ -437,6 +458,16 @@ fn begin(dir: &Path) -> Result<Editor, ClientError> {
         }
     }
     Editor::begin(dir, "push").map_err(ClientError::Fleet)
+}
+
+/// Devices that pass over a push because of what its audience says.
+fn cannot_read(devices: &BTreeSet<String>) -> String {
+    let listed: Vec<String> = devices.iter().cloned().collect();
+    format!(
+        "{} would be meant, but run a linnetd that knows no percent=: {}",
+        devices_text(devices.len()),
+        names(&listed)
+    )
 }
 
 fn names(devices: &[String]) -> String {

@@ -5,8 +5,8 @@ use std::io::BufRead;
 use std::ops::Range;
 use std::path::Path;
 
-use linnet_fleet::bucket;
 use linnet_fleet::waves::{Outcome, PushRecord, Tally, outcome};
+use linnet_fleet::{bucket, means};
 use linnet_proto::fleet::{Report, Selector};
 use linnet_proto::topic::DeviceName;
 
@@ -81,13 +81,22 @@ impl Seen {
         self.devices.len()
     }
 
-    /// Names of the devices that all of `selectors` mean.
+    /// Names of the devices that all of `selectors` mean and that can read as much.
     pub(super) fn meant(&self, selectors: &[&Selector]) -> BTreeSet<String> {
-        let meant = |report: &&Report| {
+        self.named(selectors, |report| selectors.iter().all(|selector| report.wire >= selector.wire()))
+    }
+
+    /// Names of those that `selectors` would mean if their `linnetd` could read it: they pass over what they cannot read whole.
+    pub(super) fn too_old(&self, selectors: &[&Selector]) -> BTreeSet<String> {
+        self.named(selectors, |report| selectors.iter().any(|selector| report.wire < selector.wire()))
+    }
+
+    fn named(&self, selectors: &[&Selector], also: impl Fn(&Report) -> bool) -> BTreeSet<String> {
+        let is_one = |report: &&Report| {
             let facts = report.facts();
-            selectors.iter().all(|selector| selector.means(&facts))
+            also(report) && selectors.iter().all(|selector| means(selector, &facts))
         };
-        self.last().filter(meant).map(|report| report.device.clone()).collect()
+        self.last().filter(is_one).map(|report| report.device.clone()).collect()
     }
 
     /// Names of the devices in these buckets that have not ended with an attempt at a generation: who has nothing to gain from a look is not told.

@@ -22,7 +22,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, ClientError> {
     let registrar = args.grants.registrar(dir, repository.fleet())?;
     let mut link = Link::open_to_serve(&broker, fleet_name(&repository)?, dir, registrar).await?;
     eprintln!("linnet: serving the fleet `{}` out of {}; Ctrl-C ends it", repository.fleet(), dir.display());
-    let (mut was_down, mut named, mut heard_on) = (false, BTreeSet::new(), 0);
+    let (mut told, mut named, mut heard_on) = (None, BTreeSet::new(), 0);
     loop {
         if let Some(heard) = link.heard_out().filter(|heard| heard.connection != heard_on) {
             heard_on = heard.connection;
@@ -34,19 +34,23 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, ClientError> {
         for line in link.said() {
             eprintln!("linnet: {line}");
         }
-        let away = match link.down() {
-            Some(reason) => Some(reason),
-            None => match link.follow(dir).await {
-                Ok(()) => None,
-                // It went, or would not take something, meanwhile.
-                Err(ClientError::Broker { reason, .. }) => Some(reason),
-                Err(e) => return Err(e),
-            },
+        let published = match link.down() {
+            Some(fault) => Err(link.of_fault(&fault)),
+            None => link.follow(dir).await,
         };
-        if let Some(reason) = away.as_ref().filter(|_| !was_down) {
-            eprintln!("linnet: the broker is away ({reason}); trying again");
+        // What it does, and by what it is told from what it did at the last look.
+        let held_up = match published {
+            Ok(()) => None,
+            // It went meanwhile.
+            Err(ClientError::Broker { reason, .. }) => Some((0, format!("is away ({reason})"))),
+            Err(ClientError::BrokerRefuses { said, code, .. }) => Some((code, said)),
+            Err(e) => return Err(e),
+        };
+        let code = held_up.as_ref().map(|(code, _)| *code);
+        if let Some((_, said)) = held_up.filter(|_| code != told) {
+            eprintln!("linnet: the broker {said}; trying again");
         }
-        was_down = away.is_some();
+        told = code;
         tokio::time::sleep(LOOK).await;
     }
 }

@@ -18,6 +18,7 @@ use super::hearing::{HeardOut, Hearing, Left};
 use super::outbox::{Kind, Outbox};
 use super::refusals::Refusals;
 use super::seen::Seen;
+use crate::refusal::Fault;
 
 /// How long the broker may take to acknowledge what was published.
 pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,7 +34,7 @@ pub(super) struct Heard {
     pub(super) index: Option<Index>,
     /// Counts connections: after each, what is retained is published anew.
     pub(super) connections: u64,
-    pub(super) down: Option<String>,
+    pub(super) down: Option<Fault>,
     pub(super) outbox: Outbox,
     /// How far the reports that the broker retains have come over this connection.
     pub(super) hearing: Hearing,
@@ -212,7 +213,7 @@ impl Sender {
         // Every topic is one: it is full.
         let has_room = given.is_ok();
         if has_room {
-            heard.outbox.give(*kind);
+            heard.outbox.give(*kind, topic);
         }
         Ok(has_room)
     }
@@ -226,11 +227,11 @@ impl Sender {
             outbox.is_open()
                 && self
                     .client
-                    .try_publish_with_properties(piece.reply_to, QoS::AtMostOnce, false, busy, properties)
+                    .try_publish_with_properties(piece.reply_to.as_str(), QoS::AtMostOnce, false, busy, properties)
                     .is_ok()
         };
         if given(&heard.outbox) {
-            heard.outbox.give(Kind::Answer);
+            heard.outbox.give(Kind::Answer, &piece.reply_to);
         }
     }
 }

@@ -97,17 +97,19 @@ impl Standing {
                 PushStanding::Paused(why) => format!("paused: {why}"),
                 PushStanding::Done => "done".to_owned(),
             };
-            let (newest, all, _) = seen.tally(push, &seen.meant(&[&push.to]));
+            // A generation that is gone was for everybody, for all that can still be said.
+            let audience = repository.generation(push.number).map(|generation| generation.audience).unwrap_or_default();
+            let (newest, all, _) = seen.tally(push, &seen.meant(&[&push.to, &audience]));
+            let number = format!("{} to {}", push.number, push.to);
             if push.state == PushStanding::Done {
                 let open = all.working + all.silent;
-                let (number, Tally { confirmed, failed, .. }) = (push.number, &all);
+                let Tally { confirmed, failed, .. } = &all;
                 return format!(
                     "generation {number}, done: {confirmed} confirmed, {failed} failed, {open} have not ended"
                 );
             }
             format!(
-                "generation {}, wave {} of {}, {state}; the wave: {} confirmed, {} failed, {} at work, {} silent",
-                push.number,
+                "generation {number}, wave {} of {}, {state}; the wave: {} confirmed, {} failed, {} at work, {} silent",
                 push.wave,
                 push.waves.len(),
                 newest.confirmed,
