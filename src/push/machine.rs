@@ -58,9 +58,11 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// One of this code and reason.
+    /// One of this code and reason. Of several lines, as a configuration's faults are told, one is made: reports are tables.
     pub fn new(code: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { code: code.into(), reason: reason.into() }
+        let reason: String = reason.into();
+        let lines = reason.lines().map(str::trim).filter(|line| !line.is_empty());
+        Self { code: code.into(), reason: lines.collect::<Vec<_>>().join("; ") }
     }
 }
 
@@ -144,8 +146,8 @@ impl Persisted {
             Outcome::Done | Outcome::ByRestart => (row.on_success, None),
             Outcome::Failed(fault) => (row.on_failure, Some(fault.clone())),
             Outcome::TimedOut => {
-                let action = row.action.as_str();
-                let reason = format!("{action} took longer than its limit ({} seconds)", now.in_state_secs);
+                let (action, what) = (row.action.as_str(), row.action.in_words());
+                let reason = format!("{what} took longer than it may, {} seconds so far", now.in_state_secs);
                 (row.on_timeout, Some(Fault::new(format!("{action}_timeout"), reason)))
             }
         };

@@ -114,7 +114,21 @@ impl Limit {
 }
 
 impl Action {
-    /// For codes and messages.
+    /// For people.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Judge => "reading it",
+            Self::Fetch => "fetching it",
+            Self::Probe => "its proof",
+            Self::Activate => "the switch to it",
+            Self::Watch => "its trial",
+            Self::Confirm => "its confirmation",
+            Self::Discard => "clearing it away",
+            Self::RollBack => "the way back from it",
+        }
+    }
+
+    /// For codes.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Judge => "judge",

@@ -31,9 +31,13 @@ impl Site {
     fn refuses(&self, says: &str, answer: impl Fn(&Asked, &Reply) -> Option<Reply> + Send + Sync + 'static) {
         let said = self.daemon.log().len();
         self.web.answers(answer);
-        looking(&self.daemon, &format!("it is told: {says}"), || {
-            self.daemon.log()[said..].contains(says).then_some(())
+        let line = looking(&self.daemon, &format!("it is told: {says}"), || {
+            let log = self.daemon.log();
+            log[said..].lines().find(|line| line.contains(says)).map(str::to_owned)
         });
+        // The server and the file are named once, however many hands the sentence went through.
+        assert_eq!(line.matches(&self.web.url()).count(), 1, "{line}");
+        assert!(line.matches(".json").count() <= 2 && line.matches("timestamp.json").count() <= 1, "{line}");
         answers(&self.daemon);
         let serving = status(&self.daemon);
         assert_eq!(serving["generation"]["generation"], 1, "{says}");

@@ -97,6 +97,12 @@ impl Clock for VirtualClock {
     }
 }
 
+/// A time as people read it.
+pub fn date(secs: u64) -> String {
+    let instant = i64::try_from(secs).ok().and_then(|secs| jiff::Timestamp::from_second(secs).ok());
+    instant.map_or_else(|| format!("second {secs}"), |instant| instant.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -72,7 +72,11 @@ impl Device {
                 }
                 Some(Err(fault)) => {
                     let (code, blame) = judged(&fault);
-                    let fault = Fault::new(code, format!("{path}: {fault}"));
+                    let way_out = match blame {
+                        Blame::Away if code == "not_there" => "; bring the source up to date (`linnet fleet export`)",
+                        _ => "",
+                    };
+                    let fault = Fault::new(code, format!("{path}: {fault}{way_out}"));
                     self.blame(place, &fault, blame);
                     faults.push((place, fault));
                 }

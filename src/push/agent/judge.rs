@@ -1,5 +1,6 @@
 //! The judgement of a generation before anything is fetched for it: its document is enough.
 
+use linnet_fleet::clock::date;
 use linnet_fleet::trust::{Limits, TrustError, fetch_document};
 use linnet_proto::fleet::{Generation, GenerationFault};
 
@@ -90,7 +91,9 @@ impl Device {
         }
         let judged = self.trusted.known_time().judge(&self.clock());
         if generation.expires_secs <= judged {
-            return refuse("expired", format!("it expired {} seconds ago", judged - generation.expires_secs));
+            let (then, now) = (date(generation.expires_secs), date(judged));
+            let way_out = "publish it anew (`linnet fleet publish`), or set this device's clock";
+            return refuse("expired", format!("it expired at {then}, and it is {now}; {way_out}"));
         }
         versions::fit(generation).map_err(|reason| Fault::new("linnetd_version", reason))?;
         let layer = GenerationLayer::of(generation, None);

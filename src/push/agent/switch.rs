@@ -122,7 +122,8 @@ impl Device {
                 Ok(Some(Err(reason))) => Err(reason),
                 Ok(Some(Ok(Activation { outcome: Switched::Serves(_), .. }))) => Ok(()),
                 Ok(Some(Ok(Activation { outcome: Switched::Restart(keys), .. }))) => {
-                    Err(format!("{} keys need a restart", keys.len()))
+                    let named: Vec<_> = keys.iter().map(|change| change.key.as_str()).collect();
+                    Err(format!("{} take effect at a restart only", named.join(", ")))
                 }
             },
         };

@@ -294,3 +294,10 @@ proptest! {
         prop_assert_eq!(update.state.is_failure(), update.code.is_some() && update.reason.is_some());
     }
 }
+
+#[test]
+fn a_reason_of_several_lines_becomes_one_sentence() {
+    let fault = Fault::new("config", "generation 3, line 1: log: wrong\n  generation 3, line 2: http: wrong\n\n");
+    assert_eq!(fault.reason, "generation 3, line 1: log: wrong; generation 3, line 2: http: wrong");
+    assert_eq!(Fault::new("config", "one").reason, "one");
+}

@@ -19,6 +19,7 @@ use super::MqttStartError;
 use super::bounds::{
     EXCHANGE_ANSWER_PATIENCE, EXCHANGE_CHANNEL, EXCHANGE_FRESH, EXCHANGE_PATIENCE, EXCHANGE_RETAINED_GRACE,
 };
+use super::failure::End;
 use super::plan::Plan;
 use crate::config::transport::{IntakeSettings, MqttSettings};
 
@@ -35,6 +36,8 @@ struct Live {
     events: EventLoop,
     /// Nobody polls it meanwhile, so that it is soon too old to be used.
     used: Instant,
+    /// The broker has taken it.
+    is_up: bool,
     /// Subscribed to its answers.
     listens: bool,
 }
@@ -108,11 +111,12 @@ impl BrokerExchange {
 
     async fn connected(&self) -> Result<Live, SourceFault> {
         let (client, events) = AsyncClient::new(self.options.clone(), EXCHANGE_CHANNEL);
-        let mut live = Live { client, events, used: Instant::now(), listens: false };
+        let mut live = Live { client, events, used: Instant::now(), is_up: false, listens: false };
         live.until(EXCHANGE_PATIENCE, "the broker has not taken the connection", |packet| {
             matches!(packet, Packet::ConnAck(_)).then_some(Ok(()))
         })
         .await?;
+        live.is_up = true;
         Ok(live)
     }
 
@@ -137,7 +141,7 @@ impl Live {
         loop {
             let event = timeout_at(until, self.events.poll()).await;
             let event = event.map_err(|_| SourceFault::Unreachable(format!("{otherwise} within {patience:?}")))?;
-            let event = event.map_err(|e| SourceFault::Unreachable(format!("the broker: {e}")))?;
+            let event = event.map_err(|e| SourceFault::Unreachable(End::of(&e, self.is_up).in_words()))?;
             if let Event::Incoming(packet) = event
                 && let Some(found) = wanted(packet)
             {
@@ -189,7 +193,7 @@ impl Live {
                         return Ok(Some(publish.payload));
                     }
                     Ok(_) => {}
-                    Err(e) => return Err(SourceFault::Unreachable(format!("the broker: {e}"))),
+                    Err(e) => return Err(SourceFault::Unreachable(End::of(&e, true).in_words())),
                 },
                 () = sleep_until(until) => return Ok(None),
             }
@@ -213,12 +217,24 @@ impl Live {
         self.client
             .try_publish_with_properties(topic, QoS::AtLeastOnce, false, payload, properties)
             .map_err(|_| SourceFault::Unreachable("the broker's connection takes nothing".into()))?;
-        self.until(EXCHANGE_ANSWER_PATIENCE, "nobody who serves the fleet's repository has answered", |packet| {
-            match packet {
+        let unreachable = |reason: String| Some(Err(SourceFault::Unreachable(reason)));
+        self.until(
+            EXCHANGE_ANSWER_PATIENCE,
+            "nobody who serves the fleet's files has answered",
+            |packet| match packet {
                 Packet::Publish(publish) if publish.topic == expected.as_bytes() => Some(Ok(publish.payload)),
+                Packet::PubAck(ack) => match ack.reason {
+                    PubAckReason::Success => None,
+                    PubAckReason::NoMatchingSubscribers => unreachable(
+                        "nobody serves the fleet's files at the broker; `linnet fleet push` and `serve` do".into(),
+                    ),
+                    reason => unreachable(format!(
+                        "the broker does not let this device ask for files on {topic} ({reason:?}); check its ACL"
+                    )),
+                },
                 _ => None,
-            }
-        })
+            },
+        )
         .await
     }
 }

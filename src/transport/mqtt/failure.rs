@@ -69,6 +69,21 @@ impl End {
     }
 }
 
+impl End {
+    /// For who waits for something over the connection: one sentence.
+    pub(super) fn in_words(self) -> String {
+        match self {
+            Self::Closed => "the broker closed the connection".into(),
+            Self::TakenOver => "another client with this device's client id took the connection over".into(),
+            // The system's own words do not say what was not reached.
+            Self::Lost(reason) | Self::Dropped(reason) if !reason.contains("broker") && !reason.contains("MQTT") => {
+                format!("the broker is not reached: {reason}")
+            }
+            Self::Lost(reason) | Self::Dropped(reason) | Self::Malformed(reason) => reason,
+        }
+    }
+}
+
 fn no_broker(cause: &dyn std::fmt::Display) -> String {
     format!("what answers there does not speak MQTT 5 ({cause}); check mqtt.url")
 }
@@ -119,6 +134,21 @@ mod tests {
             |reason_code| ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string: None });
         assert_eq!(End::of(&ended(DisconnectReasonCode::SessionTakenOver), true), End::TakenOver);
         assert!(matches!(End::of(&ended(DisconnectReasonCode::ServerShuttingDown), true), End::Lost(_)));
+    }
+
+    #[test]
+    fn an_end_is_told_in_one_sentence_that_names_the_broker_once() {
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        for error in [
+            ConnectionError::Io(refused),
+            ConnectionError::ConnectionRefused(ConnectReturnCode::NotAuthorized),
+            ConnectionError::MqttState(StateError::ConnectionAborted),
+            ConnectionError::MqttState(StateError::AwaitPingResp),
+            ConnectionError::RequestsDone,
+        ] {
+            let said = End::of(&error, true).in_words();
+            assert!((1..=2).contains(&said.matches("broker").count()) && said.starts_with("the broker "), "{said}");
+        }
     }
 
     #[test]

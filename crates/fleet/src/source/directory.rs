@@ -48,7 +48,7 @@ impl Source for Directory {
     async fn piece(&self, path: &str, offset: u64, bytes: u64) -> Result<Bytes, SourceFault> {
         let found = self.read(repository_path(path), offset, bytes).await?;
         if found.is_empty() && bytes > 0 {
-            return Err(SourceFault::Lied(format!("{path} ends before byte {offset}")));
+            return Err(SourceFault::Lied(format!("it ends before byte {offset}")));
         }
         Ok(found)
     }
@@ -60,15 +60,15 @@ impl Source for Directory {
 
 fn read(dir: &Path, path: &str, offset: u64, bytes: u64) -> Result<Bytes, SourceFault> {
     let file = dir.join(path);
-    let unreachable = |e: std::io::Error| SourceFault::Unreachable(format!("{}: {e}", file.display()));
+    let unreachable = |e: std::io::Error| SourceFault::Unreachable(e.to_string());
     // A stick that was pulled out says nothing of what the repository holds.
     if !dir.is_dir() {
-        return Err(SourceFault::Unreachable(format!("{} is no directory that can be read", dir.display())));
+        return Err(SourceFault::Unreachable("the directory is not there, or cannot be read".into()));
     }
     // Only a regular file: to open a pipe would wait for ever.
     match std::fs::metadata(&file) {
         Ok(found) if found.is_file() => {}
-        Ok(_) => return Err(SourceFault::Unreachable(format!("{} is no regular file", file.display()))),
+        Ok(_) => return Err(SourceFault::Unreachable("it is no regular file".into())),
         Err(e) if e.kind() == ErrorKind::NotFound => return Err(SourceFault::NotThere),
         Err(e) => return Err(unreachable(e)),
     }

@@ -3,6 +3,7 @@
 //! Plain HTTP is no danger to trust, which comes from signatures; TLS hides what is fetched. A server must answer ranges
 //! (status 206), as nginx, Caddy, Apache and every CDN do.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ struct Tls {
     ca: Option<PathBuf>,
 }
 
-/// Why a web server cannot be a source; found before anything is asked.
+/// Why a web server cannot be a source; found before anything is asked. Its sentence does not name the URL, which may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct HttpSetupError(String);
@@ -58,7 +59,7 @@ impl Http {
     /// The repository below `url` (`http://` or `https://`). A server is verified by the certificates in `ca` (PEM, `fleet.ca_file` of
     /// a device) and by no others, or by the platform's where none is given.
     pub fn new(url: &str, ca: Option<&Path>) -> Result<Self, HttpSetupError> {
-        let refuse = |why: &str| HttpSetupError(format!("the source `{}`: {why}", without_secrets(url)));
+        let refuse = |why: &str| HttpSetupError(why.to_owned());
         let mut base = Url::parse(url).map_err(|e| refuse(&format!("this is no URL: {e}")))?;
         if !base.username().is_empty()
             || base.password().is_some()
@@ -89,30 +90,39 @@ impl Http {
     }
 
     async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, SourceFault> {
-        let unreachable = |e: &dyn std::fmt::Display| SourceFault::Unreachable(format!("{}: {e}", self.base));
         let connected = async {
-            let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| unreachable(&e))?;
+            let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
+            let stream = stream.map_err(|e| SourceFault::Unreachable(self.no_connection(&e)))?;
             match &self.tls {
                 None => self.handshake(stream).await,
                 Some(Tls { connector, name, ca }) => {
                     let shaken = connector.connect(name.clone(), stream).await;
-                    let stream = shaken.map_err(|e| unreachable(&in_words(&e, &self.host, ca.as_deref())))?;
+                    let stream =
+                        shaken.map_err(|e| SourceFault::Unreachable(in_words(&e, &self.host, ca.as_deref())))?;
                     self.handshake(stream).await
                 }
             }
         };
         tokio::time::timeout(CONNECT, connected)
             .await
-            .unwrap_or_else(|_| Err(unreachable(&format!("no connection within {} s", CONNECT.as_secs()))))
+            .unwrap_or_else(|_| Err(SourceFault::Unreachable(format!("no connection within {} s", CONNECT.as_secs()))))
+    }
+
+    fn no_connection(&self, e: &std::io::Error) -> String {
+        match e.kind() {
+            ErrorKind::ConnectionRefused => format!("nothing listens on port {}", self.port),
+            // What looks names up says which it did not find in words of its own.
+            _ if e.raw_os_error().is_none() => format!("{} has no address ({e})", self.host),
+            _ => format!("no connection: {e}"),
+        }
     }
 
     async fn handshake<S>(&self, stream: S) -> Result<SendRequest<Empty<Bytes>>, SourceFault>
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| SourceFault::Unreachable(format!("{}: {e}", self.base)))?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|e| SourceFault::Unreachable(broken(&e)))?;
         // Ends when the sender and the last body are dropped. What fails in it, the request reports.
         tokio::spawn(async move { drop(connection.await) });
         Ok(sender)
@@ -143,7 +153,6 @@ impl Http {
         url: &Url,
         range: Option<(u64, u64)>,
     ) -> Result<Response<Incoming>, SourceFault> {
-        let unreachable = |e: &dyn std::fmt::Display| SourceFault::Unreachable(format!("{url}: {e}"));
         let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
         let mut request = Request::get(url.path())
             .header(HOST, host)
@@ -153,15 +162,15 @@ impl Http {
             let last = offset.saturating_add(bytes).saturating_sub(1);
             request = request.header(RANGE, format!("bytes={offset}-{last}"));
         }
-        let request = request.body(Empty::new()).map_err(|e| unreachable(&e))?;
+        let request = request.body(Empty::new()).map_err(|e| SourceFault::Unreachable(e.to_string()))?;
         match tokio::time::timeout(IDLE, sender.send_request(request)).await {
-            Ok(response) => response.map_err(|e| unreachable(&e)),
-            Err(_) => Err(SourceFault::TooSlow(format!("{url}: no answer within {} s", IDLE.as_secs()))),
+            Ok(response) => response.map_err(|e| SourceFault::Unreachable(broken(&e))),
+            Err(_) => Err(SourceFault::TooSlow(format!("no answer within {} s", IDLE.as_secs()))),
         }
     }
 
     /// The body of an answer, of at most `cap` bytes.
-    async fn read(url: &Url, response: &mut Response<Incoming>, cap: u64) -> Result<Bytes, SourceFault> {
+    async fn read(response: &mut Response<Incoming>, cap: u64) -> Result<Bytes, SourceFault> {
         if number(response.headers(), CONTENT_LENGTH.as_str()).is_some_and(|length| length > cap) {
             return Err(SourceFault::TooLarge { cap });
         }
@@ -174,15 +183,15 @@ impl Http {
             let frame = tokio::time::timeout(left.min(IDLE), body.frame()).await.map_err(|_| {
                 let (bytes, secs) = (content.len(), began.elapsed().as_secs());
                 SourceFault::TooSlow(match left < IDLE {
-                    true => format!(
-                        "{url}: {bytes} bytes took {secs} s; at least {} a second are asked for",
-                        pace.least_bytes_per_sec
-                    ),
-                    false => format!("{url}: nothing more came within {} s", IDLE.as_secs()),
+                    true => {
+                        let least = pace.least_bytes_per_sec;
+                        format!("{bytes} bytes took {secs} s; at least {least} a second are asked for")
+                    }
+                    false => format!("nothing more came within {} s", IDLE.as_secs()),
                 })
             })?;
             let Some(frame) = frame else { return Ok(content.freeze()) };
-            let frame = frame.map_err(|e| SourceFault::Unreachable(format!("{url}: {e}")))?;
+            let frame = frame.map_err(|e| SourceFault::Unreachable(broken(&e)))?;
             if let Some(data) = frame.data_ref() {
                 if content.len() as u64 + data.len() as u64 > cap {
                     return Err(SourceFault::TooLarge { cap });
@@ -194,10 +203,10 @@ impl Http {
 
     async fn get(&self, path: &str, range: Option<(u64, u64)>, cap: u64) -> Result<Bytes, SourceFault> {
         require_plain(path)?;
-        let url = self.base.join(path).map_err(|e| SourceFault::Lied(format!("{path}: {e}")))?;
+        let url = self.base.join(path).map_err(|e| SourceFault::Lied(format!("it has no URL: {e}")))?;
         let (sender, mut response) = self.send(&url, range).await?;
-        judge(&url, &response, range)?;
-        let content = Self::read(&url, &mut response, cap).await?;
+        judge(&response, range)?;
+        let content = Self::read(&mut response, cap).await?;
         // Read to its end: the connection can carry another request.
         *self.idle.lock().await = Some(sender);
         Ok(content)
@@ -223,7 +232,7 @@ impl Source for Http {
     async fn piece(&self, path: &str, offset: u64, bytes: u64) -> Result<Bytes, SourceFault> {
         let piece = self.get(&repository_path(path), Some((offset, bytes)), bytes).await?;
         if piece.is_empty() {
-            return Err(SourceFault::Lied(format!("{path} ends before byte {offset}")));
+            return Err(SourceFault::Lied(format!("it ends before byte {offset}")));
         }
         Ok(piece)
     }
@@ -234,9 +243,9 @@ impl Source for Http {
 }
 
 /// What the head of an answer says, before its body is read.
-fn judge<B>(url: &Url, response: &Response<B>, range: Option<(u64, u64)>) -> Result<(), SourceFault> {
+fn judge<B>(response: &Response<B>, range: Option<(u64, u64)>) -> Result<(), SourceFault> {
     let status = response.status();
-    let unreachable = |why: String| Err(SourceFault::Unreachable(format!("{url}: {why}")));
+    let unreachable = |why: String| Err(SourceFault::Unreachable(why));
     if response.headers().get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
         return unreachable("the server sends it in a coding that was not asked for".into());
     }
@@ -246,7 +255,7 @@ fn judge<B>(url: &Url, response: &Response<B>, range: Option<(u64, u64)>) -> Res
             let said = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
             match said.and_then(first_byte) {
                 Some(first) if first == offset => Ok(()),
-                _ => Err(SourceFault::Lied(format!("{url}: asked for bytes from {offset}, the server gave others"))),
+                _ => Err(SourceFault::Lied(format!("asked for bytes from {offset}, the server gave others"))),
             }
         }
         // The whole file where the first piece of it was asked for: the same, if it is no longer than the piece.
@@ -260,13 +269,36 @@ fn judge<B>(url: &Url, response: &Response<B>, range: Option<(u64, u64)>) -> Res
         ),
         (StatusCode::NOT_FOUND | StatusCode::GONE, _) => Err(SourceFault::NotThere),
         (StatusCode::RANGE_NOT_SATISFIABLE, Some((offset, _))) => {
-            Err(SourceFault::Lied(format!("{url}: it ends before byte {offset}")))
+            Err(SourceFault::Lied(format!("it ends before byte {offset}")))
         }
         (status, _) if status.is_redirection() => unreachable(format!(
-            "status {}; redirects are not followed, name the address that it points to",
+            "the server answers with status {}; redirects are not followed, so name the address that it points to in fleet.sources",
             status.as_u16()
         )),
-        (status, _) => unreachable(format!("status {}", status.as_u16())),
+        (status, _) => unreachable(format!("the server answers with status {}", in_words_of_status(status))),
+    }
+}
+
+/// `503 (Service Unavailable)`.
+fn in_words_of_status(status: StatusCode) -> String {
+    match status.canonical_reason() {
+        Some(reason) => format!("{} ({reason})", status.as_u16()),
+        None => status.as_u16().to_string(),
+    }
+}
+
+/// How a connection ended on which an answer was awaited.
+fn broken(e: &hyper::Error) -> String {
+    if e.is_parse() {
+        return "what answers there does not speak HTTP".into();
+    }
+    if e.is_incomplete_message() || e.is_closed() || e.is_canceled() {
+        return "the server closed the connection before the answer was whole".into();
+    }
+    // Its own sentence does not hold the cause.
+    match std::error::Error::source(e) {
+        Some(cause) => format!("the connection broke: {cause}"),
+        None => format!("the connection broke: {e}"),
     }
 }
 
@@ -277,15 +309,6 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
 /// The first byte of `bytes 5-9/100`.
 fn first_byte(content_range: &str) -> Option<u64> {
     content_range.strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
-}
-
-/// A URL as it may stand in a log: what comes before an `@` may be a password, what comes after a `?` a token.
-fn without_secrets(url: &str) -> String {
-    let url = url.split(['?', '#']).next().unwrap_or_default();
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
-        _ => url.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -45,7 +45,8 @@ pub trait Source: Send + Sync {
     }
 }
 
-/// Why a source did not give what was asked for.
+/// Why a source did not give what was asked for. Its sentence names neither the source nor the file: who reports it knows both, and names each
+/// once.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceFault {
     /// The source was reached and says that there is no such file.
@@ -93,14 +94,13 @@ impl Pace {
     /// Runs `answer`, which brings at most `bytes`, and cuts it off when it is too slow.
     pub(crate) async fn hold<T>(
         &self,
-        what: &str,
         bytes: u64,
         answer: impl Future<Output = Result<T, SourceFault>>,
     ) -> Result<T, SourceFault> {
         let deadline = self.deadline(bytes);
-        tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| {
-            Err(SourceFault::TooSlow(format!("{what} has not come within {} s", deadline.as_secs())))
-        })
+        tokio::time::timeout(deadline, answer)
+            .await
+            .unwrap_or_else(|_| Err(SourceFault::TooSlow(format!("it has not come within {} s", deadline.as_secs()))))
     }
 }
 
@@ -142,8 +142,8 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(secs)).await;
             Ok(secs)
         };
-        assert_eq!(pace.hold("it", 1000, after(14)).await, Ok(14));
-        let cut = pace.hold("it", 1000, after(16)).await.expect_err("cut off");
+        assert_eq!(pace.hold(1000, after(14)).await, Ok(14));
+        let cut = pace.hold(1000, after(16)).await.expect_err("cut off");
         assert_eq!(cut, SourceFault::TooSlow("it has not come within 15 s".into()));
     }
 }

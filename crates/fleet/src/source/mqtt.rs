@@ -91,7 +91,7 @@ impl Source for Mqtt {
         let found = self.exchange.retained(&topic, cap).await?.ok_or_else(|| {
             // The next look reads an index anew: this one may name what has been removed since.
             *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Index::default();
-            SourceFault::Unreachable(format!("the index names {name}, but the broker retains nothing on {topic}"))
+            SourceFault::Unreachable(format!("the fleet's index names it, but the broker retains nothing on {topic}"))
         })?;
         if found.len() as u64 > cap { Err(SourceFault::TooLarge { cap }) } else { Ok(found) }
     }
@@ -115,7 +115,7 @@ impl Source for Mqtt {
                 }
                 RangeStatus::NotFound => return Err(SourceFault::NotThere),
                 RangeStatus::Refused => {
-                    return Err(SourceFault::Lied(format!("the server refuses bytes from {offset} of {path}")));
+                    return Err(SourceFault::Lied(format!("the server refuses bytes from {offset} on")));
                 }
                 RangeStatus::Busy => {
                     let wait = Duration::from_millis(head.retry_after_ms.unwrap_or_default());
@@ -123,22 +123,22 @@ impl Source for Mqtt {
                 }
             }
         }
-        Err(SourceFault::Unreachable(format!("the server of {topic} was busy {MAX_BUSY} times")))
+        Err(SourceFault::Unreachable(format!("who serves the fleet's files was busy {MAX_BUSY} times")))
     }
 }
 
 /// The bytes of an answer that fits its question.
 fn judge(request: &RangeRequest, head: &RangeHead, came: Bytes) -> Result<Bytes, SourceFault> {
-    let RangeRequest { path, offset, bytes } = request;
+    let RangeRequest { offset, bytes, .. } = request;
     if head.offset != *offset || came.len() as u64 > *bytes {
         return Err(SourceFault::Lied(format!(
-            "asked for {bytes} bytes of {path} from {offset}, the server gave {} from {}",
+            "asked for {bytes} bytes from {offset}, the server gave {} from {}",
             came.len(),
             head.offset
         )));
     }
     if came.is_empty() {
-        return Err(SourceFault::Lied(format!("{path} ends before byte {offset}")));
+        return Err(SourceFault::Lied(format!("it ends before byte {offset}")));
     }
     Ok(came)
 }

@@ -35,7 +35,7 @@ impl LeastRate {
         bytes: u64,
     ) -> Result<Bytes, SourceFault> {
         let began = Instant::now();
-        let piece = self.pace.hold(path, bytes, source.piece(path, offset, bytes)).await?;
+        let piece = self.pace.hold(bytes, source.piece(path, offset, bytes)).await?;
         self.count(piece.len() as u64, began.elapsed())?;
         Ok(piece)
     }

@@ -1,5 +1,6 @@
 //! Why metadata are refused.
 
+use crate::clock::date;
 use crate::source::{DownloadError, SourceFault};
 
 /// A refusal: one variant for each kind, each with a stable word ([`TrustError::code`]) and one sentence.
@@ -143,7 +144,7 @@ impl TrustError {
             SourceFault::NotThere => Self::missing(what),
             SourceFault::Unreachable(why) => Self::Unreachable(format!("{what} could not be fetched: {why}")),
             SourceFault::TooLarge { cap } => Self::TooLarge { what: what.to_owned(), cap },
-            SourceFault::TooSlow(why) => Self::TooSlow(why),
+            SourceFault::TooSlow(why) => Self::TooSlow(format!("{what} comes too slowly: {why}")),
             SourceFault::Lied(why) => Self::garbage(what, why),
         }
     }
@@ -156,10 +157,4 @@ impl TrustError {
             DownloadError::Sink { .. } | DownloadError::Ahead { .. } => Self::Scratch(error.to_string()),
         }
     }
-}
-
-/// A time as people read it.
-fn date(secs: u64) -> String {
-    let instant = i64::try_from(secs).ok().and_then(|secs| jiff::Timestamp::from_second(secs).ok());
-    instant.map_or_else(|| format!("second {secs}"), |instant| instant.to_string())
 }

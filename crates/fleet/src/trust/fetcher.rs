@@ -54,7 +54,7 @@ impl<'a> Fetcher<'a> {
                 name.escape_debug()
             ))
         })?;
-        match self.limits.pace.hold(name, cap, self.source.metadata(name, cap)).await {
+        match self.limits.pace.hold(cap, self.source.metadata(name, cap)).await {
             // A source that does not keep its promise.
             Ok(file) if file.len() as u64 > cap => Err(TrustError::TooLarge { what: name.to_owned(), cap }),
             Ok(file) => Ok(Some(file)),

@@ -52,11 +52,7 @@ pub async fn refresh(
 ) -> Result<Refreshed, TrustError> {
     let whole = limits.refresh;
     tokio::time::timeout(whole, attempt(trusted, source, clock, limits)).await.unwrap_or_else(|_| {
-        Err(TrustError::TooSlow(format!(
-            "the metadata of {} have not come within {} s",
-            source.name(),
-            whole.as_secs()
-        )))
+        Err(TrustError::TooSlow(format!("all of its metadata have not come within {} s", whole.as_secs())))
     })
 }
 

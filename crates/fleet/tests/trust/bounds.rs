@@ -4,7 +4,7 @@ use linnet_fleet::clock::VirtualClock;
 use linnet_fleet::select::{Passed, choose};
 use linnet_fleet::source::{Memory, Source, SourceFault};
 use linnet_fleet::trust::{Limits, Trusted, refresh};
-use linnet_proto::fleet::DeviceFacts;
+use linnet_proto::fleet::{DeviceFacts, FLEET_WIRE_NEWEST};
 use serde_json::{Value, json};
 use tough::{Bytes, async_trait};
 
@@ -84,17 +84,24 @@ async fn a_rollout_or_release_that_cannot_be_understood_counts_for_nothing_and_s
         repo.release(number);
         repo.open(number);
     }
+    for (number, wire, share) in [(9, 1, 500_000), (10, 2, 0)] {
+        repo.release(number);
+        repo.open(number);
+        let rollout = repo.rollouts.get_mut(&number).expect("a rollout");
+        (rollout["wire"], rollout["to"]) = (json!(wire), json!({ "share": share }));
+    }
     repo.rollouts.get_mut(&3).expect("a rollout")["only_at_night"] = json!(true);
-    repo.rollouts.get_mut(&4).expect("a rollout")["wire"] = json!(2);
+    repo.rollouts.get_mut(&4).expect("a rollout")["wire"] = json!(FLEET_WIRE_NEWEST + 1);
     repo.rollouts.get_mut(&5).expect("a rollout")["number"] = json!(6);
     repo.generations.get_mut(&6).expect("a generation").1 = Some(json!({ "wire": 1, "only": "at night" }));
-    repo.generations.get_mut(&7).expect("a generation").1 = Some(json!({ "wire": 2, "only": "at night" }));
+    repo.generations.get_mut(&7).expect("a generation").1 =
+        Some(json!({ "wire": FLEET_WIRE_NEWEST + 1, "only": "at night" }));
     repo.more_targets.push(("rollouts", "rollouts/latest.json".into()));
     repo.more_targets.push(("rollouts", "rollouts/007.json".into()));
     repo.more_targets.push(("rollouts", "rollouts/8.json".into()));
     repo.publish_all();
     let contents = ask(&trusted, &repo).await.expect("accepted").contents;
-    assert_eq!(contents.rollouts.len(), 8, "what bears no number is left alone");
+    assert_eq!(contents.rollouts.len(), 10, "what bears no number is left alone");
     let device = DeviceFacts { name: "kitchen".into(), ..DeviceFacts::default() };
     let choice = choose(&contents, FLEET, &device, 0, &[]);
     assert_eq!(choice.begin.map(|begin| begin.number), Some(2));
@@ -102,7 +109,13 @@ async fn a_rollout_or_release_that_cannot_be_understood_counts_for_nothing_and_s
         let (_, passed) = choice.passed.iter().find(|(of, _)| *of == number).expect("passed over");
         passed.to_string()
     };
-    for (number, part) in [(3, "only_at_night"), (4, "update linnetd"), (5, "speaks of generation 6")] {
+    for (number, part) in [
+        (3, "only_at_night"),
+        (4, "update linnetd"),
+        (5, "speaks of generation 6"),
+        (9, "form 2"),
+        (10, "0 millionths"),
+    ] {
         assert!(said(number).contains(part), "{number}: {}", said(number));
     }
     for (number, part) in [(6, "only"), (7, "update linnetd")] {

@@ -236,6 +236,35 @@ async fn what_a_server_may_not_answer_is_refused() {
 }
 
 #[tokio::test]
+async fn a_fault_names_neither_the_server_nor_the_file_since_who_reports_it_does() {
+    let heads = ["404 Not Found", "403 Forbidden", "302 Found", "204 No Content", "503 Service Unavailable", "200 OK"];
+    let mut faults = Vec::new();
+    for status in heads {
+        let server = Server::begin(None, move |_| answer(status, "Content-Encoding: gzip\r\n", b"0123456789")).await;
+        faults.push((server.port, server.source().metadata("timestamp.json", 99).await.expect_err(status)));
+    }
+    for bytes in ["", "\0\0\0\0 what is this?\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nten bytes."] {
+        let server = Server::begin(None, move |_| Answer { bytes: bytes.into(), close: true }).await;
+        faults.push((server.port, server.source().metadata("timestamp.json", 999).await.expect_err(bytes)));
+    }
+    let lies =
+        Server::begin(None, |_| answer("206 Partial Content", "Content-Range: bytes 0-9/100\r\n", b"0123456789")).await;
+    faults.push((lies.port, lies.source().piece("files/timestamp.json", 5, 10).await.expect_err("others")));
+    for (port, fault) in &faults {
+        let said = fault.to_string();
+        assert!(!said.contains(&port.to_string()) && !said.contains("timestamp.json"), "{said}");
+        assert!(!said.contains("hyper") && !said.is_empty(), "{said}");
+    }
+    // But for the port on which nobody listens, which is what is wrong.
+    let nobody = Http::new("http://127.0.0.1:1/home/", None).expect("a source").metadata("timestamp.json", 99).await;
+    assert_eq!(nobody, Err(SourceFault::Unreachable("nothing listens on port 1".into())));
+    let nowhere =
+        Http::new("http://nowhere.invalid/home/", None).expect("a source").metadata("timestamp.json", 99).await;
+    let said = nowhere.expect_err("no such host").to_string();
+    assert!(said.starts_with("nowhere.invalid has no address (") && said.matches("nowhere").count() == 1, "{said}");
+}
+
+#[tokio::test]
 async fn endless_bodies_and_garbage_are_cut_off() {
     // No length is told, and it goes on and on.
     let endless = Server::begin(None, |_| {
