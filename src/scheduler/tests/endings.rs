@@ -70,6 +70,32 @@ fn segment(id: u32) -> Segment {
     Segment { id, end: 1.0, ..Segment::default() }
 }
 
+/// A request whose segments are wanted as they come.
+fn streamed(id: &str) -> Request {
+    let mut request = request(id, Priority::Normal, PATIENCE);
+    let TaskRequest::Transcribe(of_speech) = &mut request.task else { unreachable!("the tests ask for speech") };
+    of_speech.options.stream = true;
+    request
+}
+
+#[test]
+fn segments_go_to_nobody_who_waits_for_the_whole_answer() {
+    let pipeline = FakePipeline::new(|job, ctx| {
+        ctx.emit(Part::Segment(segment(0)))?;
+        Ok(transcript(&job.request.id))
+    });
+    let catalog = Catalog::new(vec![Entry::Ready(pipeline.served("fake"))], None);
+    let handle = CatalogHandle::new(Arc::new(catalog));
+    let scheduler = Scheduler::start(settings(1, 1), handle, Events::default()).expect("threads start");
+    scheduler.open();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    for (request, are_wanted) in [(request("whole", Priority::Normal, PATIENCE), false), (streamed("pieces"), true)] {
+        let mut reply = scheduler.admit(request).expect("there is a place");
+        let first = runtime.block_on(reply.next());
+        assert_eq!(matches!(first, Some(Ok(Part::Segment(_)))), are_wanted, "{first:?}");
+    }
+}
+
 #[test]
 fn a_slow_reader_gets_every_part_and_the_answer_last() {
     let pipeline = FakePipeline::new(|job, ctx| {
@@ -83,7 +109,7 @@ fn a_slow_reader_gets_every_part_and_the_answer_last() {
     let handle = CatalogHandle::new(Arc::new(catalog));
     let scheduler = Scheduler::start(one_part, handle, Events::default()).expect("threads start");
     scheduler.open();
-    let mut reply = scheduler.admit(request("slow", Priority::Normal, PATIENCE)).expect("there is a place");
+    let mut reply = scheduler.admit(streamed("slow")).expect("there is a place");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(async {
         for wanted in 0..10 {
