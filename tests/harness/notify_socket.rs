@@ -1,5 +1,6 @@
 //! systemd's end of `sd_notify`: a datagram socket that collects what the daemon says.
 
+use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -33,8 +34,14 @@ impl NotifySocket {
     pub fn next_within(&self, patience: Duration) -> Option<String> {
         self.socket.set_read_timeout(Some(patience)).expect("a timeout");
         let mut buffer = [0; 4096];
-        let length = self.socket.recv(&mut buffer).ok()?;
-        Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+        loop {
+            match self.socket.recv(&mut buffer) {
+                Ok(length) => return Some(String::from_utf8_lossy(&buffer[..length]).into_owned()),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return None,
+                Err(e) => panic!("the socket of notifications: {e}"),
+            }
+        }
     }
 
     /// Waits for a message that holds the line `wanted`, passing over others.

@@ -130,7 +130,9 @@ fn pcm(samples: &[f32]) -> Bytes {
 
 const L16: Media = Media::L16 { rate: 16_000, channels: 1, big_endian: false };
 
+/// A job whose segments are wanted as they come.
 fn job(audio: Bytes, media: Media, options: TranscribeOptions) -> (Job, Reply) {
+    let options = TranscribeOptions { stream: true, ..options };
     let (parts, cancel, reply) = Reply::channel(64);
     let now = Instant::now();
     let request = Request {

@@ -31,7 +31,9 @@ fn model(name: &str) -> WhisperPipeline {
     load(&goldens().join(name)).expect("the tiny model loads")
 }
 
+/// A job whose segments are wanted as they come.
 fn job(audio: Bytes, options: TranscribeOptions, translate: bool) -> (Job, Reply) {
+    let options = TranscribeOptions { stream: true, ..options };
     let (parts, cancel, reply) = Reply::channel(64);
     let now = Instant::now();
     let request = Request {
