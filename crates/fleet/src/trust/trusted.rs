@@ -92,7 +92,7 @@ impl std::fmt::Display for Versions {
         let Self { root, timestamp, snapshot, targets, releases, rollouts } = self;
         write!(
             f,
-            "root {root}, timestamp {timestamp}, snapshot {snapshot}, targets {targets}, releases {releases}, rollouts {rollouts}"
+            "root: {root}, timestamp: {timestamp}, snapshot: {snapshot}, targets: {targets}, releases: {releases}, rollouts: {rollouts}"
         )
     }
 }
