@@ -48,7 +48,7 @@ impl Site {
 
     /// Waits until the device trusts what the mirror shows.
     fn is_trusted(&self) {
-        wait_for_log(&self.daemon, &format!("timestamp {},", self.forge().version("timestamp")));
+        wait_for_log(&self.daemon, &format!("timestamp: {},", self.forge().version("timestamp")));
     }
 
     fn forge(&self) -> Forge {
