@@ -243,7 +243,7 @@ fn a_push_to_a_percentage_is_for_whom_the_devices_say_and_names_those_that_canno
     assert!(done.contains(&format!("done: {} confirmed, 0 failed, 0 have not ended", new.len())), "{done}");
     // To a larger share: those that have it are among them, and an empty one is a slip.
     let (code, e) = bench.fail(&["push", "--mqtt", &broker.url(), "--to", "percent=0"]);
-    assert!(code == 2 && e.contains("expected a number above 0 and up to 100"), "{code}: {e}");
+    assert!(code == 64 && e.contains("expected a number above 0 and up to 100"), "{code}: {e}");
 }
 
 #[test]
