@@ -1,5 +1,8 @@
 //! `linnetd recover --factory`: what was shipped serves again, whatever was pushed.
 
+use linnet_fleet::trust::Trusted;
+use linnet_proto::fleet::Rollout;
+
 use super::machine::Persisted;
 use super::open::FLEET;
 use crate::config::Config;
@@ -14,8 +17,8 @@ pub struct Recovered {
     pub from: u64,
 }
 
-/// Points the device of `config` back to what was shipped, and remembers the generation that served as refused: it comes back when the operator
-/// asks for another attempt at it, and any newer one comes as ever. What is trusted stays. No daemon may run on the state directory. The
+/// Points the device of `config` back to what was shipped, and remembers the generation that served, and each older one that is open, as refused: they
+/// come back when the operator asks for another attempt at them, and any newer one comes as ever. What is trusted stays. No daemon may run on the state directory. The
 /// error is one sentence.
 pub fn to_factory(config: &Config) -> Result<Recovered, String> {
     let root = config.state_dir.join(FLEET);
@@ -30,8 +33,20 @@ pub fn to_factory(config: &Config) -> Result<Recovered, String> {
         let update = store.update().and_then(|bytes| Persisted::parse(bytes).ok());
         let attempt = update.filter(|update| update.sha256 == live.sha256).map_or(1, |update| update.attempt);
         store.refuse(&live.sha256, attempt).map_err(|e| e.to_string())?;
+        for rollout in opened(&store) {
+            if rollout.number <= live.generation {
+                store.refuse(&rollout.sha256, rollout.attempt).map_err(|e| e.to_string())?;
+            }
+        }
     }
     store.return_to_shipped().map_err(|e| e.to_string())?;
     store.collect_garbage(None).map_err(|e| e.to_string())?;
     Ok(Recovered { from: live.generation })
+}
+
+/// What the trusted metadata open. Without any, or with damaged ones, the device begins anew with what its sources have, and refuses what served.
+fn opened(store: &GenerationStore) -> Vec<Rollout> {
+    let trusted = store.trust().ok().flatten().and_then(|bytes| Trusted::parse(&bytes).ok());
+    let contents = trusted.and_then(|trusted| trusted.contents().ok()).unwrap_or_default();
+    contents.rollouts.into_iter().filter_map(|entry| entry.rollout.ok()).collect()
 }

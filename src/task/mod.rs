@@ -17,6 +17,7 @@ pub mod tokenizer;
 pub mod transcribe;
 
 use std::fmt::Debug;
+use std::path::Path;
 
 use linnet_proto::manifest::Canary;
 use linnet_proto::{ErrorCode, WireError};
@@ -46,6 +47,10 @@ pub trait Pipeline: Send + Sync + Debug {
     /// Runs the package's canned request on this machine and compares: the text must be equal, the fingerprint within
     /// its tolerance. It is the warm-up as well. The error is one sentence.
     fn prove(&self, canary: &Canary) -> Result<(), String>;
+
+    /// The package's files lie in `dir` from now on, for what is read after the load: another generation has the same content, and that of
+    /// the one that it was loaded from may be gone.
+    fn lies_in(&self, _dir: &Path) {}
 
     /// Makes a canary of what the model answers now, to be proved later: `linnetd import` does. The error is one sentence.
     fn record(&self) -> Result<Canary, String> {

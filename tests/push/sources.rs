@@ -85,8 +85,10 @@ fn the_only_source_is_asked_again_though_its_files_were_wrong() {
     let one = operator.push("", &[operator.package("pushed", "1.0.0")]);
     let daemon = device(&operator, &[&web.url()]);
     looking(&daemon, "the lie is told", || {
+        // None before the first look.
         let sources = of_sources(&daemon);
-        (sources[0]["failing"] == true && sources[0]["failed"]["code"] == "digest").then_some(())
+        let source = sources.first()?;
+        (source["failing"] == true && source["failed"]["code"] == "digest").then_some(())
     });
     web.is_honest();
     wait_for(&daemon, one);
@@ -104,7 +106,7 @@ fn why_the_last_look_was_refused_is_told_by_the_status_and_by_the_doctor_until_i
     wait_for(&daemon, one);
     let fails = |code: &str| {
         looking(&daemon, &format!("{code} is told"), || {
-            let source = of_sources(&daemon).remove(0);
+            let source = of_sources(&daemon).into_iter().next()?;
             (source["failing"] == true && source["failed"]["code"] == code).then_some(source)
         })
     };

@@ -52,6 +52,47 @@ fn a_new_model_is_fetched_proved_and_served_and_the_old_one_goes() {
 }
 
 #[test]
+fn a_model_that_stays_loaded_through_many_generations_goes_on_proving_itself() {
+    let operator = Operator::new();
+    let home = tempfile::tempdir().expect("a directory");
+    let speech = crate::harness::models().join("stt-en-small");
+    let config = |mib: u32| format!("preload = [\"all\"]\n[limits]\nmax_upload_mib = {mib}\n");
+    let daemon = operator.device().in_home(home.path()).start();
+    let first = operator.push(&config(7), &[speech.clone()]);
+    wait_for(&daemon, first);
+    // Loaded out of this generation's directory, which goes while the model stays.
+    assert!(daemon.stop().status.success());
+    let daemon = operator.device().in_home(home.path()).start();
+    for mib in 8..11 {
+        let next = operator.push(&config(mib), &[speech.clone()]);
+        wait_for(&daemon, next);
+    }
+    assert!(!home.path().join(format!("state/fleet/generations/{first}")).exists(), "what it was loaded from is gone");
+    assert!(!daemon.log().contains("rolled back"), "{}", daemon.log());
+}
+
+#[test]
+fn a_generation_that_is_opened_while_another_is_on_trial_begins_at_its_end() {
+    let operator = Operator::new();
+    // By itself it would look again long after this test has given it up.
+    let config = operator.device_config(&operator.repository().display().to_string());
+    let config =
+        config.replace("trial_secs = 1\n", "trial_secs = 8\n").replace("refresh_secs = 10\n", "refresh_secs = 3600\n");
+    let first = operator.push("[limits]\nmax_upload_mib = 7\n", &[]);
+    let daemon = crate::harness::Daemon::builder().models_of_the_configuration().config(&config).start();
+    wait_for_log(&daemon, &format!("generation {first} serves"));
+    let second = operator.push("[limits]\nmax_upload_mib = 8\n", &[]);
+    crate::operator::look(&daemon);
+    let is_confirmed = || daemon.log().contains(&format!("generation {first} is confirmed"));
+    assert!(!is_confirmed(), "the trial goes on");
+    // From here on nobody asks it to look.
+    eventually("the end of the trial", || is_confirmed().then_some(()));
+    eventually("what was put off begins", || {
+        daemon.log().contains(&format!("generation {second} is received")).then_some(())
+    });
+}
+
+#[test]
 fn a_model_that_answers_its_canary_otherwise_is_refused_and_nothing_else_changes() {
     let operator = Operator::new();
     let daemon = operator.device().start();

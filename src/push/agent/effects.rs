@@ -45,8 +45,6 @@ pub(super) struct Device {
     pub(super) givers: Option<(String, BTreeSet<usize>)>,
     /// How often in a row no source could be used.
     fruitless: Cell<u32>,
-    /// Files that came with other bytes than their digest's.
-    pub(super) lies: u32,
     /// The generation that is being fetched, once it was judged.
     pub(super) generation: Option<Generation>,
     pub(super) updates: Updates,
@@ -98,7 +96,6 @@ impl Device {
             rate: None,
             givers: None,
             fruitless: Cell::default(),
-            lies: 0,
             generation: None,
             updates,
             window: None,
@@ -189,6 +186,12 @@ impl Device {
     /// Tells who asks for the status how the sources stand.
     pub(super) fn tell_sources(&self) {
         self.status.set_fleet_sources(self.standings.told(self.moment()));
+    }
+
+    /// No update is under way.
+    pub(super) fn update_is_over(&mut self) {
+        self.standings.end();
+        self.tell_sources();
     }
 
     /// The generation that an update is about: as it was judged, or read again after a restart.
@@ -288,7 +291,6 @@ impl Effects for Device {
     }
 
     fn judge(&mut self, update: &Persisted) -> Progress {
-        self.lies = 0;
         self.standings.begin(&update.sha256, update.attempt, self.moment());
         let faults = self.set_up_sources();
         if self.sources.is_empty() {

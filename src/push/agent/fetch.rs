@@ -108,15 +108,20 @@ impl Device {
                 self.tell_sources();
                 Progress::Working(Duration::ZERO)
             }
-            // A source gave other bytes. They are gone; who gave any of them is asked last, and after some tries it is given up.
+            // A source gave other bytes. They are gone; who gave any of them is asked last, and after some tries no more. Where that is so of
+            // all of them it is given up.
             Err(e @ StoreError::Digest { .. }) => {
-                self.lies += 1;
                 let fault = Fault::from(e);
                 for place in self.take_givers(&file.sha256) {
                     self.blame(place, &fault, Blame::Harmful);
+                    self.standings.lied(place);
                 }
-                if self.lies as usize > 2 * self.settings.sources.len().max(1) {
-                    return Progress::Ended(Outcome::Failed(fault));
+                if self.standings.all_lie() {
+                    let path = file_path(&file.sha256);
+                    let reason = format!(
+                        "{path}: no source gives the bytes that are signed; export the fleet's files anew, then push with --retry"
+                    );
+                    return Progress::Ended(Outcome::Failed(Fault::new("digest", reason)));
                 }
                 self.wait_for_source(fault)
             }

@@ -27,7 +27,7 @@ pub use clock::KernelClock;
 use effects::Device;
 
 use super::bounds::{HINT_JITTER_MOST, LOOK_JITTER_PERCENT, RETRY_FIRST, RETRY_MOST};
-use super::machine::{Fault, Persisted};
+use super::machine::{Decision, Fault, Persisted};
 use super::{Driver, Step};
 use crate::config::fleet::FleetSettings;
 use crate::config::transport::{IntakeSettings, MqttSettings};
@@ -140,6 +140,10 @@ struct Loop {
     step: Option<Instant>,
     failures: u32,
     last_fault: Option<String>,
+    /// The next look is one that a hint has brought.
+    is_hinted: bool,
+    /// What metadata mean for this device waits for the end of an update.
+    is_put_off: bool,
 }
 
 /// Why the loop woke.
@@ -157,7 +161,19 @@ impl Loop {
         let device = Device::new(parts, runtime.clone(), Arc::clone(&stop));
         let driver = Driver::new(update, device.driver_settings(), device.moment());
         let now = Instant::now();
-        Self { device, driver, runtime, stop, notices, look: now, step: Some(now), failures: 0, last_fault: None }
+        Self {
+            device,
+            driver,
+            runtime,
+            stop,
+            notices,
+            look: now,
+            step: Some(now),
+            failures: 0,
+            last_fault: None,
+            is_hinted: false,
+            is_put_off: false,
+        }
     }
 
     fn run(mut self) {
@@ -165,10 +181,12 @@ impl Loop {
         loop {
             match self.wait() {
                 Woken::End => return,
+                // All devices hear the same hint in the same moment. Further ones before the look that it brings bring none of their own.
                 Woken::Hint => {
-                    // All devices hear the same hint in the same moment.
-                    let most = HINT_JITTER_MOST.min(self.device.settings().refresh / 20);
-                    self.look = self.look.min(Instant::now() + most.mul_f64(rand::random()));
+                    if !self.is_hinted {
+                        self.is_hinted = true;
+                        self.look_soon();
+                    }
                 }
                 Woken::Time => {}
             }
@@ -182,6 +200,11 @@ impl Loop {
                 return;
             }
         }
+    }
+
+    fn look_soon(&mut self) {
+        let most = HINT_JITTER_MOST.min(self.device.settings().refresh / 20);
+        self.look = self.look.min(Instant::now() + most.mul_f64(rand::random()));
     }
 
     fn wait(&self) -> Woken {
@@ -198,6 +221,7 @@ impl Loop {
     }
 
     fn look_for_metadata(&mut self) {
+        self.is_hinted = false;
         let refresh = self.device.settings().refresh;
         let wait = match self.device.look() {
             Ok(None) => {
@@ -207,7 +231,10 @@ impl Loop {
             Ok(Some(wanted)) => {
                 self.failures = 0;
                 match self.driver.offer(&wanted, &mut self.device) {
-                    Ok(decision) => log::debug!("update: generation {}: {decision:?}", wanted.generation),
+                    Ok(decision) => {
+                        self.is_put_off = decision == Decision::Later;
+                        log::debug!("update: generation {}: {decision:?}", wanted.generation);
+                    }
                     Err(fault) => log::warn!("update: generation {} cannot begin: {}", wanted.generation, fault.reason),
                 }
                 self.step = Some(Instant::now());
@@ -242,7 +269,14 @@ impl Loop {
     fn take_step(&mut self) -> bool {
         self.driver.set_settings(self.device.driver_settings());
         match self.driver.step(&mut self.device) {
-            Step::Idle => self.step = None,
+            Step::Idle => {
+                self.step = None;
+                self.device.update_is_over();
+                // What was opened while another was on trial is not left until the next look by the interval.
+                if std::mem::take(&mut self.is_put_off) {
+                    self.look_soon();
+                }
+            }
             Step::Again(pause) => self.step = Some(Instant::now() + pause),
             Step::Restart => {
                 // Refused only where the daemon ends anyway.

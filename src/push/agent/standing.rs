@@ -23,6 +23,9 @@ pub(super) enum Blame {
     Harmful,
 }
 
+/// How many files of one update a source may have given wrongly, and still be asked.
+const MAX_LIES: u32 = 2;
+
 /// What a source was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AskedFor {
@@ -51,6 +54,8 @@ struct Standing {
     fails_files: bool,
     /// It harmed the update that is under way.
     is_harmful: bool,
+    /// Files of that update which it gave, or pieces of them, and which were others than are signed.
+    lies: u32,
     /// Others are asked before it, by the monotonic clock.
     behind_until: Duration,
     /// How often in a row it was set back.
@@ -72,8 +77,29 @@ impl Standings {
         self.update = Some((sha256.to_owned(), attempt));
         for source in &mut self.sources {
             source.is_harmful = false;
+            source.lies = 0;
             source.fails_files &= source.is_behind(now);
         }
+    }
+
+    /// The update is over, however it ended: nothing is asked of them for it any more.
+    pub(super) fn end(&mut self) {
+        self.update = None;
+        for source in &mut self.sources {
+            source.is_harmful = false;
+        }
+    }
+
+    /// It gave a file of this update, or a piece of it, that is another than is signed.
+    pub(super) fn lied(&mut self, place: usize) {
+        if let Some(source) = self.sources.get_mut(place) {
+            source.lies = source.lies.saturating_add(1);
+        }
+    }
+
+    /// Whether nobody is left who may be asked for a file of this update. One that is only away is waited for.
+    pub(super) fn all_lie(&self) -> bool {
+        self.sources.iter().all(Standing::is_liar)
     }
 
     /// It has given metadata that are trusted.
@@ -129,10 +155,12 @@ impl Standings {
     }
 
     /// Places in the order in which they are asked for files: the one that answered the look first, those that `is_dear` holds for after the
-    /// others; those that are set back last, and of these the one first that was set back least.
+    /// others; those that are set back last, and of these the one first that was set back least. Whoever has lied too often is not asked: what it
+    /// gives is written for nothing.
     pub(super) fn for_files(&self, now: Moment, is_dear: impl Fn(usize) -> bool) -> Vec<usize> {
         let mut places: Vec<usize> = (0..self.sources.len()).collect();
         places.rotate_left(self.first.min(self.sources.len().saturating_sub(1)));
+        places.retain(|place| !self.sources[*place].is_liar());
         places.sort_by_key(|place| match &self.sources[*place] {
             source if source.is_set_back(now) => (true, source.is_harmful, source.times, is_dear(*place)),
             _ => (false, false, 0, is_dear(*place)),
@@ -152,7 +180,8 @@ impl Standings {
 
     /// As `/v1/status` tells it.
     pub(super) fn told(&self, now: Moment) -> Vec<SourceStatus> {
-        self.sources.iter().take(MAX_TOLD_SOURCES).map(|source| source.told(now)).collect()
+        let is_under_way = self.update.is_some();
+        self.sources.iter().take(MAX_TOLD_SOURCES).map(|source| source.told(now, is_under_way)).collect()
     }
 }
 
@@ -165,11 +194,15 @@ impl Standing {
         self.is_harmful || self.is_behind(now)
     }
 
-    fn told(&self, now: Moment) -> SourceStatus {
+    fn is_liar(&self) -> bool {
+        self.lies > MAX_LIES
+    }
+
+    fn told(&self, now: Moment, is_under_way: bool) -> SourceStatus {
         let left = self.behind_until.saturating_sub(now.monotonic).as_secs();
         SourceStatus {
             source: self.name.clone(),
-            failing: self.fails_metadata || self.fails_files,
+            failing: self.fails_metadata || (self.fails_files && (is_under_way || self.is_behind(now))),
             succeeded_secs: self.succeeded_secs,
             failed: self.failed.clone(),
             set_back_until_secs: self.is_behind(now).then(|| now.since_epoch_secs.saturating_add(left)),
@@ -307,5 +340,35 @@ mod tests {
         assert!(!told(&standings, 8001).failing);
         // However many sources are configured.
         assert_eq!(Standings::of((0..1000).map(|n| n.to_string())).told(at(0)).len(), MAX_TOLD_SOURCES);
+    }
+
+    #[test]
+    fn who_lies_too_often_is_asked_no_more_in_this_update_and_who_is_away_is_waited_for() {
+        let mut standings = three();
+        standings.begin("first", 1, at(0));
+        for place in [0, 0, 0, 1] {
+            standings.lied(place);
+        }
+        assert_eq!(files(&standings, 0).iter().find(|place| **place == 0), None);
+        assert!(!standings.all_lie(), "one has lied once, and one not at all");
+        for place in [1, 1, 2, 2, 2] {
+            standings.lied(place);
+        }
+        assert!(standings.all_lie() && files(&standings, 0).is_empty());
+        standings.begin("second", 1, at(1));
+        assert_eq!(files(&standings, 1).len(), 3, "the next update forgets it");
+    }
+
+    #[test]
+    fn a_failure_for_a_file_is_none_any_more_once_its_update_is_over_and_its_time_too() {
+        let mut standings = three();
+        standings.begin("first", 1, at(0));
+        standings.failed(1, AskedFor::File, &Fault::new("unreachable", "no"), at(0));
+        standings.set_back(1, Away, at(0));
+        let is_failing = |standings: &Standings, secs: u64| standings.told(at(secs))[1].failing;
+        assert!(is_failing(&standings, 2 * HOUR), "nobody knows better while it is under way");
+        standings.end();
+        assert!(is_failing(&standings, 1));
+        assert!(!is_failing(&standings, 2 * HOUR));
     }
 }

@@ -204,13 +204,16 @@ impl Home {
         *self.verified.lock().unwrap_or_else(PoisonError::into_inner) = Some(stamps);
     }
 
-    /// Loads the same content from `dir` from now on.
+    /// Loads the same content from `dir` from now on, and what is in memory reads there what it still reads.
     pub(super) fn lies_in(&self, dir: &Path) {
         if let Some((package, _)) = &self.source {
             let mut package = package.lock().unwrap_or_else(PoisonError::into_inner);
             if package.dir != dir {
                 dir.clone_into(&mut package.dir);
             }
+        }
+        if let Some(pipeline) = self.peek() {
+            pipeline.lies_in(dir);
         }
     }
 

@@ -14,7 +14,7 @@ mod recite;
 pub mod recognizer;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use linnet_proto::manifest::{Canary, CanarySearch};
 use linnet_proto::{TranscribeOptions, WireError, Word};
@@ -40,16 +40,23 @@ pub struct TranscribePipeline(Arc<Shared>);
 struct Shared {
     name: String,
     languages: Vec<String>,
-    dir: PathBuf,
+    /// Where the canary's clip is read.
+    dir: Mutex<PathBuf>,
     acoustics: Acoustics,
     model: Arc<dyn Model>,
     units: Arc<Units>,
     lm: Option<Arc<NgramLm>>,
 }
 
+impl Shared {
+    fn dir(&self) -> PathBuf {
+        self.dir.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("name", &self.name).field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("Shared").field("name", &self.name).field("dir", &self.dir()).finish_non_exhaustive()
     }
 }
 
@@ -65,7 +72,7 @@ impl TranscribePipeline {
         Ok(Self(Arc::new(Shared {
             name: package.manifest.name.clone(),
             languages: package.manifest.languages.clone(),
-            dir: package.dir.clone(),
+            dir: Mutex::new(package.dir.clone()),
             acoustics,
             model,
             units: Arc::new(units),
@@ -82,7 +89,7 @@ impl TranscribePipeline {
         Ok(Self(Arc::new(Shared {
             name: package.manifest.name.clone(),
             languages: package.manifest.languages.clone(),
-            dir: package.dir.clone(),
+            dir: Mutex::new(package.dir.clone()),
             acoustics: Acoustics::of_config(&config),
             model,
             units: Arc::new(units),
@@ -125,6 +132,10 @@ impl Pipeline for TranscribePipeline {
         Ok(Box::new(Transcriber::new(self.recognizer()?)))
     }
 
+    fn lies_in(&self, dir: &Path) {
+        dir.clone_into(&mut self.0.dir.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     fn record(&self) -> Result<Canary, String> {
         super::canary::record(&mut self.recognizer().map_err(|e| e.to_string())?)
     }
@@ -135,7 +146,7 @@ impl Pipeline for TranscribePipeline {
             return super::canary::prove(canary, &mut recognizer);
         };
         let search = self.search_of(canary.search);
-        canary::prove(&self.0.dir, canary, &mut recognizer, &search, self.0.acoustics.max_segment_secs)
+        canary::prove(&self.0.dir(), canary, &mut recognizer, &search, self.0.acoustics.max_segment_secs)
     }
 }
 
