@@ -3,14 +3,12 @@
 //! A broker that is away is waited for. One that is there and refuses has said why, and waiting alone mends nothing.
 
 use linnet_proto::topic::FleetName;
+use linnet_proto::words::{MAX_SENTENCE_CHARS, plain};
 use rumqttc::v5::mqttbytes::Error as PacketError;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, PubAck, PubAckReason, SubscribeReasonCode};
 use rumqttc::v5::{ConnectionError, StateError};
 
 use crate::ClientError;
-
-/// Longest sentence of the broker's own that is repeated, characters.
-const MAX_REASON_CHARS: usize = 200;
 
 /// Why there is no connection, or why something was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,10 +161,7 @@ fn is_away(code: u8) -> bool {
 
 /// `right` is the line of an access list that would allow it.
 fn refusal(what: &str, code: u8, own: Option<&str>, right: Option<&str>) -> Refusal {
-    let own = own.map(|own| {
-        let plain: String = own.chars().filter(|c| !c.is_control()).take(MAX_REASON_CHARS).collect();
-        format!(", `{plain}`")
-    });
+    let own = own.map(|own| format!(", `{}`", plain(own, MAX_SENTENCE_CHARS)));
     let way_out = match (code, right) {
         (0x87, Some(right)) => {
             format!("give this user `{right}` in the broker's access list (config/examples/mosquitto/linnet.acl)")
