@@ -188,7 +188,7 @@ fn refusal(what: &str, code: u8, own: Option<&str>, right: Option<&str>) -> Refu
 }
 
 /// The filter that an access list needs for `topic`.
-fn filter(topic: &str) -> String {
+pub(crate) fn filter(topic: &str) -> String {
     let levels: Vec<&str> = topic.split('/').collect();
     match levels[..] {
         ["linnet", "fleet", fleet, ..] => format!("linnet/fleet/{fleet}/#"),
