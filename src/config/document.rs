@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use linnet_proto::words::without_login;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
@@ -245,6 +246,7 @@ impl Reader<'_> {
                         return;
                     }
                     Err(relative) => {
+                        let relative = without_login(&relative);
                         format!(
                             "expected a path from the root of the file system, found {relative:?}: many devices read this"
                         )
@@ -348,14 +350,17 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// What stands there instead, for the message. A text is shown only in part.
+/// What stands there instead, for the message, which comes to logs and reports. A text is shown only in part, and a URL without its login.
 fn found(value: &DeValue<'_>) -> String {
     const SHOWN: usize = 60;
     match value {
-        DeValue::String(s) if s.chars().count() > SHOWN => {
-            format!("the text {:?} and more", s.chars().take(SHOWN).collect::<String>())
+        DeValue::String(s) => {
+            let shown = without_login(s);
+            match shown.char_indices().nth(SHOWN) {
+                Some((end, _)) => format!("the text {:?} and more", &shown[..end]),
+                None => format!("the text {shown:?}"),
+            }
         }
-        DeValue::String(s) => format!("the text {s:?}"),
         DeValue::Integer(i) => format!("the number {i}"),
         DeValue::Float(x) => format!("the number {x}"),
         DeValue::Boolean(b) => b.to_string(),

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use linnet_proto::words::without_login;
 use toml::Value;
 
 use super::document::Values;
@@ -110,5 +111,9 @@ fn split_list(list: OsString) -> Vec<OsString> {
 }
 
 fn shown(given: &[OsString]) -> String {
-    given.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>().join(", ")
+    let shown = |one: &OsString| match one.to_str() {
+        Some(text) => format!("{:?}", without_login(text)),
+        None => format!("{one:?}"),
+    };
+    given.iter().map(shown).collect::<Vec<_>>().join(", ")
 }

@@ -260,6 +260,18 @@ fn a_value_that_breaks_its_rule_is_named_with_line_and_what_was_expected() {
 }
 
 #[test]
+fn a_login_in_a_url_is_not_shown() {
+    for url in ["mqtt://op:S3cr3t@h:1883", "mqtt://op:S3cr3t/x@h", "mqtt:op:S3cr3t@h", "ws://op:S3cr3t@h/mqtt"] {
+        for text in [format!("[mqtt]\nurl = \"{url}\""), format!("log = \"{url}\"")] {
+            let fault = the_fault(&text);
+            assert!(fault.contains("…@h") && !fault.contains("S3cr3t"), "{url}: {fault}");
+        }
+    }
+    let long = the_fault(&format!("log = \"mqtt://op:{}@h\"", "S3cr3t".repeat(20)));
+    assert!(!long.contains("S3cr3t"), "{long}");
+}
+
+#[test]
 fn rules_between_keys_are_named_at_the_key_that_breaks_them() {
     for (text, place, says) in [
         ("[http]\ntcp = \"127.0.0.1:1\"", "2: http.tcp: ", "http.token_file"),

@@ -92,7 +92,7 @@ fn link(asked: Asked<'_>, fingerprint: &Fingerprint) -> MqttSettings {
 
 /// The operator's words, for a log.
 fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(400).collect()
+    linnet_proto::words::plain(text, 400)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! How far an update has come, and how it goes on: pure. Nothing here reads a clock, a disk or a link.
 
 use linnet_proto::fleet::{Attempt, PushState};
+use linnet_proto::words::plain;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::{MAX_CODE_BYTES, MAX_OPENINGS, MAX_REASON_BYTES};
@@ -58,11 +59,12 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// One of this code and reason. Of several lines, as a configuration's faults are told, one is made: reports are tables.
+    /// One of this code and reason. Of several lines, as a configuration's faults are told, one is made: reports are tables. A reason may
+    /// quote what a mirror wrote, so that what moves a cursor is left out, and what is too long is cut.
     pub fn new(code: impl Into<String>, reason: impl Into<String>) -> Self {
         let reason: String = reason.into();
-        let lines = reason.lines().map(str::trim).filter(|line| !line.is_empty());
-        Self { code: code.into(), reason: lines.collect::<Vec<_>>().join("; ") }
+        let lines = reason.lines().map(|line| plain(line.trim(), MAX_REASON_BYTES)).filter(|line| !line.is_empty());
+        Self { code: code.into(), reason: cut(lines.collect::<Vec<_>>().join("; "), MAX_REASON_BYTES) }
     }
 }
 

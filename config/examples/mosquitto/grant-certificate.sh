@@ -9,8 +9,8 @@ authority=$1 key=$2 acl=$3 verb=$4 name=$5
 
 # A device may have chosen its own name: it must not come to the account of somebody else.
 # A device that was set up by hand has the account linnet-NAME: its topics would be open to whoever is called NAME.
-if grep -qxF -e "user $name" -e "user linnet-$name" "$acl"; then
-  echo "grant-certificate.sh: $name is the account, or the device, of somebody else; a device of this name needs another" >&2
+if grep -qxF -e "user $name" -e "user linnet-$name" -- "$acl"; then
+  printf '%s\n' "grant-certificate.sh: $name is the account, or the device, of somebody else; a device of this name needs another" >&2
   exit 1
 fi
 work=$(mktemp -d)

@@ -10,15 +10,18 @@ touch "$made"
 
 # A device may have chosen its own name: it must not come to the account of somebody else.
 # A device that was set up by hand has the account linnet-NAME: its topics would be open to whoever is called NAME.
-if grep -qxF -e "user $name" -e "user linnet-$name" "$acl" || grep -q "^linnet-$name:" "$passwords" || { grep -q "^$name:" "$passwords" && ! grep -qxF "$name" "$made"; }; then
-  echo "grant-password.sh: $name is the account, or the device, of somebody else; a device of this name needs another" >&2
+# A name may begin with "-" and hold what a pattern or echo would take for its own.
+accounts=$(cut -d: -f1 "$passwords")
+has() { printf '%s\n' "$accounts" | grep -qxF -e "$1"; }
+if grep -qxF -e "user $name" -e "user linnet-$name" -- "$acl" || has "linnet-$name" || { has "$name" && ! grep -qxF -e "$name" -- "$made"; }; then
+  printf '%s\n' "grant-password.sh: $name is the account, or the device, of somebody else; a device of this name needs another" >&2
   exit 1
 fi
-grep -qxF "$name" "$made" || echo "$name" >> "$made"
+grep -qxF -e "$name" -- "$made" || printf '%s\n' "$name" >> "$made"
 
 password=$(head -c 24 /dev/urandom | base64)
+# What follows the file is no option any more; it knows no "--".
 mosquitto_passwd -b "$passwords" "$name" "$password" >&2
 # Mosquitto reads the file again.
 kill -HUP "$(cat "$pid")"
-echo "username: $name"
-echo "password: $password"
+printf '%s\n' "username: $name" "password: $password"

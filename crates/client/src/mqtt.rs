@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use linnet_proto::topic::{DeviceName, RequestId, TaskName, Topic};
+use linnet_proto::words::without_login;
 use linnet_proto::{ErrorBody, TranscribeOptions, Transcript};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet, Publish, PublishProperties};
@@ -43,10 +44,7 @@ impl Broker {
     /// Reads `mqtt://[user[:password]@]host[:port]` or `mqtts://…`. `password` stands in for one that is not in the URL.
     pub fn parse(url: &str, password: Option<String>, ca_file: Option<PathBuf>) -> Result<Self, ClientError> {
         let bad = |why: &str| {
-            ClientError::BadUrl(format!(
-                "{}: {why}; write mqtt://host or mqtts://user@host:8883",
-                without_password(url)
-            ))
+            ClientError::BadUrl(format!("{}: {why}; write mqtt://host or mqtts://user@host:8883", without_login(url)))
         };
         let (scheme, rest) = url.split_once("://").ok_or_else(|| bad("there is no scheme in it"))?;
         let tls = match scheme {
@@ -148,13 +146,6 @@ fn is_of_login(e: &ConnectionError) -> bool {
         return false;
     };
     matches!(code, ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized)
-}
-
-fn without_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, address))) => format!("{scheme}://…@{address}"),
-        _ => url.to_owned(),
-    }
 }
 
 /// The certificates of a PEM file that a broker's may come from.
@@ -465,8 +456,10 @@ mod tests {
         assert_eq!((with.user.as_deref(), with.password.as_deref()), (Some("ann"), Some("s3cret")));
         let without = broker("mqtt://ann@h").expect("an address");
         assert_eq!(without.password.as_deref(), Some("from-environment"));
-        let e = broker("mqtt://ann:s3cret@h:port").expect_err("no number");
-        assert!(!e.to_string().contains("s3cret"), "{e}");
+        for url in ["mqtt://ann:s3cret@h:port", "mqtt:ann:s3cret@h", "mqtt//ann:s3cret@h", "ann:s3cret@h"] {
+            let e = broker(url).expect_err(url).to_string();
+            assert!(e.contains("…@h") && !e.contains("s3cret"), "{e}");
+        }
     }
 
     #[test]

@@ -3,14 +3,12 @@
 //! A broker that is away is waited for. One that is there and refuses has said why, and waiting alone mends nothing.
 
 use linnet_proto::topic::FleetName;
+use linnet_proto::words::{MAX_SENTENCE_CHARS, plain};
 use rumqttc::v5::mqttbytes::Error as PacketError;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, PubAck, PubAckReason, SubscribeReasonCode};
 use rumqttc::v5::{ConnectionError, StateError};
 
 use crate::ClientError;
-
-/// Longest sentence of the broker's own that is repeated, characters.
-const MAX_REASON_CHARS: usize = 200;
 
 /// Why there is no connection, or why something was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,19 +37,22 @@ impl Fault {
             ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
                 of_end(*reason_code as u8, reason_string.as_deref())
             }
-            // A code that the library does not know, in an acknowledgement: it drops the connection then.
-            ConnectionError::MqttState(StateError::Deserialization(PacketError::InvalidReason(code))) => {
-                Self::Refused(refusal("does not take what is published", *code, None, None))
-            }
-            ConnectionError::MqttState(StateError::OutgoingPacketTooLarge { pkt_size, max }) => {
-                Self::Refused(Refusal {
-                    said: format!(
-                        "takes packets of at most {max} bytes, and one of {pkt_size} is to be published; raise that at the broker \
+            // A code that the library does not know, in an acknowledgement: it drops the connection then. Whichever packet it was in, it
+            // speaks of a CONNECT's.
+            ConnectionError::MqttState(StateError::Deserialization(
+                PacketError::InvalidConnectReturnCode(code) | PacketError::InvalidReason(code),
+            )) => Self::Refused(refusal("does not take what is published", *code, None, None)),
+            // Found where the packet is queued, or where it is written.
+            ConnectionError::MqttState(
+                StateError::OutgoingPacketTooLarge { pkt_size, max }
+                | StateError::Deserialization(PacketError::OutgoingPacketTooLarge { pkt_size, max }),
+            ) => Self::Refused(Refusal {
+                said: format!(
+                    "takes packets of at most {max} bytes, and one of {pkt_size} is to be published; raise that at the broker \
                      (Mosquitto: max_packet_size)"
-                    ),
-                    code: 0x95,
-                })
-            }
+                ),
+                code: 0x95,
+            }),
             ConnectionError::Timeout(_) => Self::Away("it does not answer".into()),
             ConnectionError::Io(e) | ConnectionError::MqttState(StateError::Io(e)) => Self::Away(e.to_string()),
             other => Self::Away(other.to_string()),
@@ -163,10 +164,7 @@ fn is_away(code: u8) -> bool {
 
 /// `right` is the line of an access list that would allow it.
 fn refusal(what: &str, code: u8, own: Option<&str>, right: Option<&str>) -> Refusal {
-    let own = own.map(|own| {
-        let plain: String = own.chars().filter(|c| !c.is_control()).take(MAX_REASON_CHARS).collect();
-        format!(", `{plain}`")
-    });
+    let own = own.map(|own| format!(", `{}`", plain(own, MAX_SENTENCE_CHARS)));
     let way_out = match (code, right) {
         (0x87, Some(right)) => {
             format!("give this user `{right}` in the broker's access list (config/examples/mosquitto/linnet.acl)")
@@ -190,7 +188,7 @@ fn refusal(what: &str, code: u8, own: Option<&str>, right: Option<&str>) -> Refu
 }
 
 /// The filter that an access list needs for `topic`.
-fn filter(topic: &str) -> String {
+pub(crate) fn filter(topic: &str) -> String {
     let levels: Vec<&str> = topic.split('/').collect();
     match levels[..] {
         ["linnet", "fleet", fleet, ..] => format!("linnet/fleet/{fleet}/#"),
@@ -242,7 +240,9 @@ fn name(code: u8) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use rumqttc::v5::mqttbytes::v5::{DisconnectReasonCode, PubAckProperties};
+    use bytes::BytesMut;
+    use rumqttc::v5::mqttbytes::QoS;
+    use rumqttc::v5::mqttbytes::v5::{DisconnectReasonCode, Packet, PubAckProperties, Publish};
 
     use super::*;
 
@@ -288,6 +288,13 @@ mod tests {
                 reason_string: None,
             }))
         };
+        let of_state = |e| Fault::of_connection(&ConnectionError::MqttState(e));
+        // Mosquitto's, where a message is above message_size_limit: "packet too large" for packet 1, as the library reads it.
+        let read = Packet::read(&mut BytesMut::from(&[0x40, 0x03, 0x00, 0x01, 0x95][..]), None);
+        let unread = of_state(StateError::Deserialization(read.expect_err("a code that the library does not know")));
+        // Above max_packet_size: the library's own, by both ways.
+        let publish = Publish::new("linnet/fleet/home/index", QoS::AtLeastOnce, vec![0; 1000], None);
+        let write = || Packet::Publish(publish.clone()).write(&mut BytesMut::new(), Some(600)).expect_err("too large");
         use ConnectReturnCode as C;
         use DisconnectReasonCode as D;
         for (fault, says) in [
@@ -298,12 +305,9 @@ mod tests {
             (ended(D::NotAuthorized), "ended the connection: not authorised (reason code 0x87)"),
             (ended(D::AdministrativeAction), "administrative action (reason code 0x98)"),
             (ended(D::PacketTooLarge), "max_packet_size"),
-            (
-                Fault::of_connection(&ConnectionError::MqttState(StateError::Deserialization(
-                    PacketError::InvalidReason(0x95),
-                ))),
-                "packet too large (reason code 0x95)",
-            ),
+            (unread, "packet too large (reason code 0x95)"),
+            (of_state(StateError::Deserialization(write())), "takes packets of at most 600 bytes"),
+            (of_state(StateError::from(write())), "takes packets of at most 600 bytes"),
         ] {
             let Fault::Refused(refusal) = fault else { panic!("{says}: {fault:?}") };
             assert!(refusal.said.contains(says), "{says}: {refusal:?}");

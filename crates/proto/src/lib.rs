@@ -26,6 +26,7 @@ pub mod text;
 pub mod topic;
 pub mod transcribe;
 pub mod translate;
+pub mod words;
 
 pub use error::{ErrorBody, ErrorCode, WireError};
 pub use priority::Priority;

@@ -301,3 +301,11 @@ fn a_reason_of_several_lines_becomes_one_sentence() {
     assert_eq!(fault.reason, "generation 3, line 1: log: wrong; generation 3, line 2: http: wrong");
     assert_eq!(Fault::new("config", "one").reason, "one");
 }
+
+#[test]
+fn a_reason_that_quotes_a_mirror_is_cut_and_moves_no_cursor() {
+    let quoted = format!("unknown variant `\u{1b}[2J\u{9b}1m\u{202e}timestamp`, expected one{}", "ä".repeat(60_000));
+    let fault = Fault::new("metadata", quoted);
+    assert!(fault.reason.starts_with("unknown variant `[2J1mtimestamp`, expected oneä"), "{fault:?}");
+    assert!(fault.reason.len() <= MAX_REASON_BYTES && fault.reason.ends_with('ä'), "{}", fault.reason.len());
+}

@@ -62,7 +62,8 @@ impl Address {
             Some(slash) => rest.split_at(slash),
             None => (rest, ""),
         };
-        if authority.contains('@') {
+        // A password may hold a slash: then it would be taken for a path, and shown.
+        if authority.contains('@') || (!scheme.is_websocket() && path.contains('@')) {
             return Err("holds a user name; set mqtt.username and mqtt.password_file instead".into());
         }
         if !scheme.is_websocket() && !matches!(path, "" | "/") {

@@ -1,5 +1,6 @@
 //! Why a connection ended, in a sentence that names the way out.
 
+use linnet_proto::words::{MAX_SENTENCE_CHARS, plain};
 use rumqttc::v5::mqttbytes::Error as PacketError;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode};
 use rumqttc::v5::{ConnectionError, StateError};
@@ -104,7 +105,10 @@ fn refused(code: ConnectReturnCode) -> String {
 
 fn disconnected(code: DisconnectReasonCode, reason: Option<&str>) -> String {
     match reason {
-        Some(reason) => format!("the broker closed the connection: {code:?}, {reason}"),
+        // It comes to the log, the status and the reports of sources, and a broker may send 64 KiB of anything.
+        Some(reason) => {
+            format!("the broker closed the connection: {code:?}, {}", plain(reason, MAX_SENTENCE_CHARS))
+        }
         None => format!("the broker closed the connection: {code:?}"),
     }
 }
@@ -134,6 +138,16 @@ mod tests {
             |reason_code| ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string: None });
         assert_eq!(End::of(&ended(DisconnectReasonCode::SessionTakenOver), true), End::TakenOver);
         assert!(matches!(End::of(&ended(DisconnectReasonCode::ServerShuttingDown), true), End::Lost(_)));
+    }
+
+    #[test]
+    fn the_brokers_own_words_are_cut_and_move_no_cursor() {
+        let own = format!("full\u{1b}]0;owned\u{7}\u{202e}{}", "x".repeat(60_000));
+        let ended =
+            StateError::ServerDisconnect { reason_code: DisconnectReasonCode::QuotaExceeded, reason_string: Some(own) };
+        let said = End::of(&ConnectionError::MqttState(ended), true).in_words();
+        assert!(said.contains("QuotaExceeded, full]0;ownedxx") && said.len() < 300, "{said}");
+        assert!(!said.chars().any(|c| c.is_control() || c == '\u{202e}'), "{said:?}");
     }
 
     #[test]

@@ -42,6 +42,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_proto::topic::TopicError;
+use linnet_proto::words::without_login;
 use rumqttc::v5::{ConnectionError, MqttOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -69,7 +70,7 @@ const COMMANDS: usize = 4;
 #[derive(Debug, thiserror::Error)]
 pub enum MqttStartError {
     /// The broker's address is none.
-    #[error("mqtt.url = {url:?} {reason}")]
+    #[error("mqtt.url = {:?} {reason}", without_login(url))]
     Url {
         /// As configured.
         url: String,
@@ -86,7 +87,7 @@ pub enum MqttStartError {
     #[error("mqtt.client_id is empty or longer than 65535 bytes")]
     ClientId,
     /// TLS without anybody to trust.
-    #[error("mqtt.url = {0:?} needs mqtt.ca_file: the authorities that the broker's certificate may come from")]
+    #[error("mqtt.url = {:?} needs mqtt.ca_file: the authorities that the broker's certificate may come from", without_login(.0))]
     NoAuthorities(String),
     /// A file cannot be read.
     #[error("{path}: {source}", path = path.display())]

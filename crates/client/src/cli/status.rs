@@ -5,12 +5,16 @@ use std::process::ExitCode;
 
 use linnet_proto::fleet::Running;
 use linnet_proto::status::{Health, Limits, ModelState, SourceStatus, Status};
+use linnet_proto::words::plain;
 
 use super::output;
 use crate::{ClientError, Local, clock};
 
 /// Exit code of a daemon that answers and does not serve (`EX_UNAVAILABLE`).
 const NOT_SERVING: u8 = 69;
+
+/// Longest row, characters: the reasons of all sources come into one.
+const MAX_ROW_CHARS: usize = 4_096;
 
 pub(super) async fn run(local: &Local, json: bool) -> Result<ExitCode, ClientError> {
     let status = local.status().await?;
@@ -38,10 +42,7 @@ fn health(status: &Status) -> &'static str {
 
 fn for_people(status: &Status, socket: &str) -> String {
     let mut text = String::new();
-    let mut row = |key: &str, value: &str| {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{key:<9}{value}");
-    };
+    let mut row = |key: &str, value: &str| text.push_str(&line(key, value));
     row("linnetd", &format!("{} on {}, up {}", status.version, status.device, uptime(status.uptime_secs)));
     row("health", health(status));
     if !status.stalled.is_empty() {
@@ -74,6 +75,11 @@ fn for_people(status: &Status, socket: &str) -> String {
     }
     row("limits", &limits(&status.limits));
     text
+}
+
+/// One row. Reasons in it quote brokers and mirrors.
+fn line(key: &str, value: &str) -> String {
+    format!("{key:<9}{}\n", plain(value, MAX_ROW_CHARS))
 }
 
 fn generation(running: &Running) -> String {
@@ -142,6 +148,12 @@ mod tests {
     use linnet_proto::status::SourceFailure;
 
     use super::*;
+
+    #[test]
+    fn what_others_said_moves_no_cursor() {
+        assert_eq!(line("mqtt", "full\u{1b}]0;owned\u{7}\u{202e}\nsocket"), "mqtt     full]0;ownedsocket\n");
+        assert!(line("", &"x".repeat(60_000)).len() < 5_000);
+    }
 
     #[test]
     fn the_generation_is_told_with_whether_it_stays() {

@@ -104,6 +104,40 @@ mod tests {
         assert_eq!(given("cat > /dev/null").expect("runs"), Credentials::default());
     }
 
+    /// Runs an example for `name`, with `mosquitto_passwd`, `openssl` and `kill` played by functions.
+    fn example(script: &str, dir: &std::path::Path, name: &str) -> Result<Credentials, String> {
+        let played = r#"cd "$1"; script=$2; shift 2
+            mosquitto_passwd() { [ "$1" = -b ]; printf '%s:hash\n' "$3" >> "$2"; }
+            openssl() { printf 'username: %s\n' "${6#/CN=}"; }
+            kill() { :; }
+            case $script in *password*) set -- passwords acl pid "$@" ;; *) set -- authority key acl "$@" ;; esac
+            . "$script""#;
+        let script = format!("{}/../../config/examples/mosquitto/{script}", env!("CARGO_MANIFEST_DIR"));
+        let words = ["sh", "-c", played, "sh", &dir.to_string_lossy(), &script].map(str::to_owned).to_vec();
+        let key = [7; KEY_BYTES];
+        GrantCommand(words).run(("home", "c1"), name, &key, &super::super::proof::fingerprint(&key))
+    }
+
+    #[test]
+    fn the_examples_take_names_that_look_like_options_patterns_or_escapes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let write = |file: &str, text: &str| std::fs::write(dir.path().join(file), text).expect("written");
+        write("passwords", "operator:hash\nlinnet--set:hash\n-own:hash\nabc:hash\n");
+        write("acl", "user operator\nuser linnet--set\n");
+        write("pid", "1");
+        for script in ["grant-password.sh", "grant-certificate.sh"] {
+            for name in ["kitchen", "-n", "-e", "--help", "-v", "a.c", "a\\npassword: b", "-n"] {
+                let credentials = example(script, dir.path(), name);
+                let username = credentials.as_ref().map(|it| it.username.as_deref());
+                assert_eq!(username, Ok(Some(name)), "{script}: {credentials:?}");
+            }
+            for name in ["operator", "-set"] {
+                assert!(example(script, dir.path(), name).is_err(), "{script}: {name}");
+            }
+        }
+        assert!(example("grant-password.sh", dir.path(), "-own").is_err(), "an account that was there before");
+    }
+
     #[test]
     fn a_command_that_breaks_the_protocol_is_named_and_its_words_are_not() {
         for (script, said) in [

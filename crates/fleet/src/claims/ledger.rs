@@ -457,5 +457,5 @@ impl Granted {
 
 /// Words of a device, for the operator's terminal.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().take(64).filter(|c| !c.is_control()).collect()
+    linnet_proto::words::plain(text, 64)
 }

@@ -4,12 +4,19 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use linnet_proto::fleet::Report;
+use linnet_proto::words::shortened;
 
 use super::args::DevicesArgs;
-use super::load;
-use super::status::plain;
+use super::{devices_text, load};
 use crate::cli::output;
 use crate::{ClientError, clock};
+
+/// Most devices of a table; `--json` gives all.
+pub(super) const MAX_ROWS: usize = 1_000;
+/// Widest cell of a table, characters: what one device says of itself widens every row. No name of a device is longer.
+const MAX_CELL: usize = 64;
+/// The same for the last cell of a row, which widens no other.
+const MAX_LAST_CELL: usize = 200;
 
 pub(super) async fn run(args: DevicesArgs) -> Result<ExitCode, ClientError> {
     let repository = load(&args.dir.dir)?;
@@ -29,11 +36,9 @@ pub(super) async fn run(args: DevicesArgs) -> Result<ExitCode, ClientError> {
         output::json(&serde_json::json!({ "devices": devices, "duplicates": duplicates }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let now = clock::now_secs();
-    let rows: Vec<[String; 6]> = seen.last().map(|report| row(report, now)).collect();
     let mut text = String::new();
-    if !rows.is_empty() {
-        text.push_str(&table(["device", "runs", "since", "linnetd", "free", "groups and labels"], &rows));
+    if seen.len() > 0 {
+        text = listed(seen.last(), seen.len(), clock::now_secs());
     }
     for (name, reports) in seen.duplicates() {
         let _ = writeln!(text, "{}", borne_by_several(name, reports));
@@ -42,10 +47,25 @@ pub(super) async fn run(args: DevicesArgs) -> Result<ExitCode, ClientError> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The table of `count` devices, as far as it goes.
+fn listed<'a>(reports: impl Iterator<Item = &'a Report>, count: usize, now: u64) -> String {
+    let rows: Vec<_> = reports.take(MAX_ROWS).map(|report| row(report, now)).collect();
+    let table = table(["device", "runs", "since", "linnetd", "free", "groups and labels"], &rows);
+    table + &left_out(count)
+}
+
+/// What is said below a table that does not hold all of `count` devices.
+pub(super) fn left_out(count: usize) -> String {
+    match count.saturating_sub(MAX_ROWS) {
+        0 => String::new(),
+        more => format!("… and {}; --json gives all\n", devices_text(more)),
+    }
+}
+
 /// What is told of one device, in the order of the columns.
 fn row(report: &Report, now: u64) -> [String; 6] {
-    let groups = report.groups.iter().map(|group| format!("group={}", plain(group)));
-    let labels = report.labels.iter().map(|(label, value)| format!("label:{}={}", plain(label), plain(value)));
+    let groups = report.groups.iter().map(|group| format!("group={group}"));
+    let labels = report.labels.iter().map(|(label, value)| format!("label:{label}={value}"));
     let mut marks: Vec<String> = groups.chain(labels).collect();
     if !report.clock_trusted {
         marks.push("(its clock is not set)".to_owned());
@@ -59,7 +79,7 @@ fn row(report: &Report, now: u64) -> [String; 6] {
         secs => since(now.saturating_sub(secs)),
     };
     let free = format!("{} MiB", report.free_mib);
-    [report.device.clone(), number(report.running.generation), since, plain(&report.linnetd), free, marks.join(" ")]
+    [report.device.clone(), number(report.running.generation), since, report.linnetd.clone(), free, marks.join(" ")]
 }
 
 /// The number of a generation; 0 is what a device was shipped with.
@@ -76,8 +96,11 @@ fn since(secs: u64) -> String {
     }
 }
 
-/// Rows under their heads, each column as wide as its widest cell; the last one as it comes.
+/// Rows under their heads, each column as wide as its widest cell. Cells are words of others: they are cut, and move no cursor.
 pub(super) fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
+    let most = |column: usize| if column + 1 == N { MAX_LAST_CELL } else { MAX_CELL };
+    let cells = |row: &[String; N]| std::array::from_fn(|column| shortened(&row[column], most(column)));
+    let rows: Vec<[String; N]> = rows.iter().map(cells).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(|column| width(column).max(heads[column].len())).collect();
     let line = |cells: [&str; N]| {
@@ -90,7 +113,7 @@ pub(super) fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> S
 
 /// That several devices bear a name, with what tells them apart.
 pub(super) fn borne_by_several(name: &str, reports: &[Report]) -> String {
-    let instances: Vec<String> = reports.iter().map(|report| plain(&report.instance)).collect();
+    let instances: Vec<String> = reports.iter().map(|report| shortened(&report.instance, MAX_CELL)).collect();
     format!(
         "{name} is borne by several devices ({}); give each a name of its own, or they fight over one client id",
         instances.join(", ")
@@ -100,6 +123,34 @@ pub(super) fn borne_by_several(name: &str, reports: &[Report]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn report(words: &str) -> Report {
+        let report = serde_json::json!({
+            "wire": 1, "device": "kitchen", "fleet": "home", "running": { "generation": 0, "confirmed": true },
+            "generation": 0, "attempt": 1, "state": "confirmed", "since_secs": 0, "clock_trusted": true,
+            "linnetd": words, "groups": [words], "labels": { "board": words }, "free_mib": 1, "metadata": [1, 1, 1],
+            "instance": words,
+        });
+        serde_json::from_value(report).expect("a report")
+    }
+
+    #[test]
+    fn what_one_device_says_widens_no_row_without_bound_and_moves_no_cursor() {
+        let hostile = report(&format!("\u{1b}[2J\u{202e}{}", "x".repeat(15_000)));
+        let text = listed([&hostile, &report("0.1.0")].into_iter(), 2, 0);
+        assert!(text.lines().all(|line| line.chars().count() < 400) && text.contains("x…"), "{text}");
+        assert!(!text.contains(['\u{1b}', '\u{202e}']) && !text.contains("--json"), "{text}");
+        let said = borne_by_several("kitchen", &[hostile.clone(), hostile]);
+        assert!(said.chars().count() < 400 && !said.contains('\u{1b}') && said.contains("x…, [2Jx"), "{said}");
+    }
+
+    #[test]
+    fn a_long_table_says_what_it_leaves_out() {
+        let one = report("0.1.0");
+        let text = listed(std::iter::repeat_n(&one, MAX_ROWS + 2), MAX_ROWS + 2, 0);
+        assert_eq!(text.lines().count(), MAX_ROWS + 2, "a head, the rows and the word");
+        assert!(text.ends_with("\n… and 2 devices; --json gives all\n"));
+    }
 
     #[test]
     fn a_table_is_as_wide_as_its_widest_cells_and_a_time_is_short() {

@@ -4,11 +4,14 @@
 //! connection left unacknowledged, since it begins each session anew. So the two are told apart here: what the operator publishes himself and
 //! waits for, and answers to devices, which ask again by themselves.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rumqttc::v5::mqttbytes::v5::PubAck;
 
-use crate::refusal::{Fault, Refusal};
+use crate::refusal::{Fault, Refusal, filter};
+
+/// Most refusals of answers that are told over one connection.
+const MAX_TOLD: usize = 16;
 
 /// Whose a publication is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub(super) struct Outbox {
     sent: BTreeMap<u16, (Kind, String)>,
     /// What the broker said to the operator's own that it would not take.
     refused: Option<Refusal>,
+    /// Refusals of answers that were told: reason code and filter, since each answer has a topic of its own.
+    told: BTreeSet<(u8, String)>,
 }
 
 impl Outbox {
@@ -59,12 +64,16 @@ impl Outbox {
         }
     }
 
-    /// The broker has acknowledged one, or says why it will not take it. Gives the refusal of an answer to a device, for which nobody waits.
+    /// The broker has acknowledged one, or says why it will not take it. Gives the refusal of an answer to a device, for which
+    /// nobody waits, once for each reason and kind of topic.
     pub(super) fn acknowledged(&mut self, ack: &PubAck) -> Option<Refusal> {
         let (kind, topic) = self.sent.remove(&ack.pkid)?;
         let refusal = Fault::of_publication(ack, &topic)?;
         match kind {
-            Kind::Answer => Some(refusal),
+            Kind::Answer => {
+                let is_news = self.told.len() < MAX_TOLD && self.told.insert((refusal.code, filter(&topic)));
+                is_news.then_some(refusal)
+            }
             Kind::Own => {
                 self.refused = Some(refusal);
                 None
@@ -148,6 +157,27 @@ mod tests {
         assert_eq!(outbox.acknowledged(&refused(2)), None);
         assert!(outbox.take_refusal().is_some_and(|refusal| refusal.said.contains(TOPIC)));
         assert_eq!(outbox.take_refusal(), None);
+    }
+
+    #[test]
+    fn refused_answers_are_told_once_for_a_reason_and_a_kind_of_topic_until_the_connection_is_anew() {
+        let mut outbox = opened();
+        let told = |outbox: &mut Outbox, topic: &str, reason| {
+            outbox.give(Kind::Answer, topic);
+            outbox.sent(1);
+            outbox.acknowledged(&PubAck { reason, ..taken(1) }).is_some()
+        };
+        for n in 0..100 {
+            let topic = format!("linnet/d{}/fetched/{n:016x}", n % 3);
+            assert_eq!(told(&mut outbox, &topic, PubAckReason::NotAuthorized), n == 0, "{topic}");
+        }
+        assert!(told(&mut outbox, "linnet/d1/fetched/ab", PubAckReason::QuotaExceeded), "another reason");
+        assert!(told(&mut outbox, TOPIC, PubAckReason::QuotaExceeded), "another kind of topic");
+        outbox.close();
+        outbox.open();
+        assert!(told(&mut outbox, "linnet/d1/fetched/ab", PubAckReason::QuotaExceeded), "a connection anew");
+        let others = (0..100).filter(|n| told(&mut outbox, &format!("other/{n}"), PubAckReason::NotAuthorized));
+        assert_eq!(others.count(), MAX_TOLD - 1);
     }
 
     #[test]

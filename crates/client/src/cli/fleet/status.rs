@@ -11,7 +11,7 @@ use linnet_proto::fleet::{Report, Rollout};
 
 use super::args::{ReportsArgs, StatusArgs};
 use super::change::newest_rollout;
-use super::devices::{number, table};
+use super::devices::{MAX_ROWS, left_out, number, table};
 use super::link::{Link, Purpose};
 use super::seen::Seen;
 use super::{devices_text, fleet_name, load};
@@ -19,8 +19,6 @@ use crate::cli::output;
 use crate::{ClientError, clock};
 
 const DAY_SECS: u64 = 86_400;
-/// Most devices of the table; `--json` gives all.
-const MAX_ROWS: usize = 1_000;
 /// How often a watched table is shown anew at most.
 const WATCH: Duration = Duration::from_secs(2);
 
@@ -161,22 +159,20 @@ impl Standing {
                     0 => ("-".to_owned(), "-".to_owned()),
                     update => (update.to_string(), report.state.as_str().to_owned()),
                 };
-                let reason = plain(report.reason.as_deref().unwrap_or_default());
+                let reason = report.reason.clone().unwrap_or_default();
                 [
                     report.device.clone(),
                     number(report.running.generation),
                     update,
                     state,
-                    plain(&report.linnetd),
+                    report.linnetd.clone(),
                     reason,
                 ]
             };
             let rows: Vec<_> = seen.last().take(MAX_ROWS).map(row).collect();
             text.push('\n');
             text.push_str(&table(["device", "runs", "update", "state", "linnetd", "reason"], &rows));
-            if seen.len() > MAX_ROWS {
-                let _ = writeln!(text, "… and {}; --json gives all", devices_text(seen.len() - MAX_ROWS));
-            }
+            text.push_str(&left_out(seen.len()));
         }
         text
     }
@@ -211,9 +207,4 @@ impl Standing {
 
 fn running_text(generation: u64) -> String {
     if generation == 0 { "what was shipped".to_owned() } else { generation.to_string() }
-}
-
-/// What a device says, without what would move a terminal's cursor.
-pub(super) fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
 }
