@@ -267,6 +267,25 @@ fn the_commands_of_the_page_keep_what_is_secret() {
 }
 
 #[test]
+fn a_push_that_means_no_known_device_says_so() {
+    let Some(broker) = Mosquitto::start("a_push_that_means_no_known_device") else { return };
+    let bench = Bench::with_a_generation();
+    shipped(&broker);
+    let url = broker.url();
+    let (code, e) = bench.fail(&["push", "--mqtt", &url, "--to", "group=nobody", "--waves", "50%,100%"]);
+    assert!(code == 64 && e.contains("no device that --to means has reported"), "{code}: {e}");
+    let push = ["push", "--mqtt", &url, "--to", "group=nobody,percent=0.5", "--waves", "100%"];
+    let done = bench.run(&push);
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{err}");
+    assert!(out.starts_with("no known device is meant: generation 1 is open for those that report later"), "{out}");
+    assert!(
+        err.contains("wave 1 of 1 is open (100%): no known device is meant") && !err.contains("0 devices"),
+        "{err}"
+    );
+}
+
+#[test]
 fn a_push_opens_wave_after_wave_until_every_device_has_it() {
     let Some(broker) = Mosquitto::start("a_push_opens_wave_after_wave") else { return };
     let bench = Bench::with_a_generation();
