@@ -185,6 +185,91 @@ fn a_model_that_the_configuration_means_stays() {
 }
 
 #[test]
+fn the_first_model_of_a_fresh_state_directory_serves_at_once() {
+    let home = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::builder().models_of_the_configuration().start();
+    let added_to = daemon.home().join("state/models");
+    assert!(!added_to.exists() && !daemon.log().contains("is passed over"), "{}", daemon.log());
+    let package = home.path().join("package");
+    copy(&root().join("models/lang-id"), &package);
+    let path = package.to_str().expect("UTF-8");
+    let bad = linnet(&daemon, &["models", "add", home.path().to_str().expect("UTF-8"), "--name", "bad"]);
+    assert!(!bad.status.success(), "{}", said(&bad));
+    for _ in 0..2 {
+        let added = linnet(&daemon, &["models", "add", path, "--name", "tongues"]);
+        assert!(added.status.success(), "{}", said(&added));
+        assert!(names(&daemon).contains(&"tongues".to_owned()), "{:?}", names(&daemon));
+        let asked = json!({"model": "tongues", "q": "Der Hund schläft auf dem alten Sofa."}).to_string();
+        let answer = daemon.post("/detect", "application/json", asked.as_bytes());
+        assert!(answer.status == 200 && answer.text().contains("\"de\""), "{}", answer.text());
+        let removed = linnet(&daemon, &["models", "remove", "tongues"]);
+        assert!(removed.status.success(), "{}", said(&removed));
+        assert!(!names(&daemon).contains(&"tongues".to_owned()));
+        assert_eq!(std::fs::read_dir(&added_to).expect("reads").count(), 0, "nothing is left behind");
+    }
+    // Under the name of a bundled model: it serves in its stead, until it is removed.
+    let version = || {
+        let status = daemon.get("/v1/status").json();
+        let models = status["models"].as_array().expect("models");
+        let named: Vec<_> = models.iter().filter(|model| model["name"] == "lang-id").collect();
+        assert_eq!(named.len(), 1, "{status}");
+        named[0]["version"].as_str().expect("a version").to_owned()
+    };
+    let bundled = version();
+    let manifest = package.join("manifest.toml");
+    let text = std::fs::read_to_string(&manifest).expect("reads");
+    std::fs::write(&manifest, text.replacen(&format!("version = \"{bundled}\""), "version = \"9.9.9\"", 1))
+        .expect("writes");
+    let added = linnet(&daemon, &["models", "add", path]);
+    assert!(added.status.success(), "{}", said(&added));
+    assert_eq!(version(), "9.9.9");
+    let removed = linnet(&daemon, &["models", "remove", "lang-id"]);
+    assert!(removed.status.success(), "{}", said(&removed));
+    assert_eq!(version(), bundled);
+}
+
+#[test]
+fn a_model_that_cannot_serve_where_it_was_put_is_taken_away_again() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (models, gone) = (home.path().join("models"), home.path().join("gone"));
+    copy(&root().join("models/lang-id"), &models.join("lang-id"));
+    let config = format!("models = [{models:?}, {gone:?}]\ndefault_model = \"lang-id\"\n");
+    let daemon = Daemon::builder().models_of_the_configuration().config(config).start();
+    let said_so = format!("{}: the directory of models is passed over", gone.display());
+    assert!(daemon.log().contains(&said_so), "one that is configured and not there is told: {}", daemon.log());
+    // Its owner takes the default model away: the configuration would mean nobody.
+    std::fs::rename(models.join("lang-id"), home.path().join("lang-id")).expect("moves");
+    let from = graph_alone(home.path());
+    let refused = add(&daemon, &json!({"path": from, "name": "graph"}));
+    assert!(refused.status == 400 && refused.text().contains("default_model"), "{}", refused.text());
+    assert_eq!(std::fs::read_dir(&models).expect("reads").count(), 0, "nothing is left behind");
+    std::fs::rename(home.path().join("lang-id"), models.join("lang-id")).expect("moves");
+    assert_eq!(add(&daemon, &json!({"path": from, "name": "graph"})).status, 200);
+    assert!(
+        models.join("graph").is_dir() && !daemon.home().join("state/models").exists(),
+        "in the first that is configured"
+    );
+}
+
+#[test]
+fn where_the_configuration_names_the_bundled_models_alone_nothing_is_added() {
+    let bundled = harness::models();
+    let config = format!("models = {bundled:?}\n");
+    let daemon = Daemon::builder().models_of_the_configuration().config(config).start();
+    // Under a bundled name, too: that one serves, and not what was added.
+    for name in ["graph", "lang-id"] {
+        let refused = add(&daemon, &json!({"path": root().join("models/lang-id"), "name": name, "copy": true}));
+        assert!(
+            refused.status == 500 && refused.text().contains("`models` in its configuration"),
+            "{}",
+            refused.text()
+        );
+    }
+    let added_to = daemon.home().join("state/models");
+    assert_eq!(std::fs::read_dir(added_to).expect("reads").count(), 0, "nothing is left behind");
+}
+
+#[test]
 fn of_two_who_add_one_name_at_once_one_is_refused() {
     let home = tempfile::tempdir().expect("a directory");
     let (_, daemon) = without_models(home.path());

@@ -94,9 +94,9 @@ pub(super) fn check(values: Values, origin: Origin, around: &Surroundings) -> Re
         return Err(ConfigError::Faults(faults));
     }
     let mut models = raw.models.unwrap_or_else(|| {
-        // What was added on this device goes before what was installed with the program.
-        let own = Some(state_dir.join(OWN_MODELS)).filter(|dir| dir.is_dir());
-        own.into_iter().chain(around.models.iter().cloned()).collect()
+        // What was added on this device goes before what was installed with the program. The first `linnet models add` makes
+        // the directory, and a daemon that serves already must look there.
+        std::iter::once(state_dir.join(OWN_MODELS)).chain(around.models.iter().cloned()).collect()
     });
     if let Some(packages) = origin.generation.as_ref().and_then(|generation| generation.packages.clone()) {
         // Behind what was added on this device, before what was installed with the program.

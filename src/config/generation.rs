@@ -243,9 +243,10 @@ mod tests {
         assert_eq!(config.own_models(around().models.as_deref()), Path::new("/own"));
         sources.flags.config = None;
         let config = load(&sources).expect("right");
-        assert_eq!(config.models, [pushed, Path::new("/usr/share/linnet/models")]);
+        let added = Path::new("/var/lib/linnet/models");
+        assert_eq!(config.models, [added, pushed, Path::new("/usr/share/linnet/models")]);
         let own = config.own_models(around().models.as_deref());
-        assert_eq!(own, Path::new("/var/lib/linnet/models"), "nothing is ever added to a generation");
+        assert_eq!(own, added, "nothing is ever added to a generation");
         sources.flags.models = vec!["/flag".into()];
         assert_eq!(load(&sources).expect("right").models, [Path::new("/flag"), pushed]);
     }

@@ -140,7 +140,7 @@ pub const KEYS: &[Key] = &[
         Paths,
         Local,
         Live,
-        "Directory of model packages, or a list of them: where two hold a model of one name, the earlier directory's serves. Not set: the packages that were installed with `linnetd`, or the tree's own.",
+        "Directory of model packages, or a list of them: where two hold a model of one name, the earlier directory's serves. Not set: `models` in the state directory, where models are added, and the packages that were installed with `linnetd`, or the tree's own.",
     ),
     key(
         "",

@@ -377,7 +377,8 @@ fn several_directories_of_models_come_from_each_layer() {
     let refused = load(Overrides { models: vec!["/c".into(), "".into()], ..Overrides::default() });
     let refused = refused.expect_err("an empty path").to_string();
     assert!(refused.starts_with("--models: ") && refused.contains("\"/c\", \"\""), "{refused}");
-    assert_eq!(without_a_file().models, [Path::new("/usr/share/linnet/models")]);
+    let by_default = [Path::new("/var/lib/linnet/models"), Path::new("/usr/share/linnet/models")];
+    assert_eq!(without_a_file().models, by_default, "the device's own, whether it is there yet or not");
     for wrong in ["models = []", "models = [3]", "models = [\"\"]"] {
         assert!(the_fault(wrong).starts_with("1: models: expected a path in quotes"), "{wrong}");
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use linnet_proto::fleet::Generation;
 
 use super::{DaemonError, on_own_thread};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, OWN_MODELS};
 use crate::engine::tract::TractEngine;
 use crate::status::Events;
 use crate::sys::notify;
@@ -26,7 +26,7 @@ pub fn loader(events: Events) -> Loader {
 /// Loads, warms and proves every package of the configured directories, on a thread of its own. What `before` serves
 /// unchanged is taken over. systemd is told as long as it takes.
 pub async fn load(loader: &Loader, config: &Config, before: Option<Arc<Catalog>>) -> Result<Catalog, DaemonError> {
-    let directories = readable(&config.models)?;
+    let directories = readable(config)?;
     check_default(config, &Catalog::listed(&directories))?;
     let (loader, loading, at_start) = (loader.clone(), loading(config), before.is_none());
     loader.budget.set_limit(config.memory.limit_bytes);
@@ -111,14 +111,17 @@ pub fn prove_again(catalog: &Catalog, packages: &Path) -> Result<(), String> {
 }
 
 /// The directories that can be read. One is enough: a site's own may be made later.
-fn readable(directories: &[PathBuf]) -> Result<Vec<PathBuf>, DaemonError> {
+fn readable(config: &Config) -> Result<Vec<PathBuf>, DaemonError> {
+    let added = config.state_dir.join(OWN_MODELS);
     let mut refused = None;
     let mut found = Vec::new();
-    for path in directories {
+    for path in &config.models {
         match std::fs::read_dir(path) {
             Ok(_) => found.push(path.clone()),
+            // Nothing was added on this device yet.
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound && *path == added => {}
             Err(source) => {
-                if directories.len() > 1 {
+                if config.models.len() > 1 {
                     log::warn!("{}: the directory of models is passed over: {source}", path.display());
                 }
                 refused.get_or_insert(DaemonError::Models { path: path.clone(), source });

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use linnet_proto::fleet::Running;
-use linnet_proto::status::{Health, Limits, Provisioning, SourceStatus, Status};
+use linnet_proto::status::{FleetFailure, Health, Limits, Provisioning, SourceStatus, Status};
 
 use super::metrics::{Sample, resident_bytes};
 use super::{BrokerLink, ChangeModels, Events, LinkCount, StatusSource};
@@ -39,6 +39,7 @@ pub struct DaemonStatus {
     change_models: Option<ModelChanger>,
     generation: RwLock<Option<Running>>,
     fleet_sources: RwLock<Vec<SourceStatus>>,
+    fleet_last_failure: RwLock<Option<FleetFailure>>,
     provisioning: RwLock<Option<Provisioning>>,
 }
 
@@ -68,6 +69,7 @@ impl DaemonStatus {
             change_models: None,
             generation: RwLock::default(),
             fleet_sources: RwLock::default(),
+            fleet_last_failure: RwLock::default(),
             provisioning: RwLock::default(),
         }
     }
@@ -100,6 +102,11 @@ impl DaemonStatus {
     /// Tells how the sources of generations stand from now on.
     pub fn set_fleet_sources(&self, sources: Vec<SourceStatus>) {
         *self.fleet_sources.write().unwrap_or_else(PoisonError::into_inner) = sources;
+    }
+
+    /// Tells which generation was refused or taken back last.
+    pub fn set_fleet_last_failure(&self, failure: Option<FleetFailure>) {
+        *self.fleet_last_failure.write().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
     /// Tells how it stands with the name that the device waits for.
@@ -142,6 +149,7 @@ impl StatusSource for DaemonStatus {
             models_dir: self.models_dir.as_ref().map(|dir| dir.display().to_string()),
             generation: *self.generation.read().unwrap_or_else(PoisonError::into_inner),
             fleet_sources: self.fleet_sources.read().unwrap_or_else(PoisonError::into_inner).clone(),
+            fleet_last_failure: self.fleet_last_failure.read().unwrap_or_else(PoisonError::into_inner).clone(),
             provisioning: self.provisioning.read().unwrap_or_else(PoisonError::into_inner).clone(),
             limits: self.limits.read().unwrap_or_else(PoisonError::into_inner).clone(),
             queue_depth: load.waiting,

@@ -206,6 +206,7 @@ impl StatusSource for Bench {
             models_dir: None,
             generation: None,
             fleet_sources: Vec::new(),
+            fleet_last_failure: None,
             provisioning: None,
             limits: Limits {
                 max_upload_bytes: 1 << 20,

@@ -191,7 +191,7 @@ fn a_device_with_nothing_but_a_claim_becomes_one_of_the_fleet_and_a_second_one_d
     device.stop();
     std::fs::write(ended.join("identity/granted.toml"), "device = \"spea").expect("damaged");
     let device = site.device(&kept, "").state(&ended).start();
-    assert!(device.log().contains("does not count"), "{}", device.log());
+    wait_for_log(&device, "does not count");
     wait_for_name(&device, "speaker-0001");
     let list = site.list();
     assert_eq!((&list["claims"][0]["used"], list["devices"].as_array().map(Vec::len)), (&1.into(), Some(1)));

@@ -104,6 +104,9 @@ fn a_model_that_answers_its_canary_otherwise_is_refused_and_nothing_else_changes
     wait_for_log(&daemon, &format!("generation {refused} is rejected"));
     wait_for(&daemon, good);
     assert_eq!(status(&daemon)["limits"]["max_upload_bytes"], 7 << 20);
+    let failure = status(&daemon)["fleet_last_failure"].clone();
+    assert!(failure["generation"] == refused && failure["state"] == "rejected", "{failure}");
+    assert!(failure["reason"].as_str().is_some_and(|reason| reason.contains("pushed")), "{failure}");
     let version = |daemon: &crate::harness::Daemon| {
         status(daemon)["models"].as_array().expect("models").iter().find(|m| m["name"] == "pushed").expect("it serves")
             ["version"]

@@ -126,6 +126,7 @@ fn status() -> Status {
         models: vec![model("stt-en-small", ModelState::Ready)],
         generation: None,
         fleet_sources: Vec::new(),
+        fleet_last_failure: None,
         provisioning: None,
         models_dir: None,
         limits: Limits {

@@ -246,6 +246,45 @@ fn a_push_to_a_percentage_is_for_whom_the_devices_say_and_names_those_that_canno
     assert!(code == 64 && e.contains("expected a number above 0 and up to 100"), "{code}: {e}");
 }
 
+/// What the page has a person make in the clone is nothing that `git add .` may take, and no password is for all to read.
+#[test]
+fn the_commands_of_the_page_keep_what_is_secret() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).expect("it is part of the tree");
+    let (page, ignored) = (read("docs/fleet.md"), read(".gitignore"));
+    assert!(page.contains("linnet fleet init home "), "the name that is ignored");
+    for line in ["/home/", "*.keys/"] {
+        assert!(ignored.lines().any(|ignored| ignored == line), "{line}");
+    }
+    assert!(page.contains("install -m 0640 -g mosquitto /dev/null /etc/mosquitto/linnet.passwords"));
+    let broker = read("config/examples/mosquitto/mosquitto.conf");
+    let named = broker.lines().filter_map(|line| line.split_once(" /etc/mosquitto/certs/"));
+    let made: Vec<_> = named.map(|(_, file)| file).collect();
+    assert_eq!(made, ["ca.crt", "server.crt", "server.key"]);
+    for file in made {
+        assert!(page.contains(&format!("out {file}")), "the page makes no {file}");
+    }
+}
+
+#[test]
+fn a_push_that_means_no_known_device_says_so() {
+    let Some(broker) = Mosquitto::start("a_push_that_means_no_known_device") else { return };
+    let bench = Bench::with_a_generation();
+    shipped(&broker);
+    let url = broker.url();
+    let (code, e) = bench.fail(&["push", "--mqtt", &url, "--to", "group=nobody", "--waves", "50%,100%"]);
+    assert!(code == 64 && e.contains("no device that --to means has reported"), "{code}: {e}");
+    let push = ["push", "--mqtt", &url, "--to", "group=nobody,percent=0.5", "--waves", "100%"];
+    let done = bench.run(&push);
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{err}");
+    assert!(out.starts_with("no known device is meant: generation 1 is open for those that report later"), "{out}");
+    assert!(
+        err.contains("wave 1 of 1 is open (100%): no known device is meant") && !err.contains("0 devices"),
+        "{err}"
+    );
+}
+
 #[test]
 fn a_push_opens_wave_after_wave_until_every_device_has_it() {
     let Some(broker) = Mosquitto::start("a_push_opens_wave_after_wave") else { return };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fleet::Running;
+use crate::fleet::{PushState, Running};
 
 /// A loaded or failed model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,6 +65,9 @@ pub struct Status {
     /// fleet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fleet_sources: Vec<SourceStatus>,
+    /// The generation that this device refused or took back last; absent while none was, and once a later one is confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet_last_failure: Option<FleetFailure>,
     /// How it stands with a device that waits for its name; absent for any other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provisioning: Option<Provisioning>,
@@ -122,6 +125,19 @@ pub struct SourceFailure {
     pub code: String,
     /// One sentence.
     pub reason: String,
+}
+
+/// A generation that did not stay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetFailure {
+    /// Its number.
+    pub generation: u64,
+    /// `rejected` or `rolled_back`.
+    pub state: PushState,
+    /// One sentence.
+    pub reason: String,
+    /// When, seconds since 1970-01-01 UTC by the device's clock.
+    pub secs: u64,
 }
 
 /// A device with a claim and without a name.

@@ -71,18 +71,24 @@ impl ModelChanges {
         let turn = Arc::clone(&self.one_at_a_time).lock_owned().await;
         let places = self.places().await?;
         let stop = Stop::default();
+        // One that took another's place has nothing to go back to.
+        let is_new = !asked.replace;
         let (flag, import) = (Arc::clone(&stop.0), child::Import { asked, places });
         let own = self.clone();
         let added = whole(async move {
             let _turn = turn;
             let added = on_own_thread("models-add", move || import.run(&flag)).await.map_err(no_thread)??;
             // It is in its place: it serves though the caller has gone.
-            own.load().await?;
-            Ok(added)
+            let loaded = own.load().await;
+            let state = own.state(&added);
+            if is_new && (loaded.is_err() || state.is_none()) {
+                take_away(added.dir.clone()).await;
+            }
+            loaded.map(|()| (added, state))
         });
-        let added = added.await?;
+        let (added, state) = added.await?;
         drop(stop);
-        match self.state(&added.name) {
+        match state {
             Some(ModelState::Failed { reason }) => {
                 let message = format!("the model {} is in its place, but does not serve: {reason}", added.name);
                 Err(WireError::new(ErrorCode::ModelFailed, message).with_param("model"))
@@ -93,7 +99,7 @@ impl ModelChanges {
             }
             None => {
                 let message = format!(
-                    "the model {} was added in {}, but this daemon does not look there; add the directory to `models`",
+                    "the model {} cannot serve from {}: this daemon cannot read the directory, or `models` in its configuration does not name it",
                     added.name, added.dir
                 );
                 Err(WireError::new(ErrorCode::Internal, message))
@@ -164,8 +170,14 @@ impl ModelChanges {
         })
     }
 
-    fn state(&self, name: &str) -> Option<ModelState> {
-        self.catalog.get().status().into_iter().find(|model| model.name == name).map(|model| model.state)
+    /// How it stands with what was added; `None` where the daemon does not look there, though a model of that name may serve from elsewhere.
+    fn state(&self, added: &AddedModel) -> Option<ModelState> {
+        let catalog = self.catalog.get();
+        let lies_there = |dir: &Path| dir.display().to_string() == added.dir;
+        let is_known = catalog.served().any(|served| lies_there(&served.dir))
+            || catalog.failed().any(|failed| lies_there(&failed.dir));
+        let model = catalog.status().into_iter().find(|model| model.name == added.name);
+        model.filter(|_| is_known).map(|model| model.state)
     }
 }
 
@@ -223,6 +235,20 @@ fn put_back(hidden: HiddenDirectory, name: &str) {
 
 fn ending(why: &str) -> WireError {
     WireError::new(ErrorCode::Unavailable, why).with_retry_after_ms(millis(CHANGE_MODELS_RETRY))
+}
+
+/// Removes what was added and is not looked at: a failure leaves nothing behind.
+async fn take_away(dir: String) {
+    let removed = on_own_thread("models-remove", move || {
+        let mut hidden = HiddenDirectory::of(Path::new(&dir))?;
+        hidden.give_up()?;
+        hidden.remove()
+    });
+    match removed.await {
+        Ok(Ok(())) => {}
+        Ok(Err(e)) => log::warn!("what was added and cannot serve is left behind: {e}"),
+        Err(e) => log::warn!("what was added and cannot serve is left behind: {e}"),
+    }
 }
 
 fn no_thread(e: std::io::Error) -> WireError {

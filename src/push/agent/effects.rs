@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use linnet_fleet::source::LeastRate;
 use linnet_fleet::trust::{Contents, Trusted};
-use linnet_proto::fleet::{Generation, Running};
+use linnet_proto::fleet::{Generation, PushState, Running};
+use linnet_proto::status::FleetFailure;
 use tokio::runtime::Handle;
 
 use super::clock::KernelClock;
@@ -258,6 +259,17 @@ impl Device {
         report.contested = self.link.contested().is_some();
         self.contested.set(report.contested);
         if let Some(update) = update {
+            // While a later one is under way the last failure is still the last.
+            if update.state.is_failure() {
+                self.status.set_fleet_last_failure(Some(FleetFailure {
+                    generation: update.generation,
+                    state: update.state,
+                    reason: update.reason.clone().unwrap_or_default(),
+                    secs: update.since_secs,
+                }));
+            } else if update.state == PushState::Confirmed {
+                self.status.set_fleet_last_failure(None);
+            }
             let (number, state) = (update.generation, update.state.as_str());
             let said = match report.reason.as_deref() {
                 Some(reason) => format!("generation {number} is {state}: {reason}"),

@@ -3,8 +3,10 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use linnet_proto::fleet::Running;
-use linnet_proto::status::{Health, Limits, ModelState, SourceStatus, Status};
+use linnet_proto::fleet::{PushState, Running};
+use linnet_proto::status::{
+    FleetFailure, Health, Limits, ModelState, Provisioning, ProvisioningState, SourceStatus, Status,
+};
 use linnet_proto::words::plain;
 
 use super::output;
@@ -51,6 +53,12 @@ fn for_people(status: &Status, socket: &str) -> String {
     if let Some(running) = &status.generation {
         row("fleet", &generation(running));
     }
+    if let Some(failure) = &status.fleet_last_failure {
+        row("", &format!("  {}", last_failure(failure, clock::now_secs())));
+    }
+    if let Some(waiting) = &status.provisioning {
+        row("name", &without_a_name(waiting));
+    }
     for (i, source) in status.fleet_sources.iter().enumerate() {
         row(if i == 0 { "sources" } else { "" }, &source_line(source, clock::now_secs()));
     }
@@ -58,6 +66,9 @@ fn for_people(status: &Status, socket: &str) -> String {
     row("mqtt", &status.mqtt);
     if let Some(reason) = &status.mqtt_reason {
         row("", &format!("  {reason}"));
+    }
+    if let Some(contested) = &status.mqtt_contested {
+        row("", &format!("  {contested}"));
     }
     if let Some(reason) = &status.mqtt_storage {
         row("", &format!("  answers are not kept over a restart: {reason}"));
@@ -87,6 +98,30 @@ fn generation(running: &Running) -> String {
         (0, _) => "as it was shipped: no generation serves".to_owned(),
         (number, true) => format!("generation {number}, confirmed"),
         (number, false) => format!("generation {number}, not confirmed yet"),
+    }
+}
+
+/// The generation that did not stay, and why.
+fn last_failure(failure: &FleetFailure, now: u64) -> String {
+    let became = match failure.state {
+        PushState::RolledBack => "rolled back",
+        state => state.as_str(),
+    };
+    format!("generation {} was {became} {}: {}", failure.generation, ago(now, failure.secs), failure.reason)
+}
+
+/// How far a device has come that has a claim and no name.
+fn without_a_name(waiting: &Provisioning) -> String {
+    let how = match waiting.state {
+        ProvisioningState::Asking => "none yet, it is asked for",
+        ProvisioningState::Unanswered => "none yet, nobody answers",
+        ProvisioningState::Refused => "none yet, it is refused",
+        ProvisioningState::Failed => "none yet, it cannot be asked for or kept",
+    };
+    let claim = &waiting.claim;
+    match &waiting.reason {
+        Some(reason) => format!("{how}: {reason} (claim {claim})"),
+        None => format!("{how} (claim {claim})"),
     }
 }
 
@@ -165,6 +200,26 @@ mod tests {
 
     fn generation_of(number: u64, confirmed: bool) -> String {
         generation(&Running { generation: number, confirmed })
+    }
+
+    #[test]
+    fn a_generation_that_did_not_stay_is_told_with_why() {
+        let failure = |state| FleetFailure { generation: 8, state, reason: "its canary is not met".into(), secs: 940 };
+        let told = |state| last_failure(&failure(state), 1000);
+        assert_eq!(told(PushState::Rejected), "generation 8 was rejected 1 min 0 s ago: its canary is not met");
+        assert_eq!(told(PushState::RolledBack), "generation 8 was rolled back 1 min 0 s ago: its canary is not met");
+    }
+
+    #[test]
+    fn a_device_without_a_name_says_what_it_waits_for() {
+        let told = |state, reason: Option<&str>| {
+            without_a_name(&Provisioning { claim: "/etc/claim.toml".into(), state, reason: reason.map(str::to_owned) })
+        };
+        assert_eq!(told(ProvisioningState::Asking, None), "none yet, it is asked for (claim /etc/claim.toml)");
+        assert_eq!(
+            told(ProvisioningState::Refused, Some("the claim is used up")),
+            "none yet, it is refused: the claim is used up (claim /etc/claim.toml)"
+        );
     }
 
     #[test]

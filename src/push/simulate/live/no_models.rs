@@ -38,6 +38,7 @@ impl StatusSource for NoModels {
             models_dir: None,
             generation: None,
             fleet_sources: Vec::new(),
+            fleet_last_failure: None,
             provisioning: None,
             limits: Limits {
                 max_upload_bytes: 0,

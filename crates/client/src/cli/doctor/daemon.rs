@@ -146,6 +146,7 @@ pub(super) mod tests {
             models: vec![model("stt-en-small", ModelState::Ready)],
             generation: None,
             fleet_sources: Vec::new(),
+            fleet_last_failure: None,
             provisioning: None,
             models_dir: Some("/var/lib/linnet/models".into()),
             limits: Limits {

@@ -75,10 +75,17 @@ pub(super) async fn run(args: PushArgs) -> Result<ExitCode, ClientError> {
     if !args.json {
         let (number, confirmed, failed, silent) =
             (pushing.push.number, all.confirmed, all.failed, all.silent + all.working);
-        output::write(&format!(
-            "generation {number} is open for every device that is meant: {} confirmed it, {failed} failed, {silent} have not ended\n",
-            devices_text(confirmed)
-        ))?;
+        let text = match all.devices() {
+            0 => format!(
+                "no known device is meant: generation {number} is open for those that report later ({})\n",
+                pushing.shown_audience()
+            ),
+            _ => format!(
+                "generation {number} is open for every device that is meant: {} confirmed it, {failed} failed, {silent} have not ended\n",
+                devices_text(confirmed)
+            ),
+        };
+        output::write(&text)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -253,7 +260,10 @@ impl Pushing {
     /// Begins with the first wave, or goes on with the one that was left.
     async fn begin(&mut self) -> Result<(), ClientError> {
         if self.push.wave == 0 {
-            let known = devices_text(self.meant().len());
+            let known = match self.meant().len() {
+                0 => "devices that report later, as no known device is meant".to_owned(),
+                meant => devices_text(meant),
+            };
             self.sign_wave(1).await?;
             let (number, to, waves) = (self.push.number, self.shown_audience(), self.push.waves.len());
             self.say(&format!("generation {number} for {known} ({to}), waves: {waves}"));
@@ -327,14 +337,12 @@ impl Pushing {
         self.untold = None;
         if let Some(opened) = self.push.waves.get(self.push.wave.wrapping_sub(1)) {
             let is_open = |device: &&String| bucket(&self.push.salt, device) < opened.opened;
-            self.say(&format!(
-                "wave {} of {} is open ({}): {} of {}",
-                self.push.wave,
-                self.push.waves.len(),
-                opened.share,
-                meant.iter().filter(is_open).count(),
-                devices_text(meant.len())
-            ));
+            let open = match meant.len() {
+                0 => "no known device is meant".to_owned(),
+                all => format!("{} of {}", meant.iter().filter(is_open).count(), devices_text(all)),
+            };
+            let (wave, waves) = (self.push.wave, self.push.waves.len());
+            self.say(&format!("wave {wave} of {waves} is open ({}): {open}", opened.share));
         }
         Ok(())
     }
