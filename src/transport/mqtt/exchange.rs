@@ -216,6 +216,11 @@ impl Live {
         self.until(EXCHANGE_ANSWER_PATIENCE, "nobody who serves the fleet's repository has answered", |packet| {
             match packet {
                 Packet::Publish(publish) if publish.topic == expected.as_bytes() => Some(Ok(publish.payload)),
+                Packet::PubAck(ack) if ack.reason == PubAckReason::NoMatchingSubscribers => {
+                    Some(Err(SourceFault::Unreachable(format!(
+                        "the broker is reached, but nobody listens to {topic}: neither `linnet fleet push` nor `serve` runs"
+                    ))))
+                }
                 _ => None,
             }
         })
