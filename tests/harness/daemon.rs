@@ -19,6 +19,7 @@ pub struct DaemonBuilder {
     state: Option<PathBuf>,
     flags: Vec<OsString>,
     variables: Vec<(OsString, OsString)>,
+    wrapper: Vec<OsString>,
 }
 
 /// The directory of socket, state, configuration and log: the daemon's own, or one that outlives it.
@@ -94,6 +95,12 @@ impl DaemonBuilder {
         self
     }
 
+    /// Starts it by another program, which takes its path and arguments behind these words and becomes it.
+    pub fn under(mut self, words: Vec<OsString>) -> Self {
+        self.wrapper = words;
+        self
+    }
+
     /// Starts it without waiting for anything.
     pub fn spawn(self) -> Daemon {
         let home = self.home.path();
@@ -101,7 +108,7 @@ impl DaemonBuilder {
         std::fs::write(&config, &self.config).expect("the configuration is written");
         let log = home.join("linnetd.log");
         let output = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("the log is opened");
-        let mut command = linnetd();
+        let mut command = program(&self.wrapper);
         command.arg("--config").arg(&config);
         command.arg("--socket").arg(home.join("linnet.sock"));
         command.arg("--state").arg(self.state.clone().unwrap_or_else(|| home.join("state")));
@@ -123,7 +130,14 @@ impl DaemonBuilder {
 
 /// The program under test, with nothing of the environment that would change what it does.
 pub fn linnetd() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_linnetd"));
+    program(&[])
+}
+
+fn program(wrapper: &[OsString]) -> Command {
+    let linnetd = OsString::from(env!("CARGO_BIN_EXE_linnetd"));
+    let mut words = wrapper.iter().chain([&linnetd]);
+    let mut command = Command::new(words.next().expect("there is one"));
+    command.args(words);
     for name in [
         "LINNET_CONFIG",
         "LINNET_SOCKET",
@@ -155,6 +169,7 @@ impl Daemon {
             state: None,
             flags: Vec::new(),
             variables: Vec::new(),
+            wrapper: Vec::new(),
         }
     }
 

@@ -17,6 +17,7 @@ pub mod http;
 pub mod mosquitto;
 pub mod notify_socket;
 pub mod privacy;
+pub mod strace;
 pub mod tmpfs;
 pub mod web;
 
@@ -28,6 +29,7 @@ pub use daemon::{Daemon, DaemonBuilder, Ended};
 pub use http::{Answer, request};
 pub use mosquitto::Mosquitto;
 pub use notify_socket::NotifySocket;
+pub use strace::Strace;
 pub use tmpfs::Tmpfs;
 pub use web::{Asked, Reply, Web, authority};
 

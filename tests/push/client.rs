@@ -1,5 +1,6 @@
 //! The client, as an operator calls it.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -9,9 +10,17 @@ use crate::harness::eventually;
 
 /// The client, which lies beside the daemon.
 pub fn linnet() -> Command {
+    linnet_under(&[])
+}
+
+/// The same, started by another program that takes its path behind these words and becomes it.
+pub fn linnet_under(words: &[OsString]) -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_linnetd")).with_file_name("linnet");
     assert!(program.is_file(), "{} is missing: cargo build --release --workspace makes it", program.display());
-    let mut command = Command::new(program);
+    let program = OsString::from(program);
+    let mut words = words.iter().chain([&program]);
+    let mut command = Command::new(words.next().expect("there is one"));
+    command.args(words);
     for name in ["LINNET_FLEET_DIR", "LINNET_MQTT_URL", "LINNET_MQTT_PASSWORD", "LINNET_SOCKET"] {
         command.env_remove(name);
     }

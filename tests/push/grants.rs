@@ -12,9 +12,10 @@ use rumqttc::v5::mqttbytes::v5::{Packet, Publish};
 
 use crate::harness::{PATIENCE, eventually};
 use crate::operator::{FLEET, Operator};
-use crate::provisioning::{Serving, claim};
+use crate::provisioning::claim;
 use crate::reports::shipped;
 use crate::scripted_broker::{Peer, ScriptedBroker, Seen};
+use crate::serving::Serving;
 
 /// What `serve` subscribes to: reports, the index, requests for pieces, requests for names.
 const SUBSCRIPTIONS: usize = 4;
@@ -53,7 +54,7 @@ impl Site {
         let path = file.display().to_string();
         claim(&operator, &["create", "-o", &path, "--mqtt", &url, "--uses", uses, "--pattern", "speaker-{n}"]);
         let claim = ClaimFile::read(&file).expect("a claim");
-        let serving = Serving::start(&operator, &url, &[]);
+        let serving = Serving::launch(&operator, &url, &[]);
         Self { broker, operator, claim, serving }
     }
 

@@ -7,43 +7,13 @@ use serde_json::Value;
 
 use crate::client::linnet;
 use crate::harness::{Daemon, DaemonBuilder, Mosquitto, eventually, mosquitto, request, root, skip};
-use crate::operator::{Operator, status, wait_for};
+use crate::operator::{Operator, status, wait_for, wait_for_log};
+use crate::serving::Serving;
 
 /// An operator with a broker.
 struct Site {
     operator: Operator,
     broker: Mosquitto,
-}
-
-/// `linnet fleet serve`, ended when dropped.
-pub struct Serving {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        // Both fail only when it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Serving {
-    /// Starts it on what `operator` has, over the broker at `url`.
-    pub fn start(operator: &Operator, url: &str, arguments: &[&str]) -> Self {
-        let log = operator.path("serve.log");
-        let output = std::fs::File::create(&log).expect("a log");
-        let mut command = linnet();
-        command.args(["fleet", "serve"]).args(places(operator)).args(["--mqtt", url]).args(arguments);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn().expect("linnet runs");
-        Self { child, log }
-    }
-
-    /// What it said.
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
 }
 
 /// Where the operator has his repository and his keys.
@@ -94,9 +64,7 @@ impl Site {
     }
 
     fn serve_at(&self, url: &str, arguments: &[&str]) -> Serving {
-        let serving = Serving::start(&self.operator, url, arguments);
-        eventually("it serves", || serving.log().contains("serving the fleet").then_some(()));
-        serving
+        Serving::start(&self.operator, url, arguments)
     }
 
     /// A device with the claim and what `more` says, and with nothing else of the fleet or the broker.
@@ -115,7 +83,7 @@ fn seen(daemon: &Daemon) -> Option<Value> {
 }
 
 /// Waits until the device is on the broker under this name.
-fn wait_for_name(daemon: &Daemon, name: &str) {
+pub fn wait_for_name(daemon: &Daemon, name: &str) {
     eventually(&format!("the device is {name}"), || {
         let status = seen(daemon)?;
         (status["device"] == name && status["mqtt"] == "up").then_some(())

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes a small fleet repository with `python-tuf`, the reference implementation, and certificates for the tests of the HTTP source.
 
-Run: python3 tests/goldens/fleet/generate.py   (tuf 7.0.1, securesystemslib 1.6.0, cryptography 50.0.2)
+Run: "$(tests/python/venv)" tests/goldens/fleet/generate.py   (tuf 7.0.1, securesystemslib 1.6.0, cryptography 50.0.2)
 
 `first/` is the repository with generation 1. `second/` is the same one later: generation 2 is released and opened for a tenth of
 the devices, the online key has been rotated by a second root, and the snapshot tells lengths and two kinds of digest. Keys come
@@ -11,8 +11,7 @@ and a certificate for `localhost`; it is made anew only where it is missing.
 
 import datetime
 import hashlib
-import json
-import shutil
+import sys
 from pathlib import Path
 
 from cryptography import x509
@@ -20,23 +19,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import (
-    DelegatedRole,
-    Delegations,
-    Metadata,
-    MetaFile,
-    Root,
-    Snapshot,
-    TargetFile,
-    Targets,
-    Timestamp,
-)
-from tuf.api.serialization.json import JSONSerializer
+from tuf.api.metadata import MetaFile
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "../../python"))
+from fleet_repository import BUCKETS, full, generation, rollout, root, write  # noqa: E402
+
 # 2100-01-01: the tests bring their own clock.
 EXPIRES = datetime.datetime(2100, 1, 1, tzinfo=datetime.timezone.utc)
-BUCKETS = 1_000_000
 
 
 def key(seed):
@@ -44,122 +34,24 @@ def key(seed):
     return CryptoSigner(private)
 
 
-ROOT = [key("root 1"), key("root 2")]
-TARGETS = [key("targets 1"), key("targets 2")]
-RELEASES = [key("releases 1"), key("releases 2")]
-ONLINE = {1: key("online 1"), 2: key("online 2")}
+def keys(online):
+    found = {role: [key(f"{role} 1"), key(f"{role} 2")] for role in ("root", "targets", "releases")}
+    return found | {role: [key(f"online {online}")] for role in ("snapshot", "timestamp", "rollouts")}
 
 
-def dump(metadata, signers):
-    metadata.signatures.clear()
-    for signer in signers:
-        metadata.sign(signer, append=True)
-    return metadata.to_bytes(JSONSerializer(compact=True))
-
-
-def generation(number):
+def golden(number, opened):
     manifest = f"# manifest of generation {number}\n".encode()
-    sha256 = hashlib.sha256(manifest).hexdigest()
-    content = {
-        "wire": 1,
-        "fleet": "golden",
-        "number": number,
-        "created_secs": 1_767_225_600,
-        "expires_secs": int(EXPIRES.timestamp()),
-        "config_version": 1,
-        "config": 'log = "info"\n',
-        "packages": [
-            {
-                "name": "tiny",
-                "version": f"{number}.0.0",
-                "files": [{"path": "manifest.toml", "bytes": len(manifest), "sha256": sha256}],
-            }
-        ],
-        "audience": {},
-        "notes": f"Generation {number}, from python-tuf: naïve, 日本語.",
-    }
-    return json.dumps(content, ensure_ascii=False, indent=1).encode(), {sha256: manifest}
-
-
-def rollout(number, sha256, opened):
-    return {
-        "wire": 1,
-        "fleet": "golden",
-        "number": number,
-        "sha256": sha256,
-        "to": {},
-        "salt": f"push {number}, été 日本",
-        "opened": opened,
-        "wave": 1,
-        "paused": False,
-        "attempt": 1,
-    }
-
-
-def target(path, content, custom):
-    found = TargetFile.from_data(path, content, ["sha256", "sha512"])
-    if custom is not None:
-        found.unrecognized_fields["custom"] = {"linnet": custom}
-    return found
-
-
-def write(directory, root_versions, version, opened, meta):
-    shutil.rmtree(directory, ignore_errors=True)
-    for sub in ("metadata", "targets/generations", "files"):
-        (directory / sub).mkdir(parents=True)
-
-    def put(name, content):
-        (directory / "metadata" / name).write_bytes(content)
-
-    for number in range(1, root_versions + 1):
-        root = Root(version=number, expires=EXPIRES, consistent_snapshot=True)
-        for signer in ROOT:
-            root.add_key(signer.public_key, "root")
-        for signer in TARGETS:
-            root.add_key(signer.public_key, "targets")
-        for role in ("snapshot", "timestamp"):
-            root.add_key(ONLINE[number].public_key, role)
-        root.roles["root"].threshold = 2
-        root.roles["targets"].threshold = 2
-        put(f"{number}.root.json", dump(Metadata(root), ROOT))
-    online = ONLINE[root_versions]
-
-    releases, rollouts = Targets(version=version, expires=EXPIRES), Targets(version=version, expires=EXPIRES)
-    for number, share in opened.items():
-        content, files = generation(number)
-        sha256 = hashlib.sha256(content).hexdigest()
-        (directory / f"targets/generations/{sha256}.{number}.json").write_bytes(content)
-        for digest, data in files.items():
-            (directory / "files" / digest).write_bytes(data)
-        path = f"generations/{number}.json"
-        releases.targets[path] = target(path, content, {"wire": 1, "audience": {}} if number == 2 else None)
-        path = f"rollouts/{number}.json"
-        rollouts.targets[path] = target(path, b"", rollout(number, sha256, share))
-
-    delegations = Delegations({}, {})
-    for name, signers, paths, threshold in (
-        ("releases", RELEASES, ["generations/*"], 2),
-        ("rollouts", [online], ["rollouts/*"], 1),
-    ):
-        keyids = [signer.public_key.keyid for signer in signers]
-        delegations.roles[name] = DelegatedRole(name, keyids, threshold, False, paths=paths)
-        for signer in signers:
-            delegations.keys[signer.public_key.keyid] = signer.public_key
-    targets = Targets(version=version, expires=EXPIRES, delegations=delegations)
-
-    snapshot = Snapshot(version=version, expires=EXPIRES, meta={})
-    for name, role, signers in (
-        ("targets", targets, TARGETS),
-        ("releases", releases, RELEASES),
-        ("rollouts", rollouts, [online]),
-    ):
-        content = dump(Metadata(role), signers)
-        put(f"{version}.{name}.json", content)
-        snapshot.meta[f"{name}.json"] = meta(version, content)
-    content = dump(Metadata(snapshot), [online])
-    put(f"{version}.snapshot.json", content)
-    timestamp = Timestamp(version=version, expires=EXPIRES, snapshot_meta=meta(version, content))
-    put("timestamp.json", dump(Metadata(timestamp), [online]))
+    document, files = generation(
+        "golden",
+        number,
+        'log = "info"\n',
+        [("tiny", f"{number}.0.0", {"manifest.toml": manifest})],
+        created=1_767_225_600,
+        expires=int(EXPIRES.timestamp()),
+        notes=f"Generation {number}, from python-tuf: naïve, 日本語.",
+    )
+    release = {"wire": 1, "audience": {}} if number == 2 else None
+    return number, document, files, release, rollout("golden", number, document, opened=opened, salt=f"push {number}, été 日本")
 
 
 def certificates(directory):
@@ -193,10 +85,8 @@ def certificates(directory):
     (directory / "server.key").write_bytes(private)
 
 
-def full(version, content):
-    return MetaFile.from_data(version, content, ["sha256", "sha512"])
-
-
-write(HERE / "first", 1, 1, {1: BUCKETS}, lambda version, _: MetaFile(version))
-write(HERE / "second", 2, 2, {1: BUCKETS, 2: BUCKETS // 10}, full)
+ROOTS = [root(number, EXPIRES, keys(number), keys(number)["root"]) for number in (1, 2)]
+FIRST, SECOND = golden(1, BUCKETS), golden(2, BUCKETS // 10)
+write(HERE / "first", ROOTS[:1], 1, EXPIRES, keys(1), [FIRST], meta=lambda version, _: MetaFile(version))
+write(HERE / "second", ROOTS, 2, EXPIRES, keys(2), [FIRST, SECOND], meta=full)
 certificates(HERE / "tls")

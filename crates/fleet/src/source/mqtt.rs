@@ -66,6 +66,19 @@ impl Mqtt {
         *self.index.lock().unwrap_or_else(PoisonError::into_inner) = index;
         Ok(found)
     }
+
+    /// A metadata file that has `bytes`, as the index says.
+    async fn found(&self, name: &str, bytes: u64, cap: u64) -> Result<Bytes, SourceFault> {
+        // The timestamp is changed in place: of another one's size nothing follows.
+        if bytes > cap {
+            return Err(SourceFault::TooLarge { cap });
+        }
+        let topic = FleetTopic::of_file(&self.fleet, name).to_string();
+        let found = self.exchange.retained(&topic, cap).await?.ok_or_else(|| {
+            SourceFault::Unreachable(format!("the fleet's index names it, but the broker retains nothing on {topic}"))
+        })?;
+        if found.len() as u64 > cap { Err(SourceFault::TooLarge { cap }) } else { Ok(found) }
+    }
 }
 
 impl std::fmt::Debug for Mqtt {
@@ -83,17 +96,12 @@ impl Source for Mqtt {
     async fn metadata(&self, name: &str, cap: u64) -> Result<Bytes, SourceFault> {
         require_plain(name)?;
         let Some(bytes) = self.listed(name).await? else { return Err(SourceFault::NotThere) };
-        // The timestamp is changed in place: of another one's size nothing follows.
-        if bytes > cap {
-            return Err(SourceFault::TooLarge { cap });
-        }
-        let topic = FleetTopic::of_file(&self.fleet, name).to_string();
-        let found = self.exchange.retained(&topic, cap).await?.ok_or_else(|| {
-            // The next look reads an index anew: this one may name what has been removed since.
+        let found = self.found(name, bytes, cap).await;
+        if found.is_err() {
+            // The next look reads an index anew: this one may name what has been removed since, or lie.
             *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Index::default();
-            SourceFault::Unreachable(format!("the fleet's index names it, but the broker retains nothing on {topic}"))
-        })?;
-        if found.len() as u64 > cap { Err(SourceFault::TooLarge { cap }) } else { Ok(found) }
+        }
+        found
     }
 
     async fn piece(&self, path: &str, offset: u64, bytes: u64) -> Result<Bytes, SourceFault> {
@@ -242,6 +250,11 @@ mod tests {
         // An index that names what was removed is not kept.
         exchange.put("root/2", b"");
         assert!(matches!(source.metadata("2.root.json", 9).await, Err(SourceFault::Unreachable(_))));
+        exchange.put("index", &index(&[]));
+        assert_eq!(source.metadata("2.root.json", 9).await, Err(SourceFault::NotThere));
+        // Nor is one that lies about a size.
+        exchange.put("index", &index(&[("2.root.json", u64::MAX)]));
+        assert_eq!(source.metadata("2.root.json", 9).await, Err(SourceFault::TooLarge { cap: 9 }));
         exchange.put("index", &index(&[]));
         assert_eq!(source.metadata("2.root.json", 9).await, Err(SourceFault::NotThere));
     }
