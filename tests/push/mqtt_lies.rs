@@ -281,7 +281,7 @@ fn pieces_of_other_bytes_are_thrown_away_and_the_generation_is_given_up() {
         wait_for_log(&daemon, &format!("generation {bad} is rejected"));
         let log = daemon.log();
         let line = log.lines().find(|line| line.contains(&format!("generation {bad} is rejected"))).expect("said");
-        assert!(line.contains("it was thrown away"), "{what}: {line}");
+        assert!(line.contains("no source gives the bytes that are signed"), "{what}: {line}");
         eventually("nothing of it is left", || half_written(&daemon).is_empty().then_some(()));
         answers(&daemon);
         assert_eq!(status(&daemon)["generation"]["generation"], two, "{what}");

@@ -1,7 +1,7 @@
 //! Devices that have nothing but a claim, a real broker, and a real `linnet fleet serve` that gives them their names.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
