@@ -58,13 +58,13 @@ fn a_model_that_stays_loaded_through_many_generations_goes_on_proving_itself() {
     let speech = crate::harness::models().join("stt-en-small");
     let config = |mib: u32| format!("preload = [\"all\"]\n[limits]\nmax_upload_mib = {mib}\n");
     let daemon = operator.device().in_home(home.path()).start();
-    let first = operator.push(&config(7), &[speech.clone()]);
+    let first = operator.push(&config(7), std::slice::from_ref(&speech));
     wait_for(&daemon, first);
     // Loaded out of this generation's directory, which goes while the model stays.
     assert!(daemon.stop().status.success());
     let daemon = operator.device().in_home(home.path()).start();
     for mib in 8..11 {
-        let next = operator.push(&config(mib), &[speech.clone()]);
+        let next = operator.push(&config(mib), std::slice::from_ref(&speech));
         wait_for(&daemon, next);
     }
     assert!(!home.path().join(format!("state/fleet/generations/{first}")).exists(), "what it was loaded from is gone");
