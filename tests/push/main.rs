@@ -17,7 +17,6 @@ mod interrupted;
 mod kills;
 mod load;
 mod mqtt_lies;
-mod mqtt_resume;
 mod operator;
 mod operators;
 mod over_mqtt;
