@@ -1,14 +1,18 @@
-//! Updates over a broker on which somebody else plays the operator: with pieces of files that are none. What he does is
+//! Updates over a broker on which somebody else plays the operator: with an index that lies, and with pieces of files that are none. What he does is
 //! told, what serves goes on, and the honest operator is followed afterwards.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-use linnet_proto::fleet::{MAX_RANGE_BYTES, RangeHead, RangeStatus};
+use linnet_proto::fleet::{Index, IndexEntry, MAX_RANGE_BYTES, RangeHead, RangeStatus};
 use serde_json::json;
 
 use crate::forge::sha256;
 use crate::harness::{Daemon, Mosquitto, eventually};
 use crate::operator::{Operator, answers, half_written, looking, served_version, status, wait_for, wait_for_log};
+use crate::serving::Serving;
 use crate::thief::{Asked, Thief};
 
 const ONE: &str = "[limits]\nmax_upload_mib = 7\n";
@@ -31,6 +35,95 @@ fn is_unharmed(daemon: &Daemon, what: &str) {
     assert_eq!(said["generation"], json!({ "generation": 1, "confirmed": true }), "{what}");
     assert_eq!(said["limits"]["max_upload_bytes"], 7 << 20, "{what}");
     assert_eq!(half_written(daemon), Vec::<PathBuf>::new(), "{what}");
+}
+
+/// What a thief publishes: on which topic of the fleet, and what of the index there is.
+type Lie = fn(&[u8]) -> (&'static str, Vec<u8>);
+
+/// The index, changed.
+fn changed(index: &[u8], change: impl FnOnce(&mut Index)) -> (&'static str, Vec<u8>) {
+    let mut index = Index::parse(index).expect("it is honest");
+    change(&mut index);
+    ("index", serde_json::to_vec(&index).expect("JSON"))
+}
+
+#[test]
+fn an_index_that_lies_is_told_and_the_operators_own_is_followed() {
+    let test = "an_index_that_lies_is_told_and_the_operators_own_is_followed";
+    let Some(broker) = Mosquitto::start(test) else { return };
+    let operator = Operator::new();
+    let one = operator.push(ONE, &[]);
+    let _serving = Serving::start(&operator, &broker.url(), &[]);
+    let daemon = device(&operator, &broker, "kitchen");
+    let thief = Thief::connect(&broker);
+    wait_for(&daemon, one);
+    let trusted = || std::fs::read(daemon.home().join("state/fleet/trust.json")).expect("it trusts something");
+    let before = trusted();
+    let honest = thief.retained("index");
+    let lies: [(&str, Lie); 14] = [
+        ("the index cannot be read", |_| ("index", b"\0\xff garbage".to_vec())),
+        ("the index cannot be read", |index| ("index", index[..index.len() / 2].to_vec())),
+        ("the index cannot be read", |_| ("index", b"[".repeat(100_000))),
+        ("the index is written in form 9", |index| changed(index, |index| index.wire = 9)),
+        ("(too_large: ", |index| ("index", [index, &[b' '; Index::MAX_BYTES]].concat())),
+        // More than the connection takes at all.
+        ("the broker retains nothing on linnet/fleet/home/index", |_| ("index", vec![b' '; 5 << 20])),
+        ("the broker retains nothing on linnet/fleet/home/index", |_| ("index", Vec::new())),
+        // Files that do not exist.
+        ("the fleet's index names it, but the broker retains nothing", |index| {
+            changed(index, |index| index.files.push(IndexEntry { name: "2.root.json".into(), bytes: 100 }))
+        }),
+        ("(too_large: ", |index| {
+            changed(index, |index| index.files.push(IndexEntry { name: "2.root.json".into(), bytes: u64::MAX }))
+        }),
+        // Files that exist are hidden.
+        ("the source has no timestamp.json", |index| {
+            changed(index, |index| index.files.retain(|file| file.name != "timestamp.json"))
+        }),
+        ("the source has no timestamp.json", |index| changed(index, |index| index.files.clear())),
+        ("(too_large: ", |index| changed(index, |index| index.files.iter_mut().for_each(|file| file.bytes = u64::MAX))),
+        // The files themselves.
+        ("(garbage: ", |_| ("metadata/timestamp.json", b"{\"signed\":{}}".to_vec())),
+        ("(too_large: ", |_| ("metadata/timestamp.json", vec![b' '; 1 << 20])),
+    ];
+    for (says, lie) in lies {
+        let said = daemon.log().len();
+        let (on, payload) = lie(&honest);
+        let as_it_was = thief.retained(on);
+        thief.retain(on, payload);
+        looking(&daemon, &format!("it is told: {says}"), || {
+            let log = daemon.log();
+            let told = |line: &str| line.contains("no newer metadata can be had (") && line.contains(says);
+            log[said..].lines().any(told).then_some(())
+        });
+        eventually("it is reported", || {
+            let reason = thief.reported("kitchen")["reason"].as_str()?.to_owned();
+            log_line(&daemon, said).contains(&reason).then_some(())
+        });
+        is_unharmed(&daemon, says);
+        assert!(trusted() == before, "{says}: what is trusted has changed");
+        thief.retain(on, as_it_was);
+        looking(&daemon, &format!("it is missed no more: {says}"), || {
+            thief.reported("kitchen")["reason"].is_null().then_some(())
+        });
+    }
+    // Names that mean nothing are passed over.
+    let (_, more) = changed(&honest, |index| {
+        let nonsense = (0..3000).map(|n| IndexEntry { name: format!("../../{n}\u{7}.json"), bytes: n });
+        index.files.extend(nonsense);
+    });
+    thief.retain("index", more);
+    wait_for(&daemon, one);
+    // The operator goes on, and what he publishes takes the place of the lies.
+    let two = operator.push(TWO, &[]);
+    wait_for(&daemon, two);
+    assert_eq!(status(&daemon)["limits"]["max_upload_bytes"], 8 << 20);
+}
+
+/// The last line behind the first `said` bytes that tells why no metadata can be had.
+fn log_line(daemon: &Daemon, said: usize) -> String {
+    let log = daemon.log();
+    log[said..].lines().rfind(|line| line.contains("no newer metadata can be had (")).unwrap_or_default().to_owned()
 }
 
 /// The head of an honest reply, changed, and bytes behind it.
@@ -225,4 +318,55 @@ fn endless_repeats_of_replies_change_nothing() {
     offsets.dedup();
     assert_eq!(offsets.len(), count, "each piece is asked for once");
     assert_eq!(half_written(&daemon), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_server_that_never_answers_and_one_that_drips_are_told_and_waited_for() {
+    let test = "a_server_that_never_answers_and_one_that_drips_are_told_and_waited_for";
+    let Some(site) = Site::new(test) else { return };
+    let (silent, dripping) = (site.device("silent"), site.device("dripping"));
+    let package = site.operator.large_package("pushed", "1.0.0", 1 << 20);
+    let file = format!("files/{}", sha256(&std::fs::read(package.join("large.bin")).expect("readable")));
+    let two = site.operator.push(TWO, &[package]);
+    let repository = site.operator.repository();
+    let dripped = Arc::new(AtomicU64::new(0));
+    let (counted, was_silent) = (Arc::clone(&dripped), AtomicBool::new(false));
+    site.thief.answers(&repository, move |asked, honest| {
+        if asked.piece.path != file {
+            return vec![honest];
+        }
+        match &asked.reply_to {
+            // Once: each costs the patience of the device.
+            to if to.starts_with("linnet/silent/") && asked.piece.offset >= STEP_BYTES => {
+                if was_silent.swap(true, Ordering::Relaxed) { vec![honest] } else { Vec::new() }
+            }
+            // From the first byte: what came fast buys time for what drips.
+            to if to.starts_with("linnet/dripping/") => {
+                counted.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(100));
+                let (head, piece) = RangeHead::parse(&honest).expect("it is honest");
+                vec![head.with(&piece[..1])]
+            }
+            _ => vec![honest],
+        }
+    });
+    site.shows();
+    for daemon in [&silent, &dripping] {
+        looking(daemon, "pieces come", || (!half_written(daemon).is_empty()).then_some(()));
+    }
+    for (daemon, says) in [
+        (&silent, "nobody who serves the fleet's files has answered within 30s"),
+        (&dripping, "at least 1024 a second are asked for"),
+    ] {
+        daemon.wait_for_log(says);
+        answers(daemon);
+    }
+    assert_eq!(status(&dripping)["generation"]["generation"], 1, "what serves goes on");
+    assert!(dripped.load(Ordering::Relaxed) > 10, "byte after byte was taken");
+    site.thief.is_honest(&repository);
+    for daemon in [&silent, &dripping] {
+        wait_for(daemon, two);
+        assert_eq!(served_version(daemon, "pushed").as_deref(), Some("1.0.0"));
+        assert_eq!(half_written(daemon), Vec::<PathBuf>::new());
+    }
 }
