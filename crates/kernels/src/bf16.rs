@@ -2,7 +2,8 @@
 //!
 //! For training, where the rounding does no harm (Kalamkar et al. 2019, arXiv:1905.12322) and products are most of the work: one
 //! core multiplies an order of magnitude faster than with AVX-512 (`docs/decisions/0012-bf16-products-for-training.md`).
-//! [`available`] says whether this machine has it; the functions below panic where it has not.
+//! [`available`] says whether this machine has it. Where it has not, the same sums are computed one after the other: right, so
+//! that every machine can test what is built on them, and slower than 32-bit products, so that nobody should train with them.
 
 use std::sync::OnceLock;
 
@@ -225,19 +226,24 @@ fn pack_rows(left: &View, first: usize, to: &mut [u32]) {
 /// `out = left · right`, row-major, where `right` has `columns` columns and is packed, panel after panel, by
 /// [`pack_columns`].
 pub fn multiply(left: &View, right: &[u32], columns: usize, out: &mut [f32]) {
-    assert!(available(), "this machine has no tiles; ask `available` before");
+    multiply_with(available().then(tiles::Tiles::configure).as_ref(), left, right, columns, out);
+}
+
+fn multiply_with(tiles: Option<&tiles::Tiles>, left: &View, right: &[u32], columns: usize, out: &mut [f32]) {
     left.check();
     let len = panel_len(left.columns);
     assert_eq!(right.len(), columns.div_ceil(PANEL) * len, "the right factor is packed whole");
     assert_eq!(out.len(), left.rows * columns, "the product has its size");
     let mut packed = vec![0; len];
     let mut sums = [0f32; PANEL * PANEL];
-    let tiles = tiles::Tiles::configure();
     for first in (0..left.rows).step_by(PANEL) {
         pack_rows(left, first, &mut packed);
         let rows = PANEL.min(left.rows - first);
         for (panel, right) in right.chunks_exact(len).enumerate() {
-            tiles.multiply(&packed, right, &mut sums);
+            match tiles {
+                Some(tiles) => tiles.multiply(&packed, right, &mut sums),
+                None => multiply_panels(&packed, right, &mut sums),
+            }
             let column = panel * PANEL;
             let width = PANEL.min(columns - column);
             for i in 0..rows {
@@ -250,6 +256,32 @@ pub fn multiply(left: &View, right: &[u32], columns: usize, out: &mut [f32]) {
             }
         }
     }
+}
+
+/// `sums = left · right` of packed panels, as four tiles: what [`Tiles`](tiles::Tiles) do, in any machine's instructions.
+fn multiply_panels(left: &[u32], right: &[u32], sums: &mut [f32; PANEL * PANEL]) {
+    let (left, right) = (left.as_chunks::<TILE_LEN>().0, right.as_chunks::<TILE_LEN>().0);
+    for (tile, sums) in sums.as_chunks_mut::<{ TILE * TILE }>().0.iter_mut().enumerate() {
+        sums.fill(0.0);
+        let (above, beside) = (tile / 2, tile % 2);
+        for (left, right) in left.iter().skip(above).step_by(2).zip(right.iter().skip(beside).step_by(2)) {
+            for (sums, left) in sums.as_chunks_mut::<TILE>().0.iter_mut().zip(left.as_chunks::<TILE>().0) {
+                for (a, right) in left.iter().zip(right.as_chunks::<TILE>().0) {
+                    for (sum, b) in sums.iter_mut().zip(right) {
+                        *sum += low(*a) * low(*b) + high(*a) * high(*b);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn low(pair: Pair) -> f32 {
+    f32::from_bits(pair << 16)
+}
+
+fn high(pair: Pair) -> f32 {
+    f32::from_bits(pair & 0xffff_0000)
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -393,10 +425,11 @@ mod tests {
 
     #[test]
     fn products_of_any_size_and_order_are_those_of_the_rounded_factors() {
-        if !available() {
-            eprintln!("skipped: this machine has no tiles");
-            return;
-        }
+        products_are_those_of_the_rounded_factors(None);
+        products_are_those_of_the_rounded_factors(available().then(tiles::Tiles::configure).as_ref());
+    }
+
+    fn products_are_those_of_the_rounded_factors(tiles: Option<&tiles::Tiles>) {
         for (m, k, n) in [(1, 1, 1), (3, 5, 7), (16, 32, 16), (32, 32, 32), (33, 31, 65), (70, 100, 40)] {
             let (a, b) = (matrix(m, k, 7), matrix(k, n, 8));
             let (a_turned, b_turned): (Vec<f32>, Vec<f32>) = (
@@ -409,7 +442,7 @@ mod tests {
                 (View::new(&a, m, k), View::new(&b_turned, n, k).transposed()),
             ] {
                 let mut out = vec![f32::NAN; m * n];
-                multiply(&left, &packed(&right), n, &mut out);
+                multiply_with(tiles, &left, &packed(&right), n, &mut out);
                 for (i, out) in out.iter().enumerate() {
                     let want: f64 = (0..k).map(|l| rounded(a[i / n * k + l]) * rounded(b[l * n + i % n])).sum();
                     assert!((f64::from(*out) - want).abs() < 1e-4, "{m}×{k}×{n}: element {i} is {out}, not {want}");
@@ -417,9 +450,9 @@ mod tests {
             }
             // A part of the rows gives a part of the product.
             let mut part = vec![0.0; n];
-            multiply(&View::new(&a, m, k).some_rows(m - 1, 1), &packed(&View::new(&b, k, n)), n, &mut part);
+            multiply_with(tiles, &View::new(&a, m, k).some_rows(m - 1, 1), &packed(&View::new(&b, k, n)), n, &mut part);
             let mut out = vec![0.0; m * n];
-            multiply(&View::new(&a, m, k), &packed(&View::new(&b, k, n)), n, &mut out);
+            multiply_with(tiles, &View::new(&a, m, k), &packed(&View::new(&b, k, n)), n, &mut out);
             assert_eq!(part, out[(m - 1) * n..]);
         }
     }

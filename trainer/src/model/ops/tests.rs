@@ -230,9 +230,6 @@ fn attentions_of_text_models_agree() {
 
 #[test]
 fn rounded_products_are_near_and_have_gradients_that_are_near() {
-    if Products::Bf16.check(Fused).is_err() {
-        return crate::skips::skip("rounded_products", "this machine has no AMX");
-    }
     let (rows, inner, outer) = (150, 40, 70);
     let sizes = [rows * inner, inner * outer, outer];
     for turned in [false, true] {
