@@ -148,6 +148,12 @@ impl SimulateArgs {
                  {MAX_DEVICES} are possible"
             ));
         }
+        if self.fault == Some(Break::Rollback) && self.bad.of(devices as usize) == 0 {
+            return Err(format!(
+                "--break rollback: with --bad {} of {devices} devices nobody goes back, so that nothing breaks; say --bad 5%",
+                self.bad
+            ));
+        }
         Ok(Plan {
             devices,
             seed: self.seed,

@@ -75,7 +75,7 @@ fn with_the_halt_rule_no_device_outside_of_the_opened_waves_has_the_new_generati
 #[test]
 fn each_fault_of_the_devices_is_seen_in_where_they_are() {
     for (fault, named) in [("halt", Break::Halt), ("rollback", Break::Rollback), ("verify", Break::Verify)] {
-        assert_eq!(plan(&format!("--break {fault}")).expect("arguments").fault, Some(named));
+        assert_eq!(plan(&format!("--bad 5% --break {fault}")).expect("arguments").fault, Some(named));
         for seed in 1..4 {
             let summary = usual(&format!("--seed {seed} --break {fault}"));
             assert!(summary.wrong_generation > 0 && !summary.converged, "--break {fault} --seed {seed}: {summary:?}");
@@ -238,6 +238,7 @@ fn arguments_that_make_no_sense_are_named() {
         ("--wait m", "--wait"),
         ("--wait 99999999999999999999h", "--wait"),
         ("--break all", "halt, rollback, verify"),
+        ("--break rollback", "nobody goes back, so that nothing breaks; say --bad 5%"),
     ] {
         let e = plan(words).expect_err(words);
         assert!(e.contains(said), "{words}: {e}");
