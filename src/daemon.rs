@@ -10,6 +10,7 @@ mod state_dir;
 pub mod update;
 mod watchdog;
 
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use linnet_proto::status::{Limits, Provisioning, ProvisioningState};
 use tokio::net::UnixListener;
 
 use crate::config::{self, Config, Sources};
+use crate::exit::Exit;
 use crate::job::Admit;
 use crate::job::chain::Chains;
 use crate::limits::{BLOCKING_THREAD_IDLE, CLOSE_GRACE, RUNTIME_BLOCKING_THREADS, RUNTIME_THREADS};
@@ -72,7 +74,10 @@ pub fn serve(sources: Sources) -> Result<Ended, DaemonError> {
         let mut signals = Signals::listen(asked).map_err(DaemonError::Thread)?;
         let (updates, mut orders) = update::updates();
         let started = Daemon::start(sources, config, reloads, updates.clone(), &mut signals).await?;
-        let Some((daemon, begun)) = started else { return Ok(Ended::Done) };
+        let (daemon, begun) = match started {
+            Started::Serves(daemon, begun) => (*daemon, begun),
+            Started::Ended(ended) => return Ok(ended),
+        };
         let provisioner = daemon.start_provisioner(updates.clone());
         let agent = begun.map(|begun| daemon.start_agent(begun, updates)).transpose().map_err(DaemonError::Thread)?;
         let ended = daemon.run(&mut signals, &mut orders).await;
@@ -85,6 +90,22 @@ pub fn serve(sources: Sources) -> Result<Ended, DaemonError> {
     });
     runtime.shutdown_timeout(Duration::ZERO);
     ended
+}
+
+/// What a start came to.
+enum Started {
+    /// It serves. With it comes what it was begun with of updates, where the device belongs to a fleet.
+    Serves(Box<Daemon>, Option<Begun>),
+    /// The end was asked for meanwhile, or what was on trial has made way.
+    Ended(Ended),
+}
+
+/// What a daemon holds before it reads anything of a generation.
+struct Claimed {
+    socket: OwnedSocket,
+    unix: StdUnixListener,
+    state: Option<HeldState>,
+    first: Option<HeldState>,
 }
 
 /// The running daemon. Fields are dropped in this order: transports, then the scheduler, then the state directory and the socket's path.
@@ -110,15 +131,14 @@ struct Daemon {
 }
 
 impl Daemon {
-    /// From a checked configuration, without a generation, to READY. With the daemon comes what it was begun with of updates, where the
-    /// device belongs to a fleet. `None` when the end was asked for meanwhile.
+    /// From a checked configuration, without a generation, to READY.
     async fn start(
         sources: Sources,
         config: Config,
         reloads: Reloads,
         updates: Updates,
         signals: &mut Signals,
-    ) -> Result<Option<(Self, Option<Begun>)>, DaemonError> {
+    ) -> Result<Started, DaemonError> {
         log::info!("linnetd {} starts on {}", env!("CARGO_PKG_VERSION"), config.http.socket.display());
 
         // The path first: a second daemon is refused before it loads anything, and who connects meanwhile waits.
@@ -128,7 +148,33 @@ impl Daemon {
         let state = state_dir::claim(&config)?;
         let first = state_dir::warn_of_another(&config);
         let (begun, sources, config) = update::begin(sources, config)?;
-        let config = Arc::new(config);
+        let claimed = Claimed { socket, unix, state, first };
+        match Self::open(claimed, sources, Arc::new(config), begun.as_ref(), reloads, updates, signals).await {
+            Ok(Some(daemon)) => Ok(Started::Serves(Box::new(daemon), begun)),
+            Ok(None) => Ok(Started::Ended(Ended::Done)),
+            // What is wrong with the configuration does not mend itself by another start, and systemd does not try one.
+            Err(e) if e.exit() == Exit::Config => match begun.filter(Begun::is_on_trial) {
+                Some(begun) => {
+                    begun.take_back(&e.to_string());
+                    Ok(Started::Ended(Ended::Restart))
+                }
+                None => Err(e),
+            },
+            Err(e) => Err(e),
+        }
+    }
+
+    /// From what serves to READY. `None` when the end was asked for meanwhile.
+    async fn open(
+        claimed: Claimed,
+        sources: Sources,
+        config: Arc<Config>,
+        begun: Option<&Begun>,
+        reloads: Reloads,
+        updates: Updates,
+        signals: &mut Signals,
+    ) -> Result<Option<Self>, DaemonError> {
+        let Claimed { socket, unix, state, first } = claimed;
         descriptors::make_room_for(config.http.max_connections);
 
         // Before models are looked for: what somebody hid and did not remove is still one.
@@ -159,7 +205,7 @@ impl Daemon {
         let changes = Arc::new(ModelChanges::new(updates, catalog.clone()));
         let status = Arc::new(status.with_reloads(reloads.clone(), places.into).with_change_models(changes));
         let generation = config.generation();
-        if let Some(begun) = &begun {
+        if let Some(begun) = begun {
             status.set_generation(Some(Running { generation, confirmed: generation == begun.store.good() }));
         }
 
@@ -193,7 +239,7 @@ impl Daemon {
         // It connects when it can: READY does not wait for the broker.
         daemon.mqtt = daemon.start_mqtt(&daemon.config)?;
         daemon.tell_ready();
-        Ok(Some((daemon, begun)))
+        Ok(Some(daemon))
     }
 
     /// Serves until the end, or a restart, is asked for, then drains.

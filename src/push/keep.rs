@@ -57,6 +57,24 @@ pub fn start(store: &mut GenerationStore, since_epoch_secs: u64) -> Started {
     Started { serve, update: plan.update, said }
 }
 
+/// What this start found live cannot be served, and was not confirmed: it goes back before anybody is let in, and `update` with it, so that nobody
+/// takes what serves instead for the generation on trial. What the disk does not take is an error; the agent tries it again.
+pub fn take_back(
+    store: &mut GenerationStore,
+    update: &mut Option<Persisted>,
+    fault: &Fault,
+    since_epoch_secs: u64,
+) -> Result<(), Fault> {
+    let live = store.live();
+    let mut saved = Ok(());
+    if let Some(update) = update.as_mut().filter(|update| update.generation == live && !update.state.is_failure()) {
+        *update = update.not_served(fault, since_epoch_secs);
+        saved = save(store, update);
+    }
+    store.roll_back()?;
+    saved
+}
+
 /// Makes an update's state durable: [`super::Effects::save`].
 pub fn save(store: &mut GenerationStore, update: &Persisted) -> Result<(), Fault> {
     store.save_update(&update.to_bytes()).map_err(Fault::from)

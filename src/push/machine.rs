@@ -186,6 +186,11 @@ impl Persisted {
         self.fail("disk", reason, since_epoch_secs)
     }
 
+    /// The update when what it brought cannot be served by this start: it goes back.
+    pub(super) fn not_served(&self, fault: &Fault, since_epoch_secs: u64) -> Self {
+        self.fail(&fault.code, fault.reason.clone(), since_epoch_secs)
+    }
+
     fn fail(&self, code: &str, reason: String, since_epoch_secs: u64) -> Self {
         let mut next = self.to(PushState::RolledBack, Now { since_epoch_secs, in_state_secs: 0 });
         next.reason = Some(reason);

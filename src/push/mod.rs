@@ -25,7 +25,7 @@ pub mod versions;
 
 pub use authorities::check_authorities;
 pub use driver::{Driver, Effects, Moment, Progress, Settings, Step, Watched};
-pub use keep::{Started, save, settle, start};
+pub use keep::{Started, save, settle, start, take_back};
 pub use machine::{Decision, Fault, Outcome, Persisted, Wanted};
 pub use open::{Opened, open};
 pub use report::{ReportFacts, report};

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use linnet_fleet::trust::Trusted;
+use linnet_proto::fleet::PushState;
 
-use super::machine::Persisted;
-use super::start;
+use super::machine::{Fault, Persisted};
+use super::{start, take_back};
 use crate::config::{Config, GenerationLayer};
 use crate::store::generations::fs::RealDisk;
 use crate::store::generations::{GenerationStore, Options};
@@ -50,13 +51,14 @@ pub fn open(local: &Config) -> Option<Opened> {
     for line in &started.said {
         log::error!("update: {line}");
     }
-    let layer = layer(&mut store, started.serve);
+    let mut update = started.update;
+    let layer = layer(&mut store, &mut update, started.serve);
     let trusted = trusted(&store, &settings.root);
-    Some(Opened { store, update: started.update, trusted, layer })
+    Some(Opened { store, update, trusted, layer })
 }
 
 /// The layer of a generation; of the last good one where it cannot be read, and of none where that cannot either.
-fn layer(store: &mut GenerationStore, serve: u64) -> Option<GenerationLayer> {
+fn layer(store: &mut GenerationStore, update: &mut Option<Persisted>, serve: u64) -> Option<GenerationLayer> {
     for number in [serve, store.good()] {
         if number == 0 {
             return None;
@@ -65,13 +67,20 @@ fn layer(store: &mut GenerationStore, serve: u64) -> Option<GenerationLayer> {
             Ok(generation) => return Some(GenerationLayer::of(&generation, Some(store.packages_dir(number)))),
             Err(e) => {
                 log::error!("update: generation {number} cannot serve: {e}");
-                if let Err(e) = store.roll_back() {
-                    log::error!("update: {e}");
+                if store.live() != store.good() {
+                    let damaged = Fault::from(e);
+                    if let Err(fault) = take_back(store, update, &damaged, clock::since_epoch().as_secs()) {
+                        log::error!("update: {}", fault.reason);
+                    }
                 }
             }
         }
     }
     log::error!("update: what was shipped serves");
+    // What had ended well is no more: offered again, it begins anew.
+    if update.as_ref().is_some_and(|update| update.state == PushState::Confirmed) {
+        *update = None;
+    }
     if let Err(e) = store.return_to_shipped() {
         log::error!("update: {e}");
     }

@@ -31,4 +31,5 @@ mod scripted_broker;
 mod serving;
 mod sources;
 mod thief;
+mod trial;
 mod updates;

@@ -4,8 +4,10 @@ use linnet_fleet::trust::Trusted;
 
 use crate::config::fleet::FleetSettings;
 use crate::config::{self, Config, ConfigError, GenerationLayer, Sources};
-use crate::push::{self, Opened, Persisted};
+use crate::push::probe::Code;
+use crate::push::{self, Fault, Opened, Persisted};
 use crate::store::generations::GenerationStore;
+use crate::sys::clock;
 
 /// What an agent goes on with.
 pub struct Begun {
@@ -21,11 +23,32 @@ pub struct Begun {
     pub base: Sources,
 }
 
+impl Begun {
+    /// Whether what this start serves was not confirmed yet.
+    pub fn is_on_trial(&self) -> bool {
+        self.store.live() != self.store.good()
+    }
+
+    /// The generation on trial does not come up for `reason`: the next start serves the last good one.
+    pub fn take_back(mut self, reason: &str) {
+        log::error!("update: generation {} cannot serve: {reason}", self.store.live());
+        take_back(&mut self.store, &mut self.update, &Fault::new("start", reason));
+    }
+}
+
+fn take_back(store: &mut GenerationStore, update: &mut Option<Persisted>, fault: &Fault) {
+    if let Err(unsaved) = push::take_back(store, update, fault, clock::since_epoch().as_secs()) {
+        log::error!("update: {}", unsaved.reason);
+    }
+}
+
 /// Decides what serves: gives the sources with that generation, and the configuration that they come to. Must be called when no other
 /// daemon can have the state directory.
 pub fn begin(base: Sources, local: Config) -> Result<(Option<Begun>, Sources, Config), ConfigError> {
-    let Some(Opened { mut store, update, trusted, layer }) = push::open(&local) else { return Ok((None, base, local)) };
-    let (sources, config) = layered(&base, local, layer, &mut store)?;
+    let Some(Opened { mut store, mut update, trusted, layer }) = push::open(&local) else {
+        return Ok((None, base, local));
+    };
+    let (sources, config) = layered(&base, local, layer, &mut store, &mut update)?;
     let begun = match (trusted, config.fleet.clone()) {
         (Some(trusted), Some(settings)) => Some(Begun { store, update, trusted, settings, base }),
         _ => None,
@@ -40,6 +63,7 @@ fn layered(
     local: Config,
     layer: Option<GenerationLayer>,
     store: &mut GenerationStore,
+    update: &mut Option<Persisted>,
 ) -> Result<(Sources, Config), ConfigError> {
     let Some(layer) = layer else { return Ok((base.clone(), local)) };
     let number = layer.number;
@@ -53,9 +77,7 @@ fn layered(
         // It has served: what does not go with it any more is what somebody has changed on this device.
         return Err(refused);
     }
-    if let Err(e) = store.roll_back() {
-        log::error!("update: {e}");
-    }
+    take_back(store, update, &Fault::new(Code::Config.as_str(), refused.to_string()));
     let good = store.good();
     let layer = (good > 0).then(|| store.installed(good)).transpose();
     match layer {

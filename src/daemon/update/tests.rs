@@ -10,6 +10,7 @@ use linnet_proto::fleet::Running;
 
 use super::*;
 use crate::config::{GenerationLayer, Overrides, Surroundings};
+use crate::daemon::Started;
 use crate::status::StatusSource;
 use crate::sys::reloads::reloads;
 use crate::sys::signals::Signals;
@@ -59,11 +60,9 @@ impl Rig {
         let daemon = runtime.block_on(async {
             let (reloads, asked) = reloads();
             let mut signals = Signals::listen(asked).expect("signals");
-            Daemon::start(sources, config, reloads, updates().0, &mut signals)
-                .await
-                .expect("it starts")
-                .expect("nobody ends it")
-                .0
+            let started = Daemon::start(sources, config, reloads, updates().0, &mut signals).await.expect("it starts");
+            let Started::Serves(daemon, _) = started else { panic!("nobody ends it") };
+            *daemon
         });
         Self { home, daemon, runtime }
     }

@@ -26,6 +26,10 @@ pub(super) struct Watch {
 
 impl Device {
     pub(super) fn watch_serving(&mut self, update: &Persisted) -> Watched {
+        if self.serving != update.generation {
+            let reason = format!("generation {} serves instead of it", self.serving);
+            return Watched::Badly(Fault::new("not_served", reason));
+        }
         let judged = self.trial.judge(self.events.tally());
         if let Watched::Badly(_) = judged {
             return judged;

@@ -4,7 +4,7 @@ use linnet_proto::fleet::PushState;
 
 use super::device::{Device, Fetched, Source};
 use crate::push::bounds::MAX_OPENINGS;
-use crate::push::{Persisted, Started, Wanted, save, settle, start};
+use crate::push::{Fault, Persisted, Started, Wanted, save, settle, start, take_back};
 use crate::store::generations::faulty::{FaultyDisk, Loss};
 use crate::store::generations::{GenerationStore, Opened, Options, digest};
 
@@ -68,6 +68,21 @@ fn a_generation_whose_openings_cannot_be_counted_is_not_opened() {
     opened.collect_garbage(None).expect("removes");
     disk.set_writable(false);
     assert_eq!(start(&mut store(&disk).store, 9).serve, 2);
+}
+
+#[test]
+fn a_generation_on_trial_that_cannot_be_served_goes_back_with_its_update() {
+    let disk = on_trial();
+    let mut opened = store(&disk).store;
+    let mut update = start(&mut opened, 9).update;
+    take_back(&mut opened, &mut update, &Fault::new("config", "it lacks a key"), 10).expect("writes");
+    let mut after = store(&disk.restart(Loss::All)).store;
+    assert_eq!((after.live(), after.good()), (1, 1));
+    let saved = Persisted::parse(after.update().expect("saved")).expect("sound");
+    assert_eq!(Some(&saved), update.as_ref());
+    assert_eq!((saved.state, saved.code.as_deref()), (PushState::RolledBack, Some("config")));
+    settle(&mut after, &saved).expect("writes");
+    assert!(after.is_refused(&saved.sha256, saved.attempt), "it is not tried again");
 }
 
 #[test]
