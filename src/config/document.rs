@@ -239,8 +239,8 @@ impl Reader<'_> {
                 format!("expected a section: write [{name}] on a line of its own and its keys below it")
             }
             None => unknown(section, name, is_table),
-            Some(key) => match value.filter(|v| key.kind.accepts(v)) {
-                Some(value) => match self.resolved(key.kind, value) {
+            Some(key) => match value {
+                Some(value) if key.kind.accepts(&value) => match self.resolved(key.kind, value) {
                     Ok(value) => {
                         self.values.set(key, value, (self.place)(line));
                         return;
@@ -252,7 +252,10 @@ impl Reader<'_> {
                         )
                     }
                 },
-                None => format!("expected {}, found {shown}", key.kind.expected()),
+                value => match value.as_ref().and_then(|value| key.kind.fault(value)) {
+                    Some((part, why)) => format!("{} {why}", self::shown(part)),
+                    None => format!("expected {}, found {shown}", key.kind.expected()),
+                },
             },
         };
         self.faults.push(self.fault(line, &path, message));

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use linnet_proto::topic::{DeviceName, TopicFilter};
+use linnet_proto::topic::{DeviceName, TopicError, TopicFilter};
 use toml::Value;
 
 /// One key.
@@ -551,7 +551,7 @@ impl Kind {
                 format!("one of {}", words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", "))
             }
             Device => {
-                "a name of letters, digits, `-`, `_` and `.`, at most 64 characters, other than the reserved names `pool` and `fleet`, for example \"kitchen\"".into()
+                "a name of letters, digits, `-`, `_` and `.`, not beginning with `-`, at most 64 characters, other than the reserved names `pool` and `fleet`, for example \"kitchen\"".into()
             }
             Names => "a table of names, each with a model's name, for example { \"gpt-4o-mini\" = \"chat\" }".into(),
             Labels => "a table of names, each with a text, for example { board = \"pi4\" }".into(),
@@ -591,7 +591,8 @@ impl Kind {
                 labels.iter().all(|(name, text)| is_name(name) && text.as_str().is_some_and(is_name))
             }
             (Sources, Value::Array(items)) => {
-                !items.is_empty() && items.iter().all(|i| i.as_str().is_some_and(is_source))
+                !items.is_empty()
+                    && items.iter().all(|i| i.as_str().is_some_and(|source| fault_of_source(source).is_none()))
             }
             (Keys, Value::Array(items)) => {
                 items.iter().all(|i| i.as_str().and_then(of_path).is_some_and(Key::can_be_allowed))
@@ -602,6 +603,25 @@ impl Kind {
             _ => false,
         }
     }
+
+    /// Of a value that breaks the rule: the part of it that does, and what is wrong with that part, where more can be said than what is expected.
+    pub fn fault<'a>(&self, value: &'a Value) -> Option<(&'a Value, String)> {
+        match (self, value) {
+            (Sources, Value::Array(items)) => {
+                items.iter().find_map(|item| Some((item, fault_of_source(item.as_str()?)?)))
+            }
+            (Device, Value::String(name)) => match DeviceName::new(name.as_str()) {
+                Err(e @ TopicError::LikeOption(_)) => Some((
+                    value,
+                    format!(
+                        "can be no device's name: {e}, and give this device's account and ACL at the broker the same"
+                    ),
+                )),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 /// What a request can call a model.
@@ -609,15 +629,18 @@ fn is_name(text: &str) -> bool {
     (1..=linnet_proto::transcribe::MAX_NAME_BYTES).contains(&text.len()) && !text.contains(char::is_control)
 }
 
-/// `mqtt`, a URL of HTTP, or a path.
-fn is_source(text: &str) -> bool {
-    if text.is_empty() || text.contains(char::is_control) {
-        return false;
+/// Longest path of a directory, bytes: what the kernel takes of one.
+const MAX_PATH_BYTES: usize = 4095;
+
+/// What is wrong with a source, to follow it in a sentence: it is `mqtt`, a URL of HTTP, or a path.
+fn fault_of_source(text: &str) -> Option<String> {
+    if text.contains("://") {
+        return linnet_fleet::source::fault_of_url(text).map(|why| format!("can be no source: {why}"));
     }
-    let Some((scheme, rest)) = text.split_once("://") else { return true };
-    let host = rest.split('/').next().unwrap_or_default();
-    // User and password would stand in every log.
-    matches!(scheme, "http" | "https") && !host.is_empty() && !rest.contains(['@', '?', '#', ' '])
+    let is_path = (1..=MAX_PATH_BYTES).contains(&text.len()) && !text.contains(char::is_control);
+    (!is_path).then(|| {
+        format!("can be no source: a directory's path has 1 to {MAX_PATH_BYTES} bytes, none of them a control character; name a directory, a URL or \"mqtt\"")
+    })
 }
 
 /// `0660` as a number; three or four octal digits, no set-id bits.
@@ -695,10 +718,12 @@ mod tests {
     #[test]
     fn a_source_is_the_broker_a_server_or_a_directory() {
         for good in ["mqtt", "http://h", "https://updates.example:8443/linnet", "/media/stick", "stick"] {
-            assert!(is_source(good), "{good}");
+            assert_eq!(fault_of_source(good), None, "{good}");
         }
-        for bad in ["", "ftp://h/x", "https://", "https://u:p@h/", "https://h/?a", "a\nb"] {
-            assert!(!is_source(bad), "{bad}");
+        let long = "x".repeat(200 << 10);
+        for bad in ["", "ftp://h/x", "https://", "https://u:p@h/", "https://h/?a", "https://h:99999", "a\nb", &long] {
+            let why = fault_of_source(bad).unwrap_or_else(|| panic!("{bad} is taken"));
+            assert!(why.len() < 300, "{why}");
         }
     }
 

@@ -258,11 +258,11 @@ fn defaults() -> Result<Values, ConfigError> {
     Ok(values)
 }
 
-/// A host's name made fit for a topic: what the rule of device names does not allow becomes `-`.
+/// A host's name made fit for a topic: what the rule of device names does not allow becomes `-`, or is left out where the name would begin with it.
 pub fn device_of_host(host: &str) -> String {
     let fit = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
     let name: String = host.trim().chars().map(fit).take(linnet_proto::topic::MAX_DEVICE_BYTES).collect();
-    match DeviceName::new(name) {
+    match DeviceName::new(name.trim_start_matches('-')) {
         Ok(name) if !RESERVED_DEVICES.contains(&name.as_str()) => name.as_str().to_owned(),
         _ => FALLBACK_DEVICE.to_owned(),
     }

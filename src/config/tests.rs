@@ -248,7 +248,6 @@ fn a_value_that_breaks_its_rule_is_named_with_line_and_what_was_expected() {
         "[limits]\nmax_upload_mib = 99999999999999999999",
         "[limits]\nmax_upload_mib = -1",
         "log = 2026-01-01",
-        "[fleet]\nsources = [\"ftp://h\"]",
         "[fleet]\nsources = []",
         "[fleet]\nallow_local_keys = [\"log\"]",
         "[fleet]\nallow_local_keys = [\"fleet.root\"]",
@@ -256,6 +255,37 @@ fn a_value_that_breaks_its_rule_is_named_with_line_and_what_was_expected() {
     ] {
         let fault = the_fault(text);
         assert!(fault.contains("expected "), "{text}: {fault}");
+    }
+}
+
+#[test]
+fn a_source_that_can_be_none_is_named_alone_with_what_is_wrong_with_it_and_the_way_out() {
+    let long = format!("http://h/{}", "x".repeat(200 << 10));
+    for (source, says) in [
+        ("ftp://h", "neither with http:// nor with https://"),
+        ("http://h:99999", "its port is no number from 1 to 65535"),
+        ("http://[::1", "its host cannot be one"),
+        ("http://:80/x", "it names no host"),
+        ("http://a b/x", "it holds ' '"),
+        (&long, "it has 204809 bytes, and at most 2048 are taken"),
+        ("", "a directory's path has 1 to"),
+    ] {
+        let fault = the_fault(&format!("[fleet]\nsources = [\"mqtt\", {source:?}, \"/media/stick\"]"));
+        let begin = format!("2: fleet.sources: the text \"{}", &source[..source.len().min(30)]);
+        assert!(fault.starts_with(&begin) && fault.contains(says) && fault.len() < 400, "{fault}");
+        assert!(fault.contains("write it as http://HOST/PATH") || fault.contains("name a directory, a URL"), "{fault}");
+    }
+    let fault = the_fault("[fleet]\nsources = [\"https://op:S3cr3t@h/x\"]");
+    assert!(fault.contains("…@h") && !fault.contains("S3cr3t") && fault.contains("a password"), "{fault}");
+}
+
+#[test]
+fn a_device_that_bears_a_name_like_an_option_is_told_what_to_do() {
+    for (text, place) in [("device = \"-kitchen\"", "1: device: "), ("[mqtt]\ndevice = \"--all\"", "2: mqtt.device: ")]
+    {
+        let fault = the_fault(text);
+        assert!(fault.starts_with(place) && fault.contains("begins with `-`"), "{fault}");
+        assert!(fault.contains("choose another name") && fault.contains("ACL"), "{fault}");
     }
 }
 
@@ -415,6 +445,9 @@ fn a_hosts_name_becomes_a_topic_level() {
         ("my host/1+#", "my-host-1--"),
         ("", "linnet"),
         ("küche", "k-che"),
+        ("-kitchen", "kitchen"),
+        ("öl", "l"),
+        ("ö", "linnet"),
     ] {
         assert_eq!(device_of_host(host), device);
     }

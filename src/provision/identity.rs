@@ -159,7 +159,9 @@ fn credentials(claim: &ClaimFile, grant: &Grant) -> (Credentials, bool) {
 
 /// The grant in the form of `linnet.toml`, for a device whose identity lies in `dir`. A grant that cannot be used is a fault.
 pub fn layer(claim: &ClaimFile, grant: &Grant, dir: &Path) -> Result<String, String> {
-    DeviceName::new(grant.device.as_str()).map_err(|e| format!("the granted name: {e}"))?;
+    DeviceName::new(grant.device.as_str()).map_err(|e| {
+        format!("the granted name: {e}; the operator frees it (`linnet fleet claim release -- NAME`), and makes a claim that gives another")
+    })?;
     let text = to_toml(claim, grant);
     document::parse(&text, &dir.join(GRANTED_FILE), dir)
         .map_err(|e| format!("what was granted cannot be used: {e}"))?;

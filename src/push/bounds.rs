@@ -41,8 +41,15 @@ pub const HINT_JITTER_MOST: Duration = Duration::from_secs(30);
 /// By how much the interval between two looks varies at random, so that devices that started together drift apart.
 pub const LOOK_JITTER_PERCENT: u32 = 10;
 
-/// Pause before the sources are asked again, none of which could be used; it doubles up to [`RETRY_MOST`], and ends at the next look.
-pub const SOURCE_PAUSE: Duration = Duration::from_secs(30);
+/// Pause before the sources are asked again, none of which could be used: a broker that is restarted and a link that broke for a moment are back by then.
+/// It doubles up to [`RETRY_MOST`] as long as none gives anything, and ends at the next look.
+pub const SOURCE_PAUSE: Duration = Duration::from_secs(2);
+
+/// The same after a file that is another than is signed: a copy that is under way is over some time later. It doubles likewise.
+pub const LIE_PAUSE: Duration = Duration::from_secs(30);
+
+/// Pause before a disk that refused is tried again.
+pub const DISK_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long others are asked before a source that dripped a file or gave a wrong one; it doubles each time up to the next.
 pub const SET_BACK_FIRST: Duration = Duration::from_secs(3600);

@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::client::linnet;
 use crate::harness::daemon::linnetd;
 use crate::harness::{Daemon, DaemonBuilder, Web, authority};
 use crate::operator::{Operator, look_twice, served_version, status, wait_for, wait_for_log};
@@ -55,12 +59,21 @@ fn a_file_of_authorities_that_is_mended_counts_without_a_restart() {
     wait_for_log(&daemon, &format!("fleet.ca_file = {}: the file is empty", file.display()));
     std::fs::copy(authority(), &file).expect("copied");
     wait_for(&daemon, one);
+    // A pipe that nobody writes to holds nothing up, and what follows it counts.
+    std::fs::remove_file(&file).expect("ours");
+    let pipe = rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, 0o600.into(), 0);
+    pipe.expect("a pipe");
+    wait_for_log(&daemon, &format!("fleet.ca_file = {}: this is no regular file", file.display()));
+    std::fs::remove_file(&file).expect("ours");
+    std::fs::copy(authority(), &file).expect("copied");
+    let two = operator.push("[limits]\nmax_upload_mib = 9\n", &[]);
+    wait_for(&daemon, two);
     // And one that counts no more: what serves goes on, and nothing else is taken.
     std::fs::copy(authority().with_file_name("server.pem"), &file).expect("copied");
     wait_for_log(&daemon, "comes from no authority in");
     operator.push("[limits]\nmax_upload_mib = 8\n", &[]);
     look_twice(&daemon);
-    assert_eq!(status(&daemon)["limits"]["max_upload_bytes"], 7 << 20);
+    assert_eq!(status(&daemon)["limits"]["max_upload_bytes"], 9 << 20);
 }
 
 #[test]
@@ -92,4 +105,32 @@ fn a_file_of_authorities_that_is_none_is_refused_by_the_check_with_its_line_and_
     }
     let (code, why, _) = check(&authority());
     assert_eq!(code, Some(0), "{why}");
+}
+
+#[test]
+fn an_authority_that_has_expired_goes_on_counting_and_the_doctor_says_that_it_does() {
+    let operator = Operator::new();
+    let web = Web::start_tls(&operator.repository());
+    let one = operator.push("[limits]\nmax_upload_mib = 7\n", &[]);
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("ca.pem");
+    // Its own signature is not looked at: the file is what makes it an authority.
+    let pem = std::fs::read_to_string(authority()).expect("readable");
+    let lines: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    let mut der = STANDARD.decode(lines).expect("Base64");
+    let (end, past) = (b"21000101000000Z", b"20210101000000Z");
+    let at = der.windows(end.len()).position(|bytes| bytes == end).expect("it ends in 2100");
+    der[at..at + end.len()].copy_from_slice(past);
+    let expired = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(der));
+    std::fs::write(&file, expired).expect("written");
+
+    let daemon = device(&operator, &web, home.path(), &ca_file(&file)).start();
+    wait_for(&daemon, one);
+    let checked = linnetd().arg("--check").arg(home.path().join("linnet.toml")).output().expect("linnetd starts");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let mut doctor = linnet();
+    doctor.arg("--socket").arg(daemon.socket()).arg("doctor").arg("--config").arg(home.path().join("linnet.toml"));
+    let said = String::from_utf8_lossy(&doctor.output().expect("linnet runs").stdout).into_owned();
+    let at = format!("{} (fleet.ca_file) expired on 2021-01-01; linnetd goes on with it", file.display());
+    assert!(said.contains(&at) && said.contains("new certificate"), "{said}");
 }

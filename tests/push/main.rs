@@ -17,6 +17,8 @@ mod interrupted;
 mod kills;
 mod load;
 mod mqtt_lies;
+mod mqtt_refused;
+mod mqtt_resume;
 mod operator;
 mod operators;
 mod over_mqtt;

@@ -65,7 +65,8 @@ impl Operator {
     }
 
     fn edit(&self, what: impl FnOnce(&mut Editor, &mut Keys<'_>)) {
-        let mut editor = Editor::begin(&self.repository(), "a test").expect("the lock");
+        // A program that another test starts in this moment holds it, too, until it has become that program.
+        let mut editor = eventually("the lock", || Editor::begin(&self.repository(), "a test").ok());
         what(&mut editor, &mut Keys::default());
     }
 

@@ -70,6 +70,39 @@ fn a_source_that_drips_its_files_is_asked_for_one_of_them_and_the_next_source_br
 }
 
 #[test]
+fn a_source_of_metadata_that_drip_or_are_false_is_left_alone_at_the_next_looks() {
+    let operator = Operator::new();
+    let (drips, lies) = (Web::start(&operator.repository()), Web::start(&operator.repository()));
+    let (away, honest) = (Web::start(&operator.repository()), Web::start(&operator.repository()));
+    let is_timestamp = |path: &str| path.ends_with("timestamp.json");
+    drips.answers(move |asked, honest| {
+        is_timestamp(&asked.path).then(|| Reply { pause: Duration::from_secs(1), ..honest.clone() })
+    });
+    lies.answers(move |asked, _| is_timestamp(&asked.path).then(|| Reply::new("200 OK", "", b"{\"signed\":{}}")));
+    away.answers(|_, _| Some(Reply::new("503 Service Unavailable", "", b"")));
+    let one = operator.push("[limits]\nmax_upload_mib = 7\n", &[]);
+    let daemon = device(&operator, &[&drips.url(), &lies.url(), &away.url(), &honest.url()]);
+    wait_for(&daemon, one);
+    for web in [&drips, &lies, &away, &honest] {
+        assert!(web.asked().iter().any(|asked| asked.path.starts_with("metadata/")), "each was asked in its turn");
+    }
+    let log = daemon.log();
+    let told = log.matches("other sources are asked before").count();
+    assert!(told == 2 && log.contains(" for 60 min: timestamp.json"), "{log}");
+
+    // One that was merely away is asked again at each look.
+    let two = operator.push("[limits]\nmax_upload_mib = 8\n", &[]);
+    wait_for(&daemon, two);
+    assert_eq!((drips.asked(), lies.asked()), (vec![], vec![]));
+    assert!(!away.asked().is_empty() && !honest.asked().is_empty());
+    let is_set_back =
+        of_sources(&daemon).iter().map(|source| source.get("set_back_until_secs").is_some()).collect::<Vec<_>>();
+    assert_eq!(is_set_back, [true, true, false, false]);
+    let doctor = said(&daemon, "doctor");
+    assert_eq!(doctor.matches("the others are asked before it for now").count(), 2, "{doctor}");
+}
+
+#[test]
 fn the_only_source_is_asked_again_though_its_files_were_wrong() {
     let operator = Operator::new();
     let web = Web::start(&operator.repository());

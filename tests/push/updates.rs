@@ -295,6 +295,11 @@ fn a_percentage_of_the_fleet_is_decided_by_each_device_from_its_own_name() {
     operator.open(two);
     look_twice(&daemon);
     assert_eq!(status(&daemon)["generation"]["generation"], one);
+    assert!(
+        !daemon.log().contains(&format!("generation {two} is")),
+        "the metadata say so, and it is not begun: {}",
+        daemon.log()
+    );
     let three = operator.publish_draft(draft(share(first)));
     operator.open(three);
     wait_for(&daemon, three);

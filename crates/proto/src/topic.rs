@@ -69,6 +69,9 @@ pub enum TopicError {
     /// A device's name that means something else.
     #[error("no device may be called `{0}`: `pool` and `fleet` stand for many; choose another name")]
     ReservedDevice(String),
+    /// A device's name that programs which are given it would take for an option.
+    #[error("`{0}` begins with `-`, which programs take for an option; choose another name")]
+    LikeOption(String),
     /// A response topic that no filter allows.
     #[error("the response topic is not on the allow-list; use {DEFAULT_RESPONSE_FILTER} or have the operator add it")]
     NotAllowed,
@@ -133,7 +136,8 @@ macro_rules! text_type {
     };
 }
 
-/// A device's name: one topic level of ASCII letters, digits, `-`, `_` and `.`, as it also names files and metrics.
+/// A device's name: one topic level of ASCII letters, digits, `-`, `_` and `.`, as it also names files and metrics. It does not begin with `-`: it is
+/// given to programs, such as an operator's grant command.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeviceName(String);
 text_type!(DeviceName);
@@ -146,11 +150,14 @@ impl DeviceName {
         if RESERVED_DEVICES.contains(&name.as_str()) {
             return Err(TopicError::ReservedDevice(name));
         }
+        if name.starts_with('-') {
+            return Err(TopicError::LikeOption(name));
+        }
         Ok(Self(name))
     }
 }
 
-/// A fleet's name: as a device's.
+/// A fleet's name: of the same characters as a device's.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FleetName(String);
 text_type!(FleetName);
@@ -482,6 +489,10 @@ mod tests {
         for reserved in RESERVED_DEVICES {
             assert_eq!(DeviceName::new(reserved), Err(TopicError::ReservedDevice(reserved.into())));
         }
+        for name in ["-", "-kitchen", "--all"] {
+            assert_eq!(DeviceName::new(name), Err(TopicError::LikeOption(name.into())));
+        }
+        assert!(DeviceName::new("_-").is_ok() && format!("linnet/{}/status", "-k").parse::<Topic>().is_err());
         assert!(DeviceName::new("d".repeat(MAX_DEVICE_BYTES)).is_ok());
         assert!(matches!(DeviceName::new("d".repeat(MAX_DEVICE_BYTES + 1)), Err(TopicError::TooLong { .. })));
         assert!(RequestId::new("i".repeat(MAX_ID_BYTES)).is_ok());

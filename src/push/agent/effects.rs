@@ -19,7 +19,7 @@ use super::{Broker, Parts, ProveAgain, Stop};
 use crate::config::fleet::FleetSettings;
 use crate::config::{Config, Sources};
 use crate::daemon::update::{Back, DrainedWindow, Updates};
-use crate::push::bounds::{MAX_REASON_BYTES, RETRY_MOST, SOURCE_PAUSE, WATCH_EVERY};
+use crate::push::bounds::{DISK_PAUSE, LIE_PAUSE, MAX_REASON_BYTES, RETRY_MOST, SOURCE_PAUSE, WATCH_EVERY};
 use crate::push::machine::{Fault, Outcome, Persisted, Wanted};
 use crate::push::trial::Trial;
 use crate::push::{Action, Effects, Moment, Progress, ReportFacts, Settings, Watched, report, save, settle};
@@ -172,16 +172,22 @@ impl Device {
 
     /// A source has failed for a file of the update.
     pub(super) fn blame(&mut self, place: usize, fault: &Fault, blame: Blame) {
+        self.standings.failed(place, AskedFor::File, fault, self.moment());
+        self.set_back(place, AskedFor::File, fault, blame);
+        self.tell_sources();
+    }
+
+    /// Others are asked before a source, which is said once for as long as that is so.
+    pub(super) fn set_back(&mut self, place: usize, asked_for: AskedFor, fault: &Fault, blame: Blame) {
         let now = self.moment();
         let was_set_back = self.standings.is_set_back(place, now);
-        self.standings.failed(place, AskedFor::File, fault, now);
-        let pause = self.standings.set_back(place, blame, now);
+        let pause = self.standings.set_back(place, asked_for, blame, now);
         if !was_set_back && !pause.is_zero() {
-            let rest = if blame == Blame::Harmful { "the rest of this update, and for " } else { "" };
+            let is_for_update = blame == Blame::Harmful && asked_for == AskedFor::File;
+            let rest = if is_for_update { "the rest of this update, and for " } else { "" };
             let (name, minutes) = (self.standings.name(place), pause.as_secs() / 60);
             log::info!("update: other sources are asked before {name} for {rest}{minutes} min: {}", fault.reason);
         }
-        self.tell_sources();
     }
 
     /// Tells who asks for the status how the sources stand.
@@ -214,8 +220,17 @@ impl Device {
 
     /// Each time longer, as long as no source gives anything.
     pub(super) fn wait_for_source(&self, fault: Fault) -> Progress {
+        self.wait_from(SOURCE_PAUSE, fault)
+    }
+
+    /// The same where a whole file was another than is signed.
+    pub(super) fn wait_for_truth(&self, fault: Fault) -> Progress {
+        self.wait_from(LIE_PAUSE, fault)
+    }
+
+    fn wait_from(&self, first: Duration, fault: Fault) -> Progress {
         let before = self.fruitless.replace(self.fruitless.get().saturating_add(1));
-        let pause = SOURCE_PAUSE.saturating_mul(1 << before.min(16)).min(RETRY_MOST).min(self.settings.refresh);
+        let pause = first.saturating_mul(1 << before.min(16)).min(RETRY_MOST).min(self.settings.refresh);
         Progress::Waiting(fault, pause.mul_f64(0.5 + rand::random::<f64>()))
     }
 
@@ -229,7 +244,7 @@ impl Device {
         if fault.code == "no_space" {
             return Progress::Ended(Outcome::Failed(fault));
         }
-        Progress::Waiting(fault, SOURCE_PAUSE)
+        Progress::Waiting(fault, DISK_PAUSE)
     }
 
     /// Whether the last report is wrong about who uses this device's name.

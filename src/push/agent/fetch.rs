@@ -123,7 +123,7 @@ impl Device {
                     );
                     return Progress::Ended(Outcome::Failed(Fault::new("digest", reason)));
                 }
-                self.wait_for_source(fault)
+                self.wait_for_truth(fault)
             }
             Err(e) => self.wait_for_disk(e.into()),
         }

@@ -2,12 +2,12 @@
 
 use linnet_fleet::clock::Clock;
 use linnet_fleet::select::{Refused, choose};
-use linnet_fleet::trust::{Contents, Limits, refresh};
+use linnet_fleet::trust::{Contents, Limits, TrustError, refresh};
 use linnet_proto::fleet::DeviceFacts;
 
 use super::effects::Device;
 use super::sources::Reached;
-use super::standing::AskedFor;
+use super::standing::{AskedFor, Blame};
 use crate::config::fleet::FleetSource;
 use crate::push::bounds::TIME_MARK_EVERY_SECS;
 use crate::push::machine::{Fault, Wanted};
@@ -36,7 +36,12 @@ impl Device {
                     reached = true;
                     self.standings.answered(place, self.moment());
                 }
-                Err(fault) => faults.push((place, fault)),
+                Err((fault, blame)) => {
+                    if let Some(blame) = blame {
+                        self.set_back(place, AskedFor::Metadata, &fault, blame);
+                    }
+                    faults.push((place, fault));
+                }
             }
         }
         faults.sort_by_key(|(place, _)| *place);
@@ -57,7 +62,8 @@ impl Device {
         matches!(self.settings.sources.get(place), Some(FleetSource::Directory(_)))
     }
 
-    fn refresh_from(&mut self, reached: &Reached) -> Result<(), Fault> {
+    /// A fault comes with what it sets the source back for, if anything.
+    fn refresh_from(&mut self, reached: &Reached) -> Result<(), (Fault, Option<Blame>)> {
         let (trusted, clock) = (self.trusted.clone(), self.clock());
         let limits = Limits::default();
         let looked = self.wait(async { refresh(&trusted, &*reached.source, &clock, &limits).await });
@@ -67,14 +73,14 @@ impl Device {
         }
         let refreshed = match looked {
             None => return Ok(()),
-            Some(Err(e)) => return Err(Fault::new(e.code(), e.to_string())),
+            Some(Err(e)) => return Err((Fault::new(e.code(), e.to_string()), blame_of(&e))),
             Some(Ok(refreshed)) => refreshed,
         };
         let marked = self.marked_secs;
         let is_mark_due = refreshed.trusted.known_time().secs >= marked.saturating_add(TIME_MARK_EVERY_SECS);
         if refreshed.changed || is_mark_due {
             // Trusted only once it is on the disk: a power cut must not take back what was acted upon.
-            self.store.commit_trust(&refreshed.trusted.to_json()).map_err(Fault::from)?;
+            self.store.commit_trust(&refreshed.trusted.to_json()).map_err(|e| (e.into(), None))?;
             self.marked_secs = refreshed.trusted.known_time().secs;
         }
         if refreshed.changed {
@@ -116,5 +122,31 @@ impl Device {
     /// Whether the clock counts as right.
     pub(super) fn is_clock_trusted(&self) -> bool {
         self.clock().trusted()
+    }
+}
+
+/// What metadata that were not trusted set their source back for. Those of an honest one may be late, older than another's, or in the middle of being
+/// copied; refusing them costs a few questions.
+fn blame_of(e: &TrustError) -> Option<Blame> {
+    use TrustError as E;
+    match e {
+        E::TooSlow(_)
+        | E::TooLarge { .. }
+        | E::Garbage { .. }
+        | E::WrongKeys { .. }
+        | E::BelowThreshold { .. }
+        | E::Unsigned { .. }
+        | E::Extraneous(_)
+        | E::Shape(_)
+        | E::OtherGeneration(_)
+        | E::WrongDigest { .. } => Some(Blame::Harmful),
+        E::Missing { .. }
+        | E::Unreachable(_)
+        | E::Expired { .. }
+        | E::Rollback(_)
+        | E::MixAndMatch(_)
+        | E::TooManyRoots(_)
+        | E::OwnState(_)
+        | E::Scratch(_) => None,
     }
 }

@@ -77,18 +77,27 @@ impl FleetSources {
     }
 }
 
-/// Tells one file, and one content of it, from another without reading it.
+/// Tells one file, and one content of it, from another without reading it. Its time of modification can be set back by whoever copies a file with its
+/// times; the time of its last change of any kind cannot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
+    device: u64,
     inode: u64,
     bytes: u64,
+    modified: (i64, i64),
     changed: (i64, i64),
 }
 
 impl Stamp {
     fn of(file: &Path) -> Option<Self> {
         let found = std::fs::metadata(file).ok()?;
-        Some(Self { inode: found.ino(), bytes: found.size(), changed: (found.mtime(), found.mtime_nsec()) })
+        Some(Self {
+            device: found.dev(),
+            inode: found.ino(),
+            bytes: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
     }
 }
 
@@ -114,5 +123,32 @@ fn set_up(
             let source = Arc::new(Mqtt::new(Arc::clone(&exchange) as _, fleet));
             Ok(Reached { place, source, broker: Some(exchange) })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_written_over_with_as_many_bytes_and_its_old_time_is_another_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("ca.pem");
+        std::fs::write(&path, "one").expect("written");
+        let (before, written) =
+            (Stamp::of(&path), std::fs::metadata(&path).and_then(|found| found.modified()).expect("a time"));
+        assert_eq!(Stamp::of(&path), before);
+        // The kernel's clock of files ticks some hundred times a second.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let mut file = std::fs::OpenOptions::new().write(true).open(&path).expect("opened");
+        file.write_all(b"two").expect("written");
+        file.set_modified(written).expect("its time is ours");
+        drop(file);
+        let found = std::fs::metadata(&path).expect("it is there");
+        assert_eq!((found.len(), found.modified().expect("a time")), (3, written));
+        assert_ne!(Stamp::of(&path), before);
+        assert_eq!(Stamp::of(&dir.path().join("none.pem")), None);
     }
 }

@@ -1,8 +1,9 @@
 //! How each source stands: when it last gave what could be trusted, why it last did not, and whether others are asked before it.
 //!
-//! A source can show good metadata and still drip its files, or hold wrong ones. Asked first for each file, and at each look, it would cost each
-//! time what it takes to give it up. So it goes behind the others: for the rest of the update whose file it dripped or falsified, and for a
-//! time that doubles; one that was only away comes back soon. Where there is no other it is asked all the same. In memory alone: a
+//! A source can drip its metadata or its files, or hold wrong ones. Asked first for each file, and at each look, it would cost each
+//! time what it takes to give it up. So it goes behind the others, for both: for the rest of the update that it harmed, and for a
+//! time that doubles; one that was only away when a file was asked of it comes back soon. One that is away at a look stays where it is: that costs a
+//! few seconds, and what is new is looked for where the configuration says. Where there is no other it is asked all the same. In memory alone: a
 //! restart forgives.
 
 use std::time::Duration;
@@ -14,8 +15,8 @@ use crate::push::Moment;
 use crate::push::bounds::{AWAY_FIRST, AWAY_MOST, MAX_REASON_BYTES, MAX_TOLD_SOURCES, SET_BACK_FIRST, SET_BACK_MOST};
 use crate::push::machine::Fault;
 
-/// What a source did that sets it back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a source did that sets it back; the worse is the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Blame {
     /// It could not be reached, or had no such file: a copy may be under way.
     Away,
@@ -56,10 +57,45 @@ struct Standing {
     is_harmful: bool,
     /// Files of that update which it gave, or pieces of them, and which were others than are signed.
     lies: u32,
-    /// Others are asked before it, by the monotonic clock.
-    behind_until: Duration,
+    /// For what it did with metadata, and with files. Good ones of one kind do not make up for bad ones of the other.
+    of_metadata: SetBack,
+    of_files: SetBack,
+}
+
+/// Others are asked before a source.
+#[derive(Debug, Default, Clone, Copy)]
+struct SetBack {
+    /// Until then, by the monotonic clock.
+    until: Duration,
+    /// The worst that it did in this time.
+    blame: Option<Blame>,
     /// How often in a row it was set back.
     times: u32,
+}
+
+impl SetBack {
+    fn is_on(&self, now: Moment) -> bool {
+        self.until > now.monotonic
+    }
+
+    fn add(&mut self, blame: Blame, now: Moment) {
+        let (first, most) = match blame {
+            Blame::Away => (AWAY_FIRST, AWAY_MOST),
+            Blame::Harmful => (SET_BACK_FIRST, SET_BACK_MOST),
+        };
+        let pause = first.saturating_mul(1 << self.times.min(16)).min(most);
+        let before = self.blame.filter(|_| self.is_on(now));
+        self.blame = before.max(Some(blame));
+        self.times = self.times.saturating_add(1);
+        self.until = self.until.max(now.monotonic.saturating_add(pause));
+    }
+
+    /// It has given what it should. Who is set back stays so until its time is over.
+    fn forgive(&mut self, now: Moment) {
+        if !self.is_on(now) {
+            self.times = 0;
+        }
+    }
 }
 
 impl Standings {
@@ -108,16 +144,15 @@ impl Standings {
         let Some(source) = self.sources.get_mut(place) else { return };
         source.succeeded_secs = Some(now.since_epoch_secs);
         source.fails_metadata = false;
+        source.of_metadata.forgive(now);
     }
 
-    /// It has given a file that is the right one. Who is set back stays so until its time is over.
+    /// It has given a file that is the right one.
     pub(super) fn gave(&mut self, place: usize, now: Moment) {
         let Some(source) = self.sources.get_mut(place) else { return };
         source.succeeded_secs = Some(now.since_epoch_secs);
         source.fails_files = false;
-        if !source.is_behind(now) {
-            source.times = 0;
-        }
+        source.of_files.forgive(now);
     }
 
     /// It was asked, and this came of it.
@@ -132,38 +167,36 @@ impl Standings {
         }
     }
 
-    /// It failed for a file: others, where there are any, are asked before it for the time that this gives.
-    pub(super) fn set_back(&mut self, place: usize, blame: Blame, now: Moment) -> Duration {
-        let is_alone = self.sources.len() < 2;
+    /// It failed: others, where there are any, are asked before it for the time that this gives.
+    pub(super) fn set_back(&mut self, place: usize, asked_for: AskedFor, blame: Blame, now: Moment) -> Duration {
+        let (is_alone, is_under_way) = (self.sources.len() < 2, self.update.is_some());
         let Some(source) = self.sources.get_mut(place).filter(|_| !is_alone) else { return Duration::ZERO };
-        let (first, most) = match blame {
-            Blame::Away => (AWAY_FIRST, AWAY_MOST),
-            Blame::Harmful => (SET_BACK_FIRST, SET_BACK_MOST),
-        };
-        let pause = first.saturating_mul(1 << source.times.min(16)).min(most);
-        source.times = source.times.saturating_add(1);
-        source.is_harmful |= blame == Blame::Harmful;
-        source.behind_until = source.behind_until.max(now.monotonic.saturating_add(pause));
-        source.behind_until.saturating_sub(now.monotonic)
+        source.is_harmful |= is_under_way && blame == Blame::Harmful;
+        match asked_for {
+            AskedFor::Metadata => source.of_metadata.add(blame, now),
+            AskedFor::File => source.of_files.add(blame, now),
+        }
+        source.behind_until().saturating_sub(now.monotonic)
     }
 
-    /// Places in the order in which they are asked for metadata: that of the configuration, those that are set back last.
+    /// Places in the order in which they are asked for metadata: that of the configuration; those that are set back last, and of these the
+    /// one first that did least harm.
     pub(super) fn for_metadata(&self, now: Moment) -> Vec<usize> {
         let mut places: Vec<usize> = (0..self.sources.len()).collect();
-        places.sort_by_key(|place| self.sources[*place].is_behind(now));
+        places.sort_by_key(|place| self.sources[*place].is_behind(now).then(|| self.sources[*place].harm(now)));
         places
     }
 
     /// Places in the order in which they are asked for files: the one that answered the look first, those that `is_dear` holds for after the
-    /// others; those that are set back last, and of these the one first that was set back least. Whoever has lied too often is not asked: what it
+    /// others; those that are set back last, and of these the one first that did least harm. Whoever has lied too often is not asked: what it
     /// gives is written for nothing.
     pub(super) fn for_files(&self, now: Moment, is_dear: impl Fn(usize) -> bool) -> Vec<usize> {
         let mut places: Vec<usize> = (0..self.sources.len()).collect();
         places.rotate_left(self.first.min(self.sources.len().saturating_sub(1)));
         places.retain(|place| !self.sources[*place].is_liar());
-        places.sort_by_key(|place| match &self.sources[*place] {
-            source if source.is_set_back(now) => (true, source.is_harmful, source.times, is_dear(*place)),
-            _ => (false, false, 0, is_dear(*place)),
+        places.sort_by_key(|place| {
+            let source = &self.sources[*place];
+            (source.is_set_back(now).then(|| source.harm(now)), is_dear(*place))
         });
         places
     }
@@ -186,12 +219,24 @@ impl Standings {
 }
 
 impl Standing {
+    fn behind_until(&self) -> Duration {
+        self.of_metadata.until.max(self.of_files.until)
+    }
+
     fn is_behind(&self, now: Moment) -> bool {
-        self.behind_until > now.monotonic
+        self.behind_until() > now.monotonic
     }
 
     fn is_set_back(&self, now: Moment) -> bool {
         self.is_harmful || self.is_behind(now)
+    }
+
+    /// How much it did for which it is set back: whether it was more than being away, and how often.
+    fn harm(&self, now: Moment) -> (bool, u32) {
+        let reasons = [&self.of_metadata, &self.of_files];
+        let worst = reasons.iter().filter(|reason| reason.is_on(now)).filter_map(|reason| reason.blame).max();
+        let times = reasons.map(|reason| reason.times).into_iter().fold(0, u32::saturating_add);
+        (self.is_harmful || worst == Some(Blame::Harmful), times)
     }
 
     fn is_liar(&self) -> bool {
@@ -199,7 +244,7 @@ impl Standing {
     }
 
     fn told(&self, now: Moment, is_under_way: bool) -> SourceStatus {
-        let left = self.behind_until.saturating_sub(now.monotonic).as_secs();
+        let left = self.behind_until().saturating_sub(now.monotonic).as_secs();
         SourceStatus {
             source: self.name.clone(),
             failing: self.fails_metadata || (self.fails_files && (is_under_way || self.is_behind(now))),
@@ -212,6 +257,7 @@ impl Standing {
 
 #[cfg(test)]
 mod tests {
+    use super::AskedFor::{File, Metadata};
     use super::Blame::{Away, Harmful};
     use super::*;
 
@@ -237,7 +283,7 @@ mod tests {
         assert_eq!((standings.for_metadata(at(1)), files(&standings, 1)), (vec![0, 1, 2], vec![1, 2, 0]));
         // A broker carries files after whatever else has them, and before what has failed.
         assert_eq!(standings.for_files(at(1), |place| place == 1), [2, 0, 1]);
-        standings.set_back(2, Away, at(1));
+        standings.set_back(2, File, Away, at(1));
         assert_eq!(standings.for_files(at(2), |place| place == 1), [0, 1, 2]);
     }
 
@@ -246,7 +292,7 @@ mod tests {
         let mut standings = three();
         standings.begin("one", 1, at(0));
         standings.answered(0, at(0));
-        assert_eq!(standings.set_back(0, Harmful, at(0)), Duration::from_secs(HOUR));
+        assert_eq!(standings.set_back(0, File, Harmful, at(0)), Duration::from_secs(HOUR));
         assert_eq!((files(&standings, 1), standings.for_metadata(at(1))), (vec![1, 2, 0], vec![1, 2, 0]));
         // Its time is over, the update is not: for files it stays behind, and a look may ask it first again.
         assert_eq!((files(&standings, HOUR), standings.for_metadata(at(HOUR))), (vec![1, 2, 0], vec![0, 1, 2]));
@@ -254,15 +300,15 @@ mod tests {
         assert_eq!(files(&standings, HOUR), [1, 2, 0], "the same update");
         standings.begin("one", 2, at(0));
         assert_eq!(files(&standings, HOUR), [0, 1, 2], "another attempt is another update");
-        assert_eq!(standings.set_back(0, Harmful, at(HOUR)), Duration::from_secs(2 * HOUR));
+        assert_eq!(standings.set_back(0, File, Harmful, at(HOUR)), Duration::from_secs(2 * HOUR));
         standings.begin("two", 1, at(0));
         assert_eq!(files(&standings, HOUR + 1), [1, 2, 0], "its time is not over");
         let mut now = HOUR;
         for _ in 0..40 {
-            now += standings.set_back(0, Harmful, at(now)).as_secs();
+            now += standings.set_back(0, File, Harmful, at(now)).as_secs();
         }
         assert_eq!(
-            standings.set_back(0, Harmful, at(now)),
+            standings.set_back(0, File, Harmful, at(now)),
             Duration::from_secs(24 * HOUR),
             "it is never set back for ever"
         );
@@ -273,11 +319,11 @@ mod tests {
         let mut standings = three();
         standings.begin("one", 1, at(0));
         let minute = Duration::from_secs(60);
-        assert_eq!(standings.set_back(0, Away, at(0)), minute);
+        assert_eq!(standings.set_back(0, File, Away, at(0)), minute);
         assert_eq!((files(&standings, 59), files(&standings, 60)), (vec![1, 2, 0], vec![0, 1, 2]));
-        assert_eq!(standings.set_back(0, Away, at(60)), 2 * minute);
+        assert_eq!(standings.set_back(0, File, Away, at(60)), 2 * minute);
         standings.gave(0, at(200));
-        assert_eq!(standings.set_back(0, Away, at(200)), minute, "it had given a file since");
+        assert_eq!(standings.set_back(0, File, Away, at(200)), minute, "it had given a file since");
         // One that is set back gives files, too, where the others fail, and is not first again for that.
         standings.gave(0, at(201));
         assert_eq!(files(&standings, 202), [1, 2, 0]);
@@ -287,15 +333,52 @@ mod tests {
     fn all_that_fail_are_asked_all_the_same_and_those_who_did_least_harm_first() {
         let mut standings = three();
         standings.begin("one", 1, at(0));
-        standings.set_back(0, Harmful, at(0));
-        standings.set_back(1, Away, at(0));
-        standings.set_back(2, Harmful, at(0));
-        standings.set_back(2, Harmful, at(0));
-        assert_eq!(files(&standings, 1), [1, 0, 2]);
+        standings.set_back(0, File, Harmful, at(0));
+        standings.set_back(1, File, Away, at(0));
+        standings.set_back(2, File, Harmful, at(0));
+        standings.set_back(2, File, Harmful, at(0));
+        assert_eq!((files(&standings, 1), standings.for_metadata(at(1))), (vec![1, 0, 2], vec![1, 0, 2]));
         let mut alone = Standings::of(["a".to_owned()]);
-        assert_eq!(alone.set_back(0, Harmful, at(0)), Duration::ZERO, "behind whom?");
+        assert_eq!(alone.set_back(0, File, Harmful, at(0)), Duration::ZERO, "behind whom?");
         assert_eq!((files(&alone, 1), alone.for_metadata(at(1))), (vec![0], vec![0]));
         assert_eq!(files(&Standings::of([]), 0), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn who_drips_metadata_or_gives_false_ones_is_behind_for_both_and_good_files_do_not_make_up_for_it() {
+        let mut standings = three();
+        assert_eq!(standings.set_back(0, Metadata, Harmful, at(0)), Duration::from_secs(HOUR));
+        standings.begin("one", 1, at(1));
+        assert_eq!((standings.for_metadata(at(1)), files(&standings, 1)), (vec![1, 2, 0], vec![1, 2, 0]));
+        // Who was merely away is asked before who did harm, wherever both stand.
+        standings.set_back(1, File, Away, at(1));
+        standings.set_back(2, File, Away, at(1));
+        standings.set_back(2, File, Away, at(1));
+        assert_eq!((standings.for_metadata(at(2)), files(&standings, 2)), (vec![1, 2, 0], vec![1, 2, 0]));
+        standings.gave(0, at(2 * HOUR));
+        assert_eq!(standings.set_back(0, Metadata, Harmful, at(2 * HOUR)), Duration::from_secs(2 * HOUR));
+        standings.answered(0, at(5 * HOUR));
+        assert_eq!(
+            standings.set_back(0, Metadata, Harmful, at(5 * HOUR)),
+            Duration::from_secs(HOUR),
+            "it was well since"
+        );
+    }
+
+    #[test]
+    fn being_away_does_not_cover_the_harm_that_was_done_before() {
+        let mut standings = three();
+        standings.set_back(0, File, Harmful, at(0));
+        standings.set_back(0, File, Away, at(1));
+        standings.set_back(1, File, Away, at(1));
+        assert_eq!(standings.for_metadata(at(2)), [2, 1, 0]);
+        // Nor does the harm of a time that is over count for the next.
+        standings.end();
+        standings.set_back(0, File, Away, at(2 * HOUR));
+        standings.set_back(1, File, Away, at(2 * HOUR));
+        standings.set_back(1, File, Away, at(2 * HOUR));
+        standings.set_back(1, File, Away, at(2 * HOUR));
+        assert_eq!(standings.for_metadata(at(2 * HOUR)), [2, 0, 1]);
     }
 
     #[test]
@@ -304,12 +387,7 @@ mod tests {
         let told = |standings: &Standings, secs| standings.told(at(secs)).remove(0);
         assert_eq!(told(&standings, 0), SourceStatus { source: "a".into(), ..SourceStatus::default() });
         for n in 0..1000 {
-            standings.failed(
-                0,
-                AskedFor::Metadata,
-                &Fault::new("expired", format!("{n}: {}", "ä".repeat(5000))),
-                at(n),
-            );
+            standings.failed(0, Metadata, &Fault::new("expired", format!("{n}: {}", "ä".repeat(5000))), at(n));
         }
         let failing = told(&standings, 1000);
         let failed = failing.failed.clone().expect("it failed");
@@ -320,7 +398,7 @@ mod tests {
             failed.reason.len()
         );
         standings.answered(0, at(2000));
-        standings.set_back(0, Harmful, at(2000));
+        standings.set_back(0, File, Harmful, at(2000));
         let well = told(&standings, 2000);
         assert!(!well.failing && well.failed == Some(failed), "what it last failed of is still to be read");
         assert_eq!(well.succeeded_secs, Some(at(2000).since_epoch_secs));
@@ -328,14 +406,14 @@ mod tests {
         assert_eq!(told(&standings, 2000 + HOUR).set_back_until_secs, None);
         // Good metadata do not make up for bad files, and the next update does not know of it once its time is over.
         standings.begin("one", 1, at(3000));
-        standings.failed(0, AskedFor::File, &Fault::new("too_slow", "it drips"), at(3000));
+        standings.failed(0, File, &Fault::new("too_slow", "it drips"), at(3000));
         standings.answered(0, at(3001));
         assert!(told(&standings, 3001).failing);
         standings.begin("two", 1, at(3002));
         assert!(told(&standings, 3002).failing, "it is set back still");
         standings.begin("three", 1, at(2000 + HOUR));
         assert!(!told(&standings, 2000 + HOUR).failing);
-        standings.failed(0, AskedFor::File, &Fault::new("too_slow", "it drips"), at(8000));
+        standings.failed(0, File, &Fault::new("too_slow", "it drips"), at(8000));
         standings.gave(0, at(8001));
         assert!(!told(&standings, 8001).failing);
         // However many sources are configured.
@@ -363,8 +441,8 @@ mod tests {
     fn a_failure_for_a_file_is_none_any_more_once_its_update_is_over_and_its_time_too() {
         let mut standings = three();
         standings.begin("first", 1, at(0));
-        standings.failed(1, AskedFor::File, &Fault::new("unreachable", "no"), at(0));
-        standings.set_back(1, Away, at(0));
+        standings.failed(1, File, &Fault::new("unreachable", "no"), at(0));
+        standings.set_back(1, File, Away, at(0));
         let is_failing = |standings: &Standings, secs: u64| standings.told(at(secs))[1].failing;
         assert!(is_failing(&standings, 2 * HOUR), "nobody knows better while it is under way");
         standings.end();

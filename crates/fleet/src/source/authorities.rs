@@ -1,6 +1,8 @@
 //! Whom a web server's certificate is judged by: the authorities in a file, or those that the platform trusts.
+//!
+//! An authority counts by its name and its key, as RFC 5280 (6.1.1 d) and rustls have it: that its own certificate has expired stops nothing. It is for
+//! `linnet doctor` to say so. A device whose only source it verifies could be told of a new one by nobody, and what is believed is signed in any case.
 
-use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +11,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
+
+use super::open_regular;
 
 /// Largest file of authorities that is read, bytes; a platform's has a quarter of it.
 const MAX_BYTES: u64 = 1 << 20;
@@ -111,12 +115,11 @@ fn own(file: &Path) -> Result<RootCertStore, String> {
         }
         _ => e.to_string(),
     };
-    // To open a pipe would wait for ever.
-    if !std::fs::metadata(file).map_err(unread)?.is_file() {
+    let Some(open) = open_regular(file).map_err(unread)? else {
         return Err("this is no regular file; name a file of certificates (PEM)".into());
-    }
+    };
     let mut pem = Vec::new();
-    File::open(file).and_then(|open| open.take(MAX_BYTES + 1).read_to_end(&mut pem)).map_err(unread)?;
+    open.take(MAX_BYTES + 1).read_to_end(&mut pem).map_err(unread)?;
     if pem.is_empty() {
         return Err("the file is empty; put the certificate of the authority there (PEM)".into());
     }
@@ -190,6 +193,8 @@ mod tests {
             let said = said(name, content.as_bytes());
             assert!(said.contains(says) && !said.contains(name), "{name}: {said}");
         }
+        let two = Authorities::read(Some(&dir.path().join("two.pem"))).expect("they can be read");
+        assert_eq!(two.roots.len(), 2, "and none of the platform's");
         let said = |path: &Path| fault_of_authorities(path).unwrap_or_default();
         assert!(said(&dir.path().join("none.pem")).contains("no such file"));
         assert!(said(dir.path()).contains("no regular file"));

@@ -1,13 +1,12 @@
 //! A repository in a directory: a stick, a mount.
 
-use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use tough::async_trait;
 
-use super::{Source, SourceFault, repository_path, require_plain};
+use super::{Source, SourceFault, open_regular, repository_path, require_plain};
 
 /// Bytes of a piece: few calls, little memory.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -65,14 +64,12 @@ fn read(dir: &Path, path: &str, offset: u64, bytes: u64) -> Result<Bytes, Source
     if !dir.is_dir() {
         return Err(SourceFault::Unreachable("the directory is not there, or cannot be read".into()));
     }
-    // Only a regular file: to open a pipe would wait for ever.
-    match std::fs::metadata(&file) {
-        Ok(found) if found.is_file() => {}
-        Ok(_) => return Err(SourceFault::Unreachable("it is no regular file".into())),
+    let mut open = match open_regular(&file) {
+        Ok(Some(open)) => open,
+        Ok(None) => return Err(SourceFault::Unreachable("it is no regular file".into())),
         Err(e) if e.kind() == ErrorKind::NotFound => return Err(SourceFault::NotThere),
         Err(e) => return Err(unreachable(e)),
-    }
-    let mut open = File::open(&file).map_err(unreachable)?;
+    };
     open.seek(SeekFrom::Start(offset)).map_err(unreachable)?;
     let mut found = Vec::new();
     open.take(bytes).read_to_end(&mut found).map_err(unreachable)?;

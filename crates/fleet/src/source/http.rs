@@ -33,6 +33,11 @@ const CONNECT: Duration = Duration::from_secs(15);
 const IDLE: Duration = Duration::from_secs(20);
 /// Bytes of a piece: large enough that round trips do not count, small enough for a small device's memory.
 const PIECE_BYTES: u64 = 1 << 20;
+/// Longest URL of a source, bytes: servers take requests of four times as much, and the paths of files come behind it.
+const MAX_URL_BYTES: usize = 2048;
+/// Longest name of a host, bytes (RFC 1035, 2.3.4).
+const MAX_HOST_BYTES: usize = 253;
+
 /// A web server's address, and the connection to it while there is one.
 pub struct Http {
     base: Url,
@@ -55,36 +60,83 @@ struct Tls {
 #[error("{0}")]
 pub struct HttpSetupError(String);
 
+/// Says why `url` cannot be a source's: one sentence that holds neither the URL nor a password in it, with the way out; or nothing.
+pub fn fault_of_url(url: &str) -> Option<String> {
+    Address::parse(url).err()
+}
+
+/// A URL that keeps the rules, in parts.
+struct Address {
+    base: Url,
+    /// Without the brackets of an IPv6 address, which stand in a URL only.
+    host: String,
+    port: u16,
+}
+
+impl Address {
+    fn parse(url: &str) -> Result<Self, String> {
+        let refuse = |why: &str| Err(format!("{why}; write it as http://HOST/PATH or https://HOST:PORT/PATH"));
+        if url.len() > MAX_URL_BYTES {
+            return refuse(&format!("it has {} bytes, and at most {MAX_URL_BYTES} are taken", url.len()));
+        }
+        // A parser of URLs leaves out, or takes for something else, what somebody has mistyped.
+        if let Some(odd) = url.chars().find(|c| c.is_whitespace() || c.is_control() || *c == '\\') {
+            return refuse(&format!("it holds {odd:?}, which stands in no URL"));
+        }
+        let Some((scheme, rest)) = url.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"))
+        else {
+            return refuse("it begins neither with http:// nor with https://");
+        };
+        if rest.contains(['@', '?', '#']) {
+            return refuse("it holds a user, a password, a query or a fragment, none of which a source has");
+        }
+        let authority = rest.split('/').next().unwrap_or_default();
+        let (host, port) = match authority.rsplit_once(':') {
+            // A colon inside of the brackets of an IPv6 address.
+            Some((_, behind)) if behind.ends_with(']') => (authority, None),
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        };
+        if host.is_empty() {
+            return refuse("it names no host");
+        }
+        let is_port = |port: &str| port.bytes().all(|c| c.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|n| n > 0);
+        if port.is_some_and(|port| !is_port(port)) {
+            return refuse("its port is no number from 1 to 65535");
+        }
+        let base = match Url::parse(url) {
+            Ok(base) => base,
+            Err(e) => return refuse(&format!("its host cannot be one ({e})")),
+        };
+        let Some(host) = base.host_str().map(|host| host.trim_start_matches('[').trim_end_matches(']').to_owned())
+        else {
+            return refuse("it names no host");
+        };
+        if host.len() > MAX_HOST_BYTES || ServerName::try_from(host.as_str()).is_err() {
+            return refuse("its host is neither a name that DNS can have nor an address");
+        }
+        let port = base.port().unwrap_or(if scheme == "https" { 443 } else { 80 });
+        Ok(Self { base, host, port })
+    }
+}
+
 impl Http {
     /// The repository below `url` (`http://` or `https://`). A server is verified by the certificates in `ca` (PEM, `fleet.ca_file` of
     /// a device) and by no others, or by the platform's where none is given.
     pub fn new(url: &str, ca: Option<&Path>) -> Result<Self, HttpSetupError> {
         let refuse = |why: &str| HttpSetupError(why.to_owned());
-        let mut base = Url::parse(url).map_err(|e| refuse(&format!("this is no URL: {e}")))?;
-        if !base.username().is_empty()
-            || base.password().is_some()
-            || base.query().is_some()
-            || base.fragment().is_some()
-        {
-            return Err(refuse("a source's URL has no user, password, query or fragment"));
-        }
+        let Address { mut base, host, port } = Address::parse(url).map_err(HttpSetupError)?;
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
-        let (Some(host), Some(port)) = (base.host_str(), base.port_or_known_default()) else {
-            return Err(refuse("expected http://HOST/… or https://HOST/…"));
-        };
-        // IPv6 addresses stand in brackets in a URL only.
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let tls = match base.scheme() {
-            "http" => None,
             "https" => {
                 let name = ServerName::try_from(host.clone()).map_err(|e| refuse(&format!("its host's name: {e}")))?;
                 let authorities = Authorities::read(ca).map_err(HttpSetupError)?;
                 let connector = authorities.connector().map_err(HttpSetupError)?;
                 Some(Tls { connector, name, ca: authorities.own().map(Path::to_owned) })
             }
-            _ => return Err(refuse("expected http://HOST/… or https://HOST/…")),
+            _ => None,
         };
         Ok(Self { base, host, port, tls, idle: Mutex::new(None) })
     }
@@ -316,17 +368,58 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_that_cannot_be_a_source_is_refused_without_its_password() {
-        for url in ["ftp://host/", "file:///x", "host/x", "http://u:secret@host/", "http://host/?q=secret", "mailto:x"]
-        {
-            let e = Http::new(url, None).expect_err(url).to_string();
+    fn a_url_that_cannot_be_a_source_is_refused_in_one_sentence_with_the_way_out_and_without_its_password() {
+        let long = format!("http://h/{}", "x".repeat(200 << 10));
+        let long_name = format!("http://{}/", "h.".repeat(150));
+        for (url, says) in [
+            ("ftp://host/", "neither with http://"),
+            ("file:///x", "neither with http://"),
+            ("host/x", "neither with http://"),
+            ("mailto:x", "neither with http://"),
+            ("http:/host/x", "neither with http://"),
+            ("http://u:secret@host/", "a user, a password"),
+            ("http://host/?q=secret", "a query"),
+            ("http://host/#secret", "a fragment"),
+            ("http://", "no host"),
+            // Which a parser of URLs takes for the host x.
+            ("http:///x", "no host"),
+            ("http://:80/x", "no host"),
+            ("https://h:99999/", "from 1 to 65535"),
+            ("https://h:0/", "from 1 to 65535"),
+            ("https://h:/", "from 1 to 65535"),
+            ("https://h:+1/", "from 1 to 65535"),
+            ("https://h:http/", "from 1 to 65535"),
+            ("http://[::1", "its host"),
+            ("http://[::1/", "its host"),
+            ("http://[::g]:80/", "its host"),
+            ("http://::1/", "its host"),
+            ("http://1.2.3.999/", "its host"),
+            ("http://a..b/", "its host"),
+            ("http://a%00b/", "its host"),
+            ("http://h<x>/", "its host"),
+            (&long_name, "its host"),
+            ("http://a b/", "holds ' '"),
+            ("http://h/a b", "holds ' '"),
+            (" http://h/", "holds ' '"),
+            ("http://h/a\tb", "holds '\\t'"),
+            ("http:\\\\h\\x", "holds '\\\\'"),
+            (&long, "it has 204809 bytes"),
+        ] {
+            let e = fault_of_url(url).unwrap_or_else(|| panic!("{url} is taken"));
+            assert!(e.contains(says) && e.contains("write it as http://HOST/PATH") && e.len() < 300, "{url}: {e}");
             assert!(!e.contains("secret"), "{e}");
+            assert_eq!(Http::new(url, None).expect_err(url).to_string(), e);
         }
-        let source = Http::new("http://[::1]:8080/fleet", None).expect("a source");
-        assert_eq!(
-            (source.host.as_str(), source.port, source.name()),
-            ("::1", 8080, "http://[::1]:8080/fleet/".into())
-        );
+        for (url, host, port, name) in [
+            ("http://[::1]:8080/fleet", "::1", 8080, "http://[::1]:8080/fleet/"),
+            ("http://[fe80::1]", "fe80::1", 80, "http://[fe80::1]/"),
+            ("http://192.0.2.7/a%20b", "192.0.2.7", 80, "http://192.0.2.7/a%20b/"),
+            ("http://my_host:65535/", "my_host", 65_535, "http://my_host:65535/"),
+            ("http://updates.example./", "updates.example.", 80, "http://updates.example./"),
+        ] {
+            let source = Http::new(url, None).expect("a source");
+            assert_eq!((source.host.as_str(), source.port, source.name()), (host, port, name.into()));
+        }
     }
 
     #[test]

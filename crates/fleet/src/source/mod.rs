@@ -10,13 +10,16 @@ mod memory;
 mod mqtt;
 mod rate;
 
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 pub use authorities::fault_of_authorities;
 use bytes::Bytes;
 pub use directory::Directory;
 pub use download::{DownloadError, Progress, Sink, Wanted, Writer, download};
-pub use http::{Http, HttpSetupError};
+pub use http::{Http, HttpSetupError, fault_of_url};
 use linnet_proto::fleet::MAX_RANGE_BYTES;
 pub use memory::{Memory, Traffic};
 pub use mqtt::{Exchange, Mqtt};
@@ -109,6 +112,14 @@ pub(crate) fn repository_path(path: &str) -> String {
     if path.starts_with("generations/") { format!("targets/{path}") } else { path.to_owned() }
 }
 
+/// Opens a regular file for reading; none is given for anything else. It never waits: to open a pipe would, for ever, and what lies at a path can become
+/// one between a look at it and its opening.
+pub fn open_regular(path: &Path) -> std::io::Result<Option<File>> {
+    let at_once = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(at_once).open(path)?;
+    Ok(file.metadata()?.is_file().then_some(file))
+}
+
 /// Refuses a path that is not made of plain parts, so that none leads out of a repository or changes a URL.
 fn require_plain(path: &str) -> Result<(), SourceFault> {
     let part = |part: &str| {
@@ -133,6 +144,22 @@ mod tests {
         for path in ["", "/etc/passwd", "a//b", "../a", "a/..", "a?b", "a%2fb", "a b", "a\0", "ä", &"a".repeat(256)] {
             require_plain(path).expect_err(path);
         }
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_writes_to_is_no_regular_file_and_nobody_waits_for_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let pipe = dir.path().join("pipe");
+        let made = rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0);
+        made.expect("a pipe");
+        let (said, heard) = std::sync::mpsc::sync_channel(1);
+        std::thread::spawn(move || said.send(open_regular(&pipe).map(|found| found.is_some())));
+        let opened = heard.recv_timeout(Duration::from_secs(20)).expect("it does not wait");
+        assert!(!opened.expect("it can be opened"));
+        assert!(open_regular(dir.path()).expect("it can be opened").is_none());
+        let file = dir.path().join("file");
+        std::fs::write(&file, "x").expect("written");
+        assert!(open_regular(&file).expect("it can be opened").is_some());
     }
 
     #[tokio::test(start_paused = true)]

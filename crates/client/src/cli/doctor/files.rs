@@ -180,12 +180,21 @@ fn of_certificates(at: &str, kind: Kind, certificates: &[Validity], now: i64) ->
         return Some(config(format!("{at} holds no certificate that can be read"), "write one into it, as PEM"));
     };
     let expired = certificates.iter().filter(|validity| validity.until < now).count();
+    // A connection does not fail for an authority's dates: it counts by its name and its key (RFC 5280, 6.1.1 d).
+    let of_all = |sentence: String, way_out: &str| match kind {
+        Kind::Authorities => {
+            let goes_on =
+                "linnetd goes on with it, since TLS looks at the dates of what it has signed and not at its own";
+            Finding::warning(CHECK, format!("{sentence}; {goes_on}"), way_out)
+        }
+        _ => config(sentence, way_out),
+    };
     if last.until < now {
-        Some(config(format!("{at} expired on {}", dates::day(last.until)), renew))
+        Some(of_all(format!("{at} expired on {}", dates::day(last.until)), renew))
     } else if certificates.iter().all(|validity| validity.from > now) {
         let sentence =
             format!("{at} counts from {} on, and the clock stands at {}", dates::day(last.from), dates::day(now));
-        Some(config(sentence, "set the clock, or wait"))
+        Some(of_all(sentence, "set the clock, or wait"))
     } else if expired > 0 {
         Some(Finding::warning(CHECK, format!("{at}: {expired} of {} have expired", certificates.len()), renew))
     } else if last.until - now < SOON_SECS {
@@ -218,7 +227,7 @@ mod tests {
         let names = Names::of("linnet:x:990:990::/:\nann:x:1000:1000::/:\n", "");
         let empty = Place::Found { uid: 990, mode: 0o600, bytes: 0, certificates: None };
         type Row = (Kind, Place, u32, Verdict, Option<u8>, &'static str);
-        let table: [Row; 17] = [
+        let table: [Row; 18] = [
             (Secret, found(0o600, None), 990, Fine, None, "in order"),
             (Secret, found(0o640, None), 990, Fine, None, "in order"),
             (Secret, found(0o644, None), 990, Wrong, Some(77), "0644"),
@@ -235,7 +244,15 @@ mod tests {
             (Chain, found(0o644, Some(vec![(1, 90)])), 990, Wrong, Some(78), "counts from 2024-10-05"),
             (Chain, found(0o644, Some(vec![])), 990, Wrong, Some(78), "no certificate"),
             (Authorities, found(0o644, Some(vec![(-9, -1), (-9, 90)])), 990, Warning, None, "1 of 2 have expired"),
-            (Authorities, found(0o644, Some(vec![(-9, -1), (-9, -2)])), 990, Wrong, Some(78), "expired on"),
+            (
+                Authorities,
+                found(0o644, Some(vec![(-9, -1), (-9, -2)])),
+                990,
+                Warning,
+                None,
+                "expired on 2024-10-03; linnetd goes on with it",
+            ),
+            (Authorities, found(0o644, Some(vec![(1, 90)])), 990, Warning, None, "counts from 2024-10-05"),
         ];
         for (kind, place, uid, verdict, code, words) in table {
             let file = Named { key: "http.token_file", kind, path: "/etc/linnet/token".into(), place };
