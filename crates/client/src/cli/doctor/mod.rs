@@ -126,6 +126,13 @@ impl Told {
     }
 }
 
+/// A verb of the `linnetd` beside this program with configuration, state directory, models and environment of the daemon that answers on the
+/// socket, or that would.
+pub(super) async fn verb_of_daemon(local: &Local, verb: &str) -> tokio::process::Command {
+    let process = socket::look(local).await.peer.map(|(pid, uid)| Process::look(pid, uid));
+    settings::verb_of_daemon(verb, process.as_ref(), local.socket())
+}
+
 impl Seen {
     async fn look(local: &Local, config: Option<PathBuf>) -> Self {
         let now = i64::try_from(crate::clock::now_secs()).unwrap_or(i64::MAX);
