@@ -189,7 +189,9 @@ impl Seen {
         findings.extend(state::judge(state, around, &self.caller, &self.names));
         findings.extend(files::judge(&self.files, daemon_uid, &self.names, self.now));
         findings.push(fleet::judge(&self.fleet, self.now));
-        findings.extend(status.map(|status| sources::judge(&status.fleet_sources, self.now)).unwrap_or_default());
+        let ca = self.settings.path("fleet.ca_file");
+        let of_sources = status.map(|status| sources::judge(&status.fleet_sources, ca.as_deref(), self.now));
+        findings.extend(of_sources.unwrap_or_default());
         findings.push(machine::judge_memory(
             machine::memory(&self.meminfo),
             self.settings.number("memory_limit_mib"),
