@@ -4,6 +4,8 @@
 mod bench;
 #[path = "fleet/broker.rs"]
 mod broker;
+#[path = "fleet/claims.rs"]
+mod claims;
 #[path = "fleet/devices.rs"]
 mod devices;
 #[path = "fleet/login.rs"]
@@ -18,5 +20,7 @@ mod reports;
 mod repository;
 #[path = "fleet/resumed.rs"]
 mod resumed;
+#[path = "fleet/told.rs"]
+mod told;
 #[path = "fleet/waves.rs"]
 mod waves;
