@@ -69,7 +69,7 @@ mod tests {
             (source("mqtt", "unreachable", &away), None, None),
             (SourceStatus { failing: false, ..source(stick, "rollback", "version 3") }, None, None),
         ] {
-            assert_eq!(AtRest::of(&source, &[source.clone()]), alone, "{source:?}");
+            assert_eq!(AtRest::of(&source, std::slice::from_ref(&source)), alone, "{source:?}");
             assert_eq!(AtRest::of(&source, &[source.clone(), well.clone()]), beside, "{source:?}");
         }
     }

@@ -4,7 +4,7 @@ use crate::bench::Bench;
 
 const MQTT: [&str; 2] = ["--mqtt", "mqtt://broker.example"];
 
-fn claim<'a>(output: &'a str) -> Vec<&'a str> {
+fn claim(output: &str) -> Vec<&str> {
     [&["claim", "create"], &MQTT[..], &["-o", output]].concat()
 }
 
@@ -29,8 +29,9 @@ fn a_claim_whose_file_cannot_be_made_is_none() {
     assert!(code == 64 && e.contains("is there already"), "{code}: {e}");
     let listed = bench.succeed(&["claim", "list"]);
     assert!(listed.lines().count() == 2 && listed.contains("open"), "{listed}");
-    let left = std::fs::read_dir(bench.dir.path()).expect("a directory").map(|entry| entry.expect("one").file_name());
-    assert!(left.into_iter().all(|name| !name.to_string_lossy().starts_with(".linnet-claim")));
+    let mut left =
+        std::fs::read_dir(bench.dir.path()).expect("a directory").map(|entry| entry.expect("one").file_name());
+    assert!(left.all(|name| !name.to_string_lossy().starts_with(".linnet-claim")));
 }
 
 #[test]

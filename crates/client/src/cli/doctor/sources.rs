@@ -224,7 +224,7 @@ mod tests {
             "{beside:?}"
         );
         assert_eq!(judged(&[SourceStatus { succeeded_secs: Some(NOW - 300), ..stick.clone() }]).verdict, Fine);
-        let alone = judged(&[stick.clone()]);
+        let alone = judged(std::slice::from_ref(&stick));
         assert!(alone.verdict == Skipped && alone.way_out.is_some_and(|way| way.contains("fleet.sources")));
         // What is wrong elsewhere is told all the same, and the stick not for it.
         let findings = judge(&[failing("mqtt", "expired"), stick], None, NOW as i64);
