@@ -114,9 +114,19 @@ pub enum Verb {
     Verify {
         /// Package directories, or names of packages in the models directory; all of it when none is named.
         packages: Vec<String>,
-        /// Directories of model packages.
-        #[arg(long, value_name = "DIR", help = "Directory of model packages; may be repeated [env: LINNET_MODELS]")]
+        /// Directories of model packages, in place of those that the daemon looks into; its generation's packages are one of these.
+        #[arg(
+            long,
+            value_name = "DIR",
+            help = "Directory of model packages, in place of all that the daemon looks into; may be repeated"
+        )]
         models: Vec<PathBuf>,
+        /// The daemon's configuration, which names the directories of models.
+        #[arg(long, value_name = "FILE", help = "The daemon's configuration [env: LINNET_CONFIG]")]
+        config: Option<PathBuf>,
+        /// The daemon's state directory, where the packages of a generation lie.
+        #[arg(long, value_name = "DIR", help = "The daemon's state directory [env: LINNET_STATE]")]
+        state: Option<OsString>,
         /// One JSON object a line for each package.
         #[arg(long)]
         json: bool,

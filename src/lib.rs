@@ -43,7 +43,10 @@ pub fn run(cli: Cli) -> Exit {
             let layers = (layer.overrides(), environment);
             push::probe::run_child(push::probe::Asked { generation, prove, memory_mib, cpu_secs, layers })
         }
-        Some(Verb::Verify { packages, models, json }) => verify_packages(&packages, models, json),
+        Some(Verb::Verify { packages, models, config, state, json }) => {
+            let flags = config::Overrides { config, state, ..config::Overrides::default() };
+            verify_packages(&packages, models, flags, json)
+        }
         Some(Verb::Import { from, dtype, files: true, .. }) => list_files(&from, dtype.as_deref()),
         Some(Verb::Import {
             from, name, aliases, dtype, copy, replace, models, json, fleet_dir, for_daemon, ..
@@ -171,23 +174,30 @@ fn man(dir: Option<&Path>) -> Exit {
 }
 
 /// `linnetd verify`. Prints each report as soon as it is there.
-fn verify_packages(packages: &[String], mut models: Vec<PathBuf>, json: bool) -> Exit {
+fn verify_packages(packages: &[String], models: Vec<PathBuf>, flags: config::Overrides, json: bool) -> Exit {
     logging::start(log::LevelFilter::Error);
-    if models.is_empty() {
-        let environment = config::Overrides::from_environment(|name| std::env::var_os(name));
-        models.extend(environment.models.into_iter().map(PathBuf::from));
-    }
-    if models.is_empty() {
-        models.extend(sys::surroundings::look().models);
-    }
-    let dirs = match verify::choose(packages, &models) {
-        Ok(dirs) if dirs.is_empty() => return fail(Exit::NoInput, &"there is no model package to verify"),
-        Ok(dirs) => dirs,
-        Err(e) => return fail(Exit::NoInput, &e),
+    let places = match models.is_empty() {
+        true => verify::Places::of_daemon(flags),
+        false => verify::Places { models, ..verify::Places::default() },
     };
     let mut exit = Exit::Ok;
+    // What could not be looked at is no success, unless nobody asked for it.
+    for hidden in places.hidden.iter().filter(|_| packages.is_empty()) {
+        exit = fail(Exit::NoInput, hidden);
+    }
+    let dirs = match verify::choose(packages, &places.models) {
+        Ok(dirs) => dirs,
+        // It was told.
+        Err(_) if exit != Exit::Ok => return exit,
+        Err(e) => return fail(Exit::NoInput, &e),
+    };
+    if dirs.is_empty() && exit == Exit::Ok {
+        let looked: Vec<_> = places.models.iter().map(|dir| dir.display().to_string()).collect();
+        return fail(Exit::NoInput, &format!("there is no model package to verify in {}", looked.join(", ")));
+    }
     for dir in dirs {
-        let report = verify::verify(&dir);
+        let mut report = verify::verify(&dir);
+        report.generation = places.generation.as_ref().filter(|(of, _)| dir.starts_with(of)).map(|(_, number)| *number);
         let line = if json { serde_json::to_string(&report).unwrap_or_default() } else { report.line() };
         if let Exit::IoError = print(&format!("{line}\n")) {
             return Exit::IoError;

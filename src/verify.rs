@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::config::{self, Overrides, Sources};
 use crate::daemon::models;
+use crate::push::held;
 use crate::status::Events;
+use crate::store::generations::StoreError;
 use crate::store::{self, MANIFEST, Package};
 use crate::task::catalog::Loader;
 
@@ -22,6 +25,9 @@ pub struct Report {
     /// Its version, where the manifest could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The generation that brought it; absent for one that was installed or added on the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
     /// Whether it would serve.
     pub ok: bool,
     /// Why not; one sentence.
@@ -42,6 +48,10 @@ impl Report {
             (Some(name), Some(version)) => format!("{name} {version} ({})", self.dir.display()),
             _ => self.dir.display().to_string(),
         };
+        let what = match self.generation {
+            Some(number) => format!("{what} of generation {number}"),
+            None => what,
+        };
         let mut line = match &self.reason {
             None => format!(
                 "{what}: ok, {:.1} MiB and its canary in {} ms",
@@ -54,6 +64,68 @@ impl Report {
             line.push_str(&format!("; not listed and never read: {}", self.unlisted.join(", ")));
         }
         line
+    }
+}
+
+/// Where packages are looked for.
+#[derive(Debug, Default)]
+pub struct Places {
+    /// Directories of packages, in the daemon's order.
+    pub models: Vec<PathBuf>,
+    /// Which of them holds the packages of the generation that serves, and its number.
+    pub generation: Option<(PathBuf, u64)>,
+    /// What could not be looked at, each one sentence.
+    pub hidden: Vec<String>,
+}
+
+impl Places {
+    /// All that the daemon of this machine looks into, the packages of the generation that serves among them.
+    pub fn of_daemon(flags: Overrides) -> Self {
+        let environment = Overrides::from_environment(|name| std::env::var_os(name));
+        Self::of(Sources { flags, environment, around: crate::sys::surroundings::look(), generation: None })
+    }
+
+    fn of(mut sources: Sources) -> Self {
+        let local = match config::load(&sources) {
+            Ok(local) => local,
+            Err(e) => {
+                let named = sources.environment.models.iter().map(PathBuf::from);
+                let models = named.chain(sources.around.models.clone()).collect();
+                let why = format!("which models this daemon looks into cannot be told, so not all are verified: {e}");
+                return Self { models, hidden: vec![why], generation: None };
+            }
+        };
+        let mut hidden = Vec::new();
+        match held::serving_layer(&local) {
+            Ok(generation) => sources.generation = generation,
+            Err(StoreError::Read { path, source }) => {
+                hidden.push(format!(
+                    "the packages of this device's generation are not verified: {}: {source}{}",
+                    path.display(),
+                    way_in(&source)
+                ));
+            }
+            Err(e) => hidden.push(format!("the packages of this device's generation are not verified: {e}")),
+        }
+        // A generation whose configuration does not fit here has packages all the same.
+        let config = config::load(&sources).unwrap_or(local);
+        let generation = config.packages().map(|dir| (dir.to_owned(), config.generation()));
+        for dir in &config.models {
+            // One that is not there is no fault: it may be made later.
+            if let Err(e) = dir.read_dir()
+                && e.kind() != std::io::ErrorKind::NotFound
+            {
+                hidden.push(format!("the packages in {} are not verified: {e}{}", dir.display(), way_in(&e)));
+            }
+        }
+        Self { models: config.models, generation, hidden }
+    }
+}
+
+fn way_in(e: &std::io::Error) -> &'static str {
+    match e.kind() {
+        std::io::ErrorKind::PermissionDenied => "; ask as root, or as the daemon's user",
+        _ => "",
     }
 }
 
@@ -134,6 +206,7 @@ fn inspect(dir: &Path, loader: &Loader) -> Report {
         dir: dir.to_owned(),
         name: manifest.as_ref().map(|m| m.name.clone()),
         version: manifest.map(|m| m.version),
+        generation: None,
         ok: false,
         reason: None,
         bytes: 0,
@@ -190,5 +263,55 @@ mod tests {
         assert!(!report.ok);
         assert!(report.line().contains("manifest.toml"), "{}", report.line());
         assert!(serde_json::to_string(&report).expect("JSON").contains("\"ok\":false"));
+    }
+
+    #[test]
+    fn a_device_of_a_fleet_has_the_packages_of_its_generation_verified_whatever_is_bundled() {
+        use crate::store::generations::fs::RealDisk;
+        use crate::store::generations::{GenerationStore, Options};
+        let home = tempfile::tempdir().expect("a directory");
+        let (state, file) = (home.path().join("state"), home.path().join("linnet.toml"));
+        let fleet = "[fleet]\nname = \"home\"\nroot = \"root.json\"\nsources = [\"/media/stick\"]\n";
+        std::fs::write(&file, format!("state = {:?}\n{fleet}", state.display().to_string())).expect("written");
+        std::fs::write(home.path().join("root.json"), "{}").expect("written");
+        let around = config::Surroundings {
+            device: "hall".into(),
+            socket: home.path().join("socket"),
+            state: home.path().join("elsewhere"),
+            models: None,
+            processors: 1,
+        };
+        let flags = Overrides { config: Some(file.clone()), ..Overrides::default() };
+        let sources = || Sources {
+            flags: flags.clone(),
+            environment: Overrides::default(),
+            around: around.clone(),
+            generation: None,
+        };
+        let shipped = Places::of(sources());
+        assert_eq!((shipped.models, shipped.generation, shipped.hidden), (vec![state.join("models")], None, vec![]));
+
+        let disk = RealDisk::at(&state.join("fleet")).expect("a directory");
+        let mut store = GenerationStore::open(Box::new(disk), Options::default()).expect("opens").store;
+        let generation = linnet_proto::fleet::Generation::empty("home", 7);
+        let document = serde_json::to_vec(&generation).expect("JSON");
+        store.keep_document(&document).expect("keeps");
+        store.install(&document, &generation).expect("installs");
+        store.set_live(7).expect("it is whole");
+        let packages = store.packages_dir(7);
+        std::fs::create_dir_all(packages.join("a-model")).expect("a directory");
+        std::fs::write(packages.join("a-model").join(MANIFEST), "").expect("a file");
+        let places = Places::of(sources());
+        assert_eq!((&places.generation, &places.hidden), (&Some((packages.clone(), 7)), &vec![]));
+        // Neither a directory of its own nor a bundled one is there.
+        assert_eq!(choose(&[], &places.models).expect("one is enough"), [packages.join("a-model")]);
+        assert_eq!(choose(&["a-model".into()], &places.models).expect("by its name"), [packages.join("a-model")]);
+
+        std::fs::write(state.join("fleet/pointers"), "{").expect("written");
+        let hidden = Places::of(sources()).hidden.remove(0);
+        assert!(hidden.starts_with("the packages of this device's generation are not verified: "), "{hidden}");
+        std::fs::write(&file, "nonsense = 1\n").expect("written");
+        let hidden = Places::of(sources()).hidden.remove(0);
+        assert!(hidden.contains("not all are verified") && hidden.contains("nonsense"), "{hidden}");
     }
 }

@@ -88,6 +88,9 @@ pub enum ClientError {
         /// The cause.
         source: std::io::Error,
     },
+    /// A file cannot be made because its directory is not there.
+    #[error("{0}")]
+    NoDirectory(String),
     /// A program beside this one is needed and did not run.
     #[error("{0}")]
     Beside(String),
@@ -149,6 +152,7 @@ impl ClientError {
             Self::Broken(_) => 76,
             Self::Pull(_) => 69,
             Self::TimedOut(_) => 75,
+            Self::NoDirectory(_) => 73,
             Self::Output(_) | Self::Write { .. } => 74,
             Self::Fleet(e) => exit_code_of_repository(e),
             Self::Checked(_) => 65,

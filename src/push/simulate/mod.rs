@@ -16,6 +16,7 @@ mod live;
 mod mirror;
 mod names;
 mod operator;
+mod options;
 mod progress;
 mod random;
 mod reach;
@@ -69,7 +70,7 @@ pub enum SimulateError {
     #[error("the simulation's own metadata are refused: {0}")]
     Trust(#[from] TrustError),
     /// Settings of the broker's connections.
-    #[error("--broker: {0}")]
+    #[error("{}", options::of_settings(.0))]
     Settings(#[from] MqttStartError),
     /// The broker is not there, refuses, or is lost.
     #[error("the broker {url}: {reason}")]

@@ -162,4 +162,22 @@ mod tests {
             assert!(said, "docs/http.md has no row of {} with `{}`", code.http_status(), code.as_str());
         }
     }
+
+    #[test]
+    fn the_page_says_which_models_its_examples_find_and_how_to_get_the_others() {
+        let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        for model in std::fs::read_dir(models).expect("the bundled models").map(|entry| entry.expect("one")) {
+            let name = model.file_name();
+            let named = format!("`{}`", name.to_string_lossy());
+            assert!(PAGE.contains(&named), "docs/http.md does not say that {named} is bundled");
+        }
+        for example in ["/v1/chat/completions", "/v1/embeddings", "/v1/fill-mask", "/v1/classify"] {
+            let (_, after) = PAGE.split_once(&format!("http://localhost{example}")).expect("an example");
+            let after = after.split("\n## ").next().unwrap_or_default();
+            assert!(after.contains("none is bundled ("), "docs/http.md does not say that {example} needs a model");
+        }
+        for name in ["chat", "embed", "fill", "nli", "de-en", "whisper"] {
+            assert!(PAGE.contains(&format!("--name {name} ")), "docs/http.md does not say how to get `{name}`");
+        }
+    }
 }

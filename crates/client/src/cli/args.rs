@@ -400,7 +400,7 @@ pub enum ModelsCommand {
     /// Check packages file by file and run their canaries; needs linnetd beside linnet, but no running daemon
     #[command(after_help = "Examples:\n  linnet models verify\n  linnet models verify ./my-package --json")]
     Verify {
-        /// Package directories or names of bundled packages [default: all that linnetd finds]
+        /// Package directories, or names of packages [default: all that the daemon looks into, those of its generation too; else those of LINNET_MODELS]
         packages: Vec<String>,
         /// One JSON object a line for each package
         #[arg(long)]

@@ -1,12 +1,14 @@
 //! The command line: arguments, what each command does, exit codes.
 
 mod args;
+mod at_rest;
 mod doctor;
 mod fleet;
 mod models;
 mod output;
 mod progress;
 mod pull;
+mod quoting;
 mod shell;
 mod status;
 mod tasks;

@@ -10,6 +10,7 @@ use linnet_proto::{ErrorCode, WireError};
 use tokio::process::Command;
 
 use super::args::{ModelsArgs, ModelsCommand};
+use super::doctor;
 use super::output;
 use super::pull::{self, Pull};
 use crate::archive::Archive;
@@ -18,7 +19,7 @@ use crate::{ClientError, Local};
 pub(super) async fn run(local: &Local, args: ModelsArgs) -> Result<ExitCode, ClientError> {
     match args.command {
         ModelsCommand::List { json } => list(local, json).await,
-        ModelsCommand::Verify { packages, json } => verify(&packages, json).await,
+        ModelsCommand::Verify { packages, json } => verify(local, &packages, json).await,
         ModelsCommand::Add { dir, name, aliases, dtype, copy, replace, models, json } => {
             let asked = AddModel { name, aliases, dtype, copy, replace, ..AddModel::default() };
             add(local, &dir, asked, models, json).await
@@ -222,9 +223,13 @@ pub(super) fn line(model: &ModelStatus) -> String {
     )
 }
 
-/// Runs `linnetd verify`, which holds the engine that a canary needs.
-async fn verify(packages: &[String], json: bool) -> Result<ExitCode, ClientError> {
-    let mut command = command("verify");
+/// Runs `linnetd verify`, which holds the engine that a canary needs. Who names no directory of models himself means those of the daemon of
+/// this machine.
+async fn verify(local: &Local, packages: &[String], json: bool) -> Result<ExitCode, ClientError> {
+    let mut command = match std::env::var_os("LINNET_MODELS").is_some_and(|models| !models.is_empty()) {
+        true => command("verify"),
+        false => doctor::verb_of_daemon(local, "verify").await,
+    };
     command.args(packages).args(json.then_some("--json"));
     finish(command).await
 }

@@ -7,8 +7,9 @@ use linnet_proto::fleet::{PushState, Running};
 use linnet_proto::status::{
     FleetFailure, Health, Limits, ModelState, Provisioning, ProvisioningState, SourceStatus, Status,
 };
-use linnet_proto::words::plain;
+use linnet_proto::words::{plain, without_login};
 
+use super::at_rest::AtRest;
 use super::output;
 use crate::{ClientError, Local, clock};
 
@@ -60,7 +61,7 @@ fn for_people(status: &Status, socket: &str) -> String {
         row("name", &without_a_name(waiting));
     }
     for (i, source) in status.fleet_sources.iter().enumerate() {
-        row(if i == 0 { "sources" } else { "" }, &source_line(source, clock::now_secs()));
+        row(if i == 0 { "sources" } else { "" }, &source_line(source, &status.fleet_sources, clock::now_secs()));
     }
     row("socket", socket);
     row("mqtt", &status.mqtt);
@@ -125,9 +126,13 @@ fn without_a_name(waiting: &Provisioning) -> String {
     }
 }
 
-/// A source of generations, and how it stood when it was asked last.
-fn source_line(source: &SourceStatus, now: u64) -> String {
-    let name = &source.source;
+/// A source of generations, one of `all`, and how it stood when it was asked last.
+fn source_line(source: &SourceStatus, all: &[SourceStatus], now: u64) -> String {
+    let name = without_login(&source.source);
+    if let Some(at_rest) = AtRest::of(source, all) {
+        let well = source.succeeded_secs.map(|secs| format!(" (well {})", ago(now, secs))).unwrap_or_default();
+        return format!("{name}: {}{well}", at_rest.words());
+    }
     let mut line = match (&source.failed, source.succeeded_secs) {
         (Some(failed), _) if source.failing => format!("{name}: failing, {}: {}", ago(now, failed.secs), failed.reason),
         (_, Some(secs)) => format!("{name}: well, {}", ago(now, secs)),
@@ -242,8 +247,15 @@ mod tests {
             ),
             (source(false, Some(2000), Some(failed), Some(1000)), "mqtt: well, 0 s ago"),
         ] {
-            assert_eq!(source_line(&source, 1000), line);
+            assert_eq!(source_line(&source, &[], 1000), line);
         }
+        let failed = SourceFailure { secs: 940, code: "rollback".into(), reason: "version 3 is older".into() };
+        let stick = SourceStatus { source: "/media/stick".into(), ..source(true, Some(700), Some(failed), Some(1001)) };
+        let all = [stick.clone(), source(false, Some(900), None, None)];
+        assert_eq!(
+            source_line(&stick, &all, 1000),
+            "/media/stick: holds nothing newer than the others (well 5 min 0 s ago)"
+        );
     }
 
     #[test]

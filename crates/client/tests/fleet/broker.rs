@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use linnet_proto::fleet::Report;
 use tempfile::TempDir;
 
-use crate::eventually;
+use crate::devices::eventually;
 
 /// A program of the search path, or of the directories of system programs.
 pub fn find(program: &str) -> Option<PathBuf> {

@@ -22,6 +22,9 @@ pub(super) const SPEC_VERSION: &str = "1.0.0";
 /// anew when the key changes.
 const FAST_FORWARD: u64 = 1 << 32;
 
+/// The lock of whoever pushes.
+const PUSH_LOCK: &str = ".push.lock";
+
 /// Holds the repository's lock, and changes it. Dropping it lets the next one in.
 #[derive(Debug)]
 pub struct Editor {
@@ -66,7 +69,12 @@ impl Editor {
 
     /// Keeps a second push out while one runs; the repository itself stays open for pauses and refreshes.
     pub fn hold_push(dir: &Path) -> Result<Lock, RepositoryError> {
-        Lock::take(dir, ".push.lock", "push")
+        Lock::take(dir, PUSH_LOCK, "push")
+    }
+
+    /// Whether a push runs. It may begin, or end, right after.
+    pub fn is_pushing(dir: &Path) -> bool {
+        Lock::is_held(dir, PUSH_LOCK)
     }
 
     /// Calls `hook` before each step of writing; an error from it stops there, as a power cut would.

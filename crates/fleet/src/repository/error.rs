@@ -27,7 +27,7 @@ pub enum RepositoryError {
         source: std::io::Error,
     },
     /// A directory cannot be made.
-    #[error("{path} cannot be made: {source}")]
+    #[error("the directory {path} cannot be made: {source}; name one that this user may make")]
     MakeDirectory {
         /// The directory.
         path: PathBuf,

@@ -39,6 +39,12 @@ impl Lock {
             .map_err(failed)?;
         Ok(Self { _file: file })
     }
+
+    /// Whether somebody has the lock `name`; nothing is made, and nobody is kept out for longer than the look takes.
+    pub(super) fn is_held(dir: &Path, name: &str) -> bool {
+        let file = File::open(dir.join(name));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
 }
 
 /// Names a process for people: what it does, who runs it, where.

@@ -11,6 +11,9 @@ use super::{Source, SourceFault, open_regular, repository_path, require_plain};
 /// Bytes of a piece: few calls, little memory.
 const PIECE_BYTES: u64 = 1 << 20;
 
+/// What is said of a directory that is not there, or that this user may not see.
+pub const NO_DIRECTORY: &str = "the directory is not there, or cannot be read";
+
 /// Reads `<dir>/metadata/<name>` and `<dir>/<path>`.
 #[derive(Debug, Clone)]
 pub struct Directory {
@@ -62,7 +65,7 @@ fn read(dir: &Path, path: &str, offset: u64, bytes: u64) -> Result<Bytes, Source
     let unreachable = |e: std::io::Error| SourceFault::Unreachable(e.to_string());
     // A stick that was pulled out says nothing of what the repository holds.
     if !dir.is_dir() {
-        return Err(SourceFault::Unreachable("the directory is not there, or cannot be read".into()));
+        return Err(SourceFault::Unreachable(NO_DIRECTORY.into()));
     }
     let mut open = match open_regular(&file) {
         Ok(Some(open)) => open,

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use authorities::fault_of_authorities;
 use bytes::Bytes;
-pub use directory::Directory;
+pub use directory::{Directory, NO_DIRECTORY};
 pub use download::{DownloadError, Progress, Sink, Wanted, Writer, download};
 pub use http::{Http, HttpSetupError, fault_of_url};
 use linnet_proto::fleet::MAX_RANGE_BYTES;

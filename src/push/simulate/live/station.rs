@@ -24,6 +24,7 @@ use crate::push::simulate::bounds::{
 };
 use crate::push::simulate::names::Names;
 use crate::push::simulate::operator::NEW;
+use crate::push::simulate::options::in_options;
 use crate::transport::mqtt::why_ended;
 
 /// Files of a repository.
@@ -173,7 +174,7 @@ impl Station {
 
     /// A fault of the broker's.
     pub(super) fn fault(&self, reason: impl Into<String>) -> SimulateError {
-        SimulateError::Broker { url: self.url.clone(), reason: reason.into() }
+        SimulateError::Broker { url: self.url.clone(), reason: in_options(&reason.into()) }
     }
 
     /// Waits until something holds of what was heard; a connection that refuses, or is lost, is a fault.

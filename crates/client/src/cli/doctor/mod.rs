@@ -126,6 +126,13 @@ impl Told {
     }
 }
 
+/// A verb of the `linnetd` beside this program with configuration, state directory, models and environment of the daemon that answers on the
+/// socket, or that would.
+pub(super) async fn verb_of_daemon(local: &Local, verb: &str) -> tokio::process::Command {
+    let process = socket::look(local).await.peer.map(|(pid, uid)| Process::look(pid, uid));
+    settings::verb_of_daemon(verb, process.as_ref(), local.socket())
+}
+
 impl Seen {
     async fn look(local: &Local, config: Option<PathBuf>) -> Self {
         let now = i64::try_from(crate::clock::now_secs()).unwrap_or(i64::MAX);
@@ -182,7 +189,9 @@ impl Seen {
         findings.extend(state::judge(state, around, &self.caller, &self.names));
         findings.extend(files::judge(&self.files, daemon_uid, &self.names, self.now));
         findings.push(fleet::judge(&self.fleet, self.now));
-        findings.extend(status.map(|status| sources::judge(&status.fleet_sources, self.now)).unwrap_or_default());
+        let ca = self.settings.path("fleet.ca_file");
+        let of_sources = status.map(|status| sources::judge(&status.fleet_sources, ca.as_deref(), self.now));
+        findings.extend(of_sources.unwrap_or_default());
         findings.push(machine::judge_memory(
             machine::memory(&self.meminfo),
             self.settings.number("memory_limit_mib"),

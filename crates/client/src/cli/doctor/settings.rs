@@ -230,6 +230,25 @@ async fn explain(settings: &Settings, process: Option<&Process>, socket: &Path) 
     programs::ask(command, MAX_BYTES).await
 }
 
+/// `linnetd VERB --config … --state …` of that daemon.
+pub(super) fn verb_of_daemon(verb: &str, process: Option<&Process>, socket: &Path) -> Command {
+    let file = file(None, process, socket, Path::new(SYSTEM_FILE));
+    let settings = Settings { file, ..Settings::default() };
+    let mut command = models::command(verb);
+    surround(&mut command, process, settings.is_systems(socket), socket);
+    command.args(settings.file.iter().flat_map(|file| [Path::new("--config"), file]));
+    if let Some(process) = process {
+        command.args(process.path_flag("--state").into_iter().flat_map(|path| [PathBuf::from("--state"), path]));
+        let models = process.flags("--models").into_iter().map(|models| process.absolute(Path::new(&models)));
+        let models: Vec<PathBuf> = models.collect();
+        // As the environment's: a verb's own flag would leave out what the daemon adds to it.
+        if let Some(models) = std::env::join_paths(models).ok().filter(|models| !models.is_empty()) {
+            command.env("LINNET_MODELS", models);
+        }
+    }
+    command
+}
+
 /// The variables of the daemon in place of the caller's.
 fn surround(command: &mut Command, process: Option<&Process>, is_systems: bool, socket: &Path) {
     let own: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();

@@ -10,7 +10,8 @@ use linnet_proto::fleet::Rollout;
 use super::args::{BrokerArgs, ChangeArgs, ExportArgs, PromoteArgs, RefreshArgs, RollbackArgs, RotateArgs};
 use super::hearing::LONGEST;
 use super::link::{Link, Purpose};
-use super::{ask, fleet_name, new_keys, next_push};
+use super::promoted::Promoted;
+use super::{ask, command, fleet_name, new_keys, next_push};
 use crate::cli::output;
 use crate::{ClientError, clock};
 
@@ -32,9 +33,15 @@ async fn tell(broker: &BrokerArgs, editor: Editor) -> Result<Repository, ClientE
     Ok(repository)
 }
 
-/// Has the devices look that have something to begin with: their buckets are opened now and were not `before`. Where a broker is named.
-async fn hint(broker: &BrokerArgs, repository: &Repository, rollout: &Rollout, before: u32) -> Result<(), ClientError> {
-    let Some(broker) = broker.broker()? else { return Ok(()) };
+/// Has the devices look that have something to begin with: their buckets are opened now and were not `before`. How many they are, where a broker
+/// is named.
+async fn hint(
+    broker: &BrokerArgs,
+    repository: &Repository,
+    rollout: &Rollout,
+    before: u32,
+) -> Result<Option<usize>, ClientError> {
+    let Some(broker) = broker.broker()? else { return Ok(None) };
     let audience = repository.generation(rollout.number).map_err(ClientError::Fleet)?.audience;
     let link = Link::open(&broker, fleet_name(repository)?, Purpose::Tell).await?;
     link.hear(LONGEST).await.ok_or_else(|| link.lost())?;
@@ -42,7 +49,8 @@ async fn hint(broker: &BrokerArgs, repository: &Repository, rollout: &Rollout, b
         let meant = seen.meant(&[&rollout.to, &audience]);
         seen.open((rollout.number, rollout.attempt), &rollout.salt, &meant, before..rollout.opened)
     });
-    link.hint(&told, rollout.number).await
+    link.hint(&told, rollout.number).await?;
+    Ok(Some(told.len()))
 }
 
 /// The rollout of the newest generation that has one.
@@ -73,8 +81,16 @@ pub(super) async fn pause(args: ChangeArgs) -> Result<ExitCode, ClientError> {
     let mut editor = Editor::begin(dir, "pause").map_err(ClientError::Fleet)?;
     let rollout = pause_newest(&mut editor, "somebody paused it")?.ok_or_else(|| no_push(dir))?;
     tell(&args.broker, editor).await?;
+    let unpublished = match args.broker.mqtt.is_none() && !Editor::is_pushing(dir) {
+        true => format!(
+            "no device hears of it before it is published: a `serve` that runs does so, else `{}`, or `{}` where devices read a web server or a stick\n",
+            command(dir, "pause", true),
+            command(dir, "export DIR", false)
+        ),
+        false => String::new(),
+    };
     output::write(&format!(
-        "generation {} is paused at wave {}: no device begins with it, whoever has begun goes on\n",
+        "generation {} is paused at wave {}: no device begins with it, whoever has begun goes on\n{unpublished}",
         rollout.number, rollout.wave
     ))?;
     Ok(ExitCode::SUCCESS)
@@ -104,21 +120,28 @@ pub(super) async fn promote(args: PromoteArgs) -> Result<ExitCode, ClientError> 
     }
     let now = clock::now_secs();
     editor.roll_out(&rollout, &mut ask::keys(), now).map_err(ClientError::Fleet)?;
+    let waves = push.as_ref().map(|push| push.waves.len());
+    let (mut wave, mut share) = (rollout.wave as usize, None);
     if let Some(mut push) = push {
         push.wave = if rollout.opened == Rollout::BUCKETS { push.waves.len() } else { rollout.wave as usize };
         push.opened_at_secs = now;
         push.state = PushStanding::Running;
+        wave = push.wave;
+        let opened = push.wave.checked_sub(1).and_then(|at| push.waves.get(at));
+        share = opened.filter(|_| rollout.opened < Rollout::BUCKETS).map(|wave| (wave.share, wave.devices));
         editor.record_push(Some(push)).map_err(ClientError::Fleet)?;
     }
     let repository = tell(&broker, editor).await?;
-    hint(&broker, &repository, &rollout, if was_paused { 0 } else { before }).await?;
-    let share = f64::from(rollout.opened) / f64::from(Rollout::BUCKETS) * 100.0;
-    let whom = if rollout.opened == Rollout::BUCKETS {
-        "every device".to_owned()
-    } else {
-        format!("{share:.1} % of the devices")
+    let told = hint(&broker, &repository, &rollout, if was_paused { 0 } else { before }).await?;
+    let promoted = Promoted {
+        number: rollout.number,
+        wave: waves.map(|waves| (wave, waves)),
+        share,
+        is_again: was_paused && !all,
+        told,
+        is_pushing: Editor::is_pushing(&dir.dir),
     };
-    output::write(&format!("generation {} is open for {whom} that is meant\n", rollout.number))?;
+    output::write(&promoted.text(&dir.dir))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -211,12 +234,32 @@ pub(super) async fn rotate_key(args: RotateArgs) -> Result<ExitCode, ClientError
     let old: String = old.collect();
     editor.rotate(&founding, &mut ask::keys(), now).map_err(ClientError::Fleet)?;
     let repository = tell(&broker, editor).await?;
+    let version = repository.version(Role::Root);
     output::write(&format!(
-        "the root has version {}; the new keys:\n{}the old ones sign nothing any more: destroy them\n{old}",
-        repository.version(Role::Root),
-        new_keys::warnings(&founding)
+        "the root has version {version}; the new keys:\n{}the old ones sign nothing any more: destroy them\n{old}{}",
+        new_keys::warnings(&founding),
+        after_rotation(&dir.dir, version, broker.mqtt.is_some()),
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Who learns of new keys when, and what is to be done for it.
+fn after_rotation(dir: &std::path::Path, version: u64, is_published: bool) -> String {
+    let export = command(dir, "export DIR", false);
+    let by_mqtt = match is_published {
+        true => "the broker has them: devices that read MQTT learn them at their next look (fleet.refresh_secs, an hour unless it is set)".to_owned(),
+        false => format!(
+            "no device knows them yet: `{}` gives them to those that read MQTT, at their next look (fleet.refresh_secs, an hour unless it is set); \
+             a push or serve that runs does so by itself",
+            command(dir, "serve", true)
+        ),
+    };
+    format!(
+        "{by_mqtt}\n\
+         those that read a web server or a stick learn them after `{export}`; those that are switched off when they are back. Each root \
+         from theirs to {version} must be there for them: none of metadata/*.root.json may be removed\n\
+         the image of new devices may keep its root.json: they follow the roots from there\n"
+    )
 }
 
 pub(super) fn export(args: &ExportArgs) -> Result<ExitCode, ClientError> {

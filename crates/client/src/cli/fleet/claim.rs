@@ -1,7 +1,5 @@
 //! `linnet fleet claim`.
 
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,6 +11,7 @@ use super::claim_args::{ClaimCommand, CreateArgs, LedgerArgs, ListArgs, ReleaseA
 use super::devices::table;
 use super::load;
 use super::new_keys::keys_dir;
+use super::secret_file::SecretFile;
 use crate::cli::output;
 use crate::{ClientError, clock};
 
@@ -58,13 +57,11 @@ fn of_ledger(e: LedgerError) -> ClientError {
 
 fn make(args: CreateArgs) -> Result<ExitCode, ClientError> {
     let (repository, keys) = args.ledger.places()?;
-    let is_stdout = args.output.as_os_str() == "-";
-    if !is_stdout && args.output.exists() {
-        return Err(ClientError::BadUrl(format!(
-            "{} is there already, and may be the only copy of another claim; name another file with -o",
-            args.output.display()
-        )));
-    }
+    // Before anything is remembered: a claim that nobody has is worth nothing.
+    let output = match args.output.as_os_str() == "-" {
+        true => None,
+        false => Some(SecretFile::begin(&args.output)?),
+    };
     let newest = format!("{}.root.json", repository.version(linnet_fleet::repository::Role::Root));
     let files = repository.metadata_files().map_err(ClientError::Fleet)?;
     let root = files.into_iter().find(|(name, _)| *name == newest).map(|(_, bytes)| bytes).unwrap_or_default();
@@ -106,14 +103,14 @@ fn make(args: CreateArgs) -> Result<ExitCode, ClientError> {
         CreateError::Ledger(e) => of_ledger(e),
         e => ClientError::Beside(e.to_string()),
     })?;
-    if is_stdout {
+    let Some(output) = output else {
         output::write(&claim.to_text())?;
         return Ok(ExitCode::SUCCESS);
-    }
-    if let Err(source) = write_secret(&args.output, claim.to_text().as_bytes()) {
-        // A claim that nobody has is worth nothing; it need not stand there as open.
+    };
+    if let Err(e) = output.end(claim.to_text().as_bytes()) {
+        // It need not stand there as open.
         Ledger::open(&keys, repository.fleet()).and_then(|mut it| it.revoke(&claim.claim, now)).map_err(of_ledger)?;
-        return Err(ClientError::Write { path: args.output, source });
+        return Err(e);
     }
     let devices = super::devices_text(usize::try_from(uses).unwrap_or(usize::MAX));
     output::write(&format!(
@@ -132,11 +129,6 @@ fn read(path: &Path) -> Result<String, ClientError> {
     let mut text = String::new();
     std::fs::File::open(path).map_err(failed)?.take(MAX_FILE_BYTES).read_to_string(&mut text).map_err(failed)?;
     Ok(text)
-}
-
-fn write_secret(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(content).and_then(|()| file.sync_all())
 }
 
 /// How a claim stands, in one word.

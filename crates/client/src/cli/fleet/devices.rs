@@ -1,5 +1,6 @@
 //! `linnet fleet devices`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -7,7 +8,7 @@ use linnet_proto::fleet::Report;
 use linnet_proto::words::shortened;
 
 use super::args::DevicesArgs;
-use super::{devices_text, load};
+use super::{copies, devices_text, load};
 use crate::cli::output;
 use crate::{ClientError, clock};
 
@@ -31,25 +32,26 @@ pub(super) async fn run(args: DevicesArgs) -> Result<ExitCode, ClientError> {
             })
         };
         let devices: Vec<_> = seen.last().map(device).collect();
-        let duplicates: std::collections::BTreeMap<_, Vec<&str>> =
+        let duplicates: BTreeMap<_, Vec<&str>> =
             seen.duplicates().map(|(name, all)| (name, all.iter().map(|r| r.instance.as_str()).collect())).collect();
         output::json(&serde_json::json!({ "devices": devices, "duplicates": duplicates }))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut text = String::new();
     if seen.len() > 0 {
-        text = listed(seen.last(), seen.len(), clock::now_secs());
+        text = listed(seen.by_name(), seen.len(), clock::now_secs());
     }
-    for (name, reports) in seen.duplicates() {
-        let _ = writeln!(text, "{}", borne_by_several(name, reports));
+    for line in copies::Told::default().untold(&seen) {
+        let _ = write!(text, "\n{line}\n");
     }
     output::write(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The table of `count` devices, as far as it goes.
-fn listed<'a>(reports: impl Iterator<Item = &'a Report>, count: usize, now: u64) -> String {
-    let rows: Vec<_> = reports.take(MAX_ROWS).map(|report| row(report, now)).collect();
+/// The table of `count` devices, as far as it goes. Of devices that bear one name each has its row, the one that reported last first.
+fn listed<'a>(devices: impl Iterator<Item = &'a [Report]>, count: usize, now: u64) -> String {
+    let rows = devices.take(MAX_ROWS).flat_map(|reports| reports.iter().rev().map(|it| row(it, reports.len(), now)));
+    let rows: Vec<_> = rows.collect();
     let table = table(["device", "runs", "since", "linnetd", "free", "groups and labels"], &rows);
     table + &left_out(count)
 }
@@ -62,17 +64,16 @@ pub(super) fn left_out(count: usize) -> String {
     }
 }
 
-/// What is told of one device, in the order of the columns.
-fn row(report: &Report, now: u64) -> [String; 6] {
+/// What is told of one of `several` devices under its name, in the order of the columns.
+fn row(report: &Report, several: usize, now: u64) -> [String; 6] {
     let groups = report.groups.iter().map(|group| format!("group={group}"));
     let labels = report.labels.iter().map(|(label, value)| format!("label:{label}={value}"));
-    let mut marks: Vec<String> = groups.chain(labels).collect();
+    // What is wrong stands first: a long cell is cut at its end.
+    let mut marks: Vec<String> = copies::mark(report, several).into_iter().collect();
     if !report.clock_trusted {
         marks.push("(its clock is not set)".to_owned());
     }
-    if report.contested {
-        marks.push("(another client takes its session)".to_owned());
-    }
+    marks.extend(groups.chain(labels));
     // What was shipped has no time at which it began.
     let since = match report.since_secs {
         0 => "-".to_owned(),
@@ -111,15 +112,6 @@ pub(super) fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> S
     std::iter::once(line(heads)).chain(rows).collect()
 }
 
-/// That several devices bear a name, with what tells them apart.
-pub(super) fn borne_by_several(name: &str, reports: &[Report]) -> String {
-    let instances: Vec<String> = reports.iter().map(|report| shortened(&report.instance, MAX_CELL)).collect();
-    format!(
-        "{name} is borne by several devices ({}); give each a name of its own, or they fight over one client id",
-        instances.join(", ")
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,17 +129,27 @@ mod tests {
     #[test]
     fn what_one_device_says_widens_no_row_without_bound_and_moves_no_cursor() {
         let hostile = report(&format!("\u{1b}[2J\u{202e}{}", "x".repeat(15_000)));
-        let text = listed([&hostile, &report("0.1.0")].into_iter(), 2, 0);
+        let text = listed([&[hostile][..], &[report("0.1.0")]].into_iter(), 2, 0);
         assert!(text.lines().all(|line| line.chars().count() < 400) && text.contains("x…"), "{text}");
         assert!(!text.contains(['\u{1b}', '\u{202e}']) && !text.contains("--json"), "{text}");
-        let said = borne_by_several("kitchen", &[hostile.clone(), hostile]);
-        assert!(said.chars().count() < 400 && !said.contains('\u{1b}') && said.contains("x…, [2Jx"), "{said}");
+    }
+
+    #[test]
+    fn each_device_of_a_name_has_its_row_that_says_so_before_all_else() {
+        let twin = |instance: &str| Report { instance: instance.into(), ..report("0.1.0") };
+        let copied = Report { device: "porch".into(), contested: true, ..report("0.1.0") };
+        let text = listed([&[twin("old"), twin("new")][..], &[copied]].into_iter(), 2, 0);
+        let marks: Vec<&str> =
+            text.lines().skip(1).filter_map(|line| line.split_once(" MiB  ")).map(|it| it.1).collect();
+        assert!(marks[0].starts_with("(one of 2 devices of this name: instance new)"), "{text}");
+        assert!(marks[1].starts_with("(one of 2 devices of this name: instance old)"), "{text}");
+        assert!(marks[2].starts_with("(another client takes its session: a copy of its card?)"), "{text}");
     }
 
     #[test]
     fn a_long_table_says_what_it_leaves_out() {
-        let one = report("0.1.0");
-        let text = listed(std::iter::repeat_n(&one, MAX_ROWS + 2), MAX_ROWS + 2, 0);
+        let one = [report("0.1.0")];
+        let text = listed(std::iter::repeat_n(&one[..], MAX_ROWS + 2), MAX_ROWS + 2, 0);
         assert_eq!(text.lines().count(), MAX_ROWS + 2, "a head, the rows and the word");
         assert!(text.ends_with("\n… and 2 devices; --json gives all\n"));
     }

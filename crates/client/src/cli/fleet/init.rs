@@ -19,6 +19,9 @@ pub(super) fn run(args: InitArgs) -> Result<ExitCode, ClientError> {
     if std::fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(ClientError::Fleet(linnet_fleet::repository::RepositoryError::NotEmpty { dir }));
     }
+    std::fs::create_dir_all(&dir).map_err(|source| {
+        ClientError::Fleet(linnet_fleet::repository::RepositoryError::MakeDirectory { path: dir.clone(), source })
+    })?;
     let roles = new_keys::found(&Role::ALL, &dir, &keys, "")?;
     let warnings = new_keys::warnings(&roles);
     let days = days.into_iter().map(|of| (of.role, of.value)).collect();

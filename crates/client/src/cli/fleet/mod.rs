@@ -6,6 +6,7 @@ mod change;
 mod claim;
 mod claim_args;
 mod connection;
+mod copies;
 mod devices;
 mod grants;
 mod hearing;
@@ -13,9 +14,12 @@ mod init;
 mod link;
 mod new_keys;
 mod outbox;
+mod promoted;
 mod publish;
+mod pulse;
 mod push;
 mod refusals;
+mod secret_file;
 mod seen;
 mod serve;
 mod shared;
@@ -30,6 +34,7 @@ use linnet_proto::topic::FleetName;
 pub use args::{FleetArgs, FleetCommand};
 
 use super::models;
+use super::quoting::quoted;
 use crate::ClientError;
 
 pub(super) async fn run(args: FleetArgs) -> Result<ExitCode, ClientError> {
@@ -88,10 +93,18 @@ fn name_of(dir: &Path) -> Option<String> {
 
 /// The push of what was just published, without what the environment says already.
 fn next_push(dir: &Path, waves: &str) -> String {
+    format!("next: {}\n", command(dir, &format!("push --to all{waves}"), true))
+}
+
+/// `linnet fleet VERB` as it is to be typed: without what the environment says already. `mqtt`: it needs a broker.
+fn command(dir: &Path, verb: &str, mqtt: bool) -> String {
     let said = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let dir = if said("LINNET_FLEET_DIR") { String::new() } else { format!(" --dir {}", dir.display()) };
-    let mqtt = if said("LINNET_MQTT_URL") { "" } else { " --mqtt URL" };
-    format!("next: linnet fleet push{dir} --to all{waves}{mqtt}\n")
+    let dir = match said("LINNET_FLEET_DIR") || dir == Path::new(".") {
+        true => String::new(),
+        false => format!(" --dir {}", quoted(&dir.display().to_string())),
+    };
+    let mqtt = if mqtt && !said("LINNET_MQTT_URL") { " --mqtt URL" } else { "" };
+    format!("linnet fleet {verb}{dir}{mqtt}")
 }
 
 /// `1 device`, `2 devices`.

@@ -15,8 +15,10 @@ use linnet_fleet::waves::{Decision, PushRecord, PushStanding, Rules, Share, Tall
 use linnet_proto::fleet::Selector;
 
 use super::args::PushArgs;
+use super::copies::Told;
 use super::hearing::LONGEST;
 use super::link::Link;
+use super::pulse::{Pulse, time_left};
 use super::serve::LOOK;
 use super::{ask, devices_text, fleet_name, load};
 use crate::cli::output;
@@ -47,6 +49,7 @@ pub(super) async fn run(args: PushArgs) -> Result<ExitCode, ClientError> {
         audience,
         keys: Arc::new(Mutex::new(ask::keys())),
         bar: bar(),
+        pulse: Pulse::default(),
         has_begun: false,
         heard_on: heard.connection,
         away: None,
@@ -54,6 +57,7 @@ pub(super) async fn run(args: PushArgs) -> Result<ExitCode, ClientError> {
         untold: None,
         ending: None,
         waits_for: None,
+        copies: Told::default(),
     };
     let ended = pushing.run().await;
     pushing.bar.finish_and_clear();
@@ -164,6 +168,8 @@ struct Pushing {
     audience: Selector,
     keys: Arc<Mutex<Keys<'static>>>,
     bar: ProgressBar,
+    /// What is told in the bar's place where there is no terminal.
+    pulse: Pulse,
     has_begun: bool,
     /// The connection that reports were listened for on.
     heard_on: u64,
@@ -177,14 +183,12 @@ struct Pushing {
     ending: Option<Ending>,
     /// What it waits for, where that was said.
     waits_for: Option<Awaited>,
+    /// Devices of which it was said that they bear one name.
+    copies: Told,
 }
 
 impl Pushing {
     async fn run(&mut self) -> Ending {
-        let duplicates: Vec<String> = self.link.seen(|seen| seen.duplicates().map(|(name, _)| name.clone()).collect());
-        for name in duplicates {
-            self.say(&format!("two devices bear the name {name}; only the one that reported last is counted"));
-        }
         loop {
             match self.step().await {
                 Ok(Some(ended)) => return ended,
@@ -216,7 +220,8 @@ impl Pushing {
 
     /// Looks once, and does what there is to do. `Some` where the push has ended.
     async fn step(&mut self) -> Result<Option<Ending>, ClientError> {
-        for line in self.link.said() {
+        let copies = self.link.seen(|seen| self.copies.untold(seen));
+        for line in copies.into_iter().chain(self.link.said()) {
             self.say(&line);
         }
         self.catch_up().await?;
@@ -281,12 +286,19 @@ impl Pushing {
     /// Does what the rules say now.
     async fn decide(&mut self) -> Result<(), ClientError> {
         let (newest, all, open) = self.tally();
-        self.show(&newest);
         let waited = clock::now_secs().saturating_sub(self.push.opened_at_secs).saturating_sub(self.away_secs);
+        self.show(&newest, self.push.rules.wait_secs.saturating_sub(waited));
         let is_last = self.push.wave >= self.push.waves.len();
         match decide(&self.push.rules, &newest, &all, waited, is_last) {
             Decision::Wait => {}
-            Decision::Open => self.sign_wave(self.push.wave + 1).await?,
+            Decision::Open => {
+                let ended = self.push.wave;
+                self.sign_wave(ended + 1).await?;
+                let Tally { confirmed, failed, .. } = newest;
+                let open = newest.devices() - newest.reported();
+                let waves = self.push.waves.len();
+                self.say(&format!("wave {ended} of {waves}: {confirmed} confirmed, {failed} failed, {open} have not ended; the next one opens"));
+            }
             Decision::Done => {
                 self.sign(self.push.wave, PushStanding::Done).await?;
                 self.ending = Some(Ok(()));
@@ -342,7 +354,11 @@ impl Pushing {
                 all => format!("{} of {}", meant.iter().filter(is_open).count(), devices_text(all)),
             };
             let (wave, waves) = (self.push.wave, self.push.waves.len());
-            self.say(&format!("wave {wave} of {waves} is open ({}): {open}", opened.share));
+            let wait = match meant.len() {
+                0 => String::new(),
+                _ => format!("; reports are waited for, {} at most", time_left(self.push.rules.wait_secs)),
+            };
+            self.say(&format!("wave {wave} of {waves} is open ({}): {open}{wait}", opened.share));
         }
         Ok(())
     }
@@ -376,8 +392,16 @@ impl Pushing {
         match now {
             Some(push) if push == self.push => {}
             Some(push) if push.salt == self.push.salt => {
-                if push.opened_at_secs != self.push.opened_at_secs {
+                let opened = |push: &PushRecord| {
+                    push.wave.checked_sub(1).and_then(|at| push.waves.get(at)).map_or(0, |wave| wave.opened)
+                };
+                // The second in which a wave was opened tells nothing of two that were opened in one.
+                if (push.opened_at_secs, push.wave) != (self.push.opened_at_secs, self.push.wave) {
                     self.away_secs = 0;
+                    // Whoever opened it may have had no broker to tell the devices over.
+                    let from = if push.wave == self.push.wave { 0 } else { opened(&self.push) };
+                    let from = self.untold.as_ref().map_or(from, |untold| untold.start.min(from));
+                    self.untold = Some(from..opened(&push));
                 }
                 self.push = push;
                 if let PushStanding::Paused(why) = &self.push.state {
@@ -406,11 +430,15 @@ impl Pushing {
         self.link.seen(|seen| seen.tally(&self.push, &meant))
     }
 
-    fn show(&self, newest: &Tally) {
+    /// How the newest wave stands, `left` seconds before it is waited for no longer: a bar on a terminal, elsewhere a line now and then.
+    fn show(&mut self, newest: &Tally, left: u64) {
         self.bar.set_prefix(format!("wave {} of {}", self.push.wave, self.push.waves.len()));
         self.bar.set_message(format!(
-            "ended, {} failed; {} at work, {} silent",
-            newest.failed, newest.working, newest.silent
+            "ended, {} failed; {} at work, {} silent; {} left",
+            newest.failed,
+            newest.working,
+            newest.silent,
+            time_left(left)
         ));
         // Both at once: one after the other they would show more ended than there are.
         self.bar.update(|bar| {
@@ -420,6 +448,12 @@ impl Pushing {
         // Nothing is shown of it before there is something to count.
         if self.bar.is_hidden() {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        // Still: there is no terminal.
+        if self.bar.is_hidden()
+            && let Some(line) = self.pulse.line((self.push.wave, self.push.waves.len()), *newest, left, Instant::now())
+        {
+            self.say(&line);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The devices that have reported.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::ops::Range;
 use std::path::Path;
 
@@ -16,50 +16,107 @@ use crate::ClientError;
 const MAX_DEVICES: usize = 1_000_000;
 /// Most devices under one name that are told apart.
 const MAX_INSTANCES: usize = 4;
+/// Most memory that all reports take together, bytes: a million of usual ones. Whoever may write reports at the broker decides how long they are.
+const MAX_BYTES: usize = 1 << 30;
+/// What a string or an entry of a collection takes beside its bytes, bytes.
+const OF_EACH: usize = 48;
 
 /// The newest report of each device, and of each that bears the same name.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
     /// By name; the report that came last is last.
     devices: BTreeMap<String, Vec<Report>>,
+    /// What they take, about.
+    bytes: usize,
     /// Reports that were not read, or not this fleet's.
     pub(super) passed_over: u64,
+    /// Reports for which there was no room.
+    pub(super) left_out: u64,
 }
 
 impl Seen {
-    /// Takes a report of `fleet`; another's is passed over.
+    /// Takes a report of `fleet`; another's is passed over, and one for which there is no room left out.
     pub(super) fn take(&mut self, fleet: &str, report: Report) {
-        let known = self.devices.contains_key(&report.device);
+        self.take_within(fleet, report, MAX_DEVICES, MAX_BYTES);
+    }
+
+    fn take_within(&mut self, fleet: &str, mut report: Report, most_devices: usize, most_bytes: usize) {
         let named = DeviceName::new(report.device.as_str()).is_ok();
-        if !named || report.fleet != fleet || (!known && self.devices.len() >= MAX_DEVICES) {
+        if !named || report.fleet != fleet {
             self.passed_over += 1;
             return;
         }
-        let reports = self.devices.entry(report.device.clone()).or_default();
+        if !self.devices.contains_key(&report.device) && self.devices.len() >= most_devices {
+            self.left_out += 1;
+            return;
+        }
+        let mut reports = self.devices.remove(&report.device).unwrap_or_default();
+        self.bytes -= reports.iter().map(weight).sum::<usize>();
         reports.retain(|earlier| earlier.instance != report.instance);
         if reports.len() >= MAX_INSTANCES {
             reports.remove(0);
         }
+        if self.bytes + reports.iter().map(weight).sum::<usize>() + weight(&report) > most_bytes {
+            // First what only people read, then the others of this name, of which none is counted.
+            (report.reason, report.took, report.local_packages) = (None, Vec::new(), Vec::new());
+            reports.clear();
+        }
+        if self.bytes + weight(&report) > most_bytes {
+            // What it said before is out of date: nobody counts it.
+            self.left_out += 1;
+            return;
+        }
         reports.push(report);
+        self.bytes += reports.iter().map(weight).sum::<usize>();
+        if let Some(newest) = reports.last() {
+            self.devices.insert(newest.device.clone(), reports);
+        }
+    }
+
+    /// That there was no room for all, for people.
+    pub(super) fn left_out_said(&self) -> Option<String> {
+        (self.left_out > 0).then(|| {
+            format!(
+                "{} reports: those of {MAX_DEVICES} devices, of {} MiB together, are remembered, and nobody else's counted; look whether the broker \
+                 lets devices write under names that are not theirs",
+                self.left_out,
+                MAX_BYTES >> 20
+            )
+        })
     }
 
     /// Reads a file of reports, one on each line.
     pub(super) fn read(fleet: &str, file: &Path) -> Result<Self, ClientError> {
         let failed = |source| ClientError::Read { path: file.display().to_string(), source };
-        let reader: Box<dyn BufRead> = match file.as_os_str() == "-" {
+        let mut reader: Box<dyn BufRead> = match file.as_os_str() == "-" {
             true => Box::new(std::io::stdin().lock()),
             false => Box::new(std::io::BufReader::new(std::fs::File::open(file).map_err(failed)?)),
         };
         let mut seen = Self::default();
-        for line in reader.lines() {
-            let line = line.map_err(failed)?;
-            match Report::parse(line.as_bytes()) {
-                _ if line.trim().is_empty() => {}
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            // One byte for the end of the line, one to see that it is too long.
+            let most = Report::MAX_BYTES as u64 + 2;
+            if reader.by_ref().take(most).read_until(b'\n', &mut line).map_err(failed)? == 0 {
+                return Ok(seen);
+            }
+            if line.len() as u64 == most && line.last() != Some(&b'\n') {
+                skip_line(&mut reader).map_err(failed)?;
+                seen.passed_over += 1;
+                continue;
+            }
+            match Report::parse(line.trim_ascii()) {
+                _ if line.trim_ascii().is_empty() => {}
                 Ok(report) => seen.take(fleet, report),
                 Err(_) => seen.passed_over += 1,
             }
         }
-        Ok(seen)
+    }
+
+    /// The reports under each name, the last one last.
+    pub(super) fn by_name(&self) -> impl Iterator<Item = &[Report]> {
+        self.devices.values().map(Vec::as_slice)
     }
 
     /// The last report of each device, by name.
@@ -139,6 +196,34 @@ impl Seen {
     }
 }
 
+/// What a report takes in memory, bytes; no less than it does.
+fn weight(report: &Report) -> usize {
+    let text = |text: &String| OF_EACH + text.len();
+    let maybe = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let groups: usize = report.groups.iter().map(text).sum();
+    let labels: usize = report.labels.iter().map(|(label, value)| text(label) + text(value)).sum();
+    let packages: usize = report.local_packages.iter().map(text).sum();
+    // Its name is the key, too.
+    let own = 2 * text(&report.device) + report.fleet.len() + report.linnetd.len() + report.instance.len();
+    let took = std::mem::size_of_val(report.took.as_slice());
+    size_of::<Report>() + own + maybe(&report.reason) + maybe(&report.code) + groups + labels + packages + took
+}
+
+/// Reads on to the end of the line, and keeps nothing of it.
+fn skip_line(reader: &mut dyn BufRead) -> std::io::Result<()> {
+    loop {
+        let there = reader.fill_buf()?;
+        let (read, is_end) = match there.iter().position(|byte| *byte == b'\n') {
+            Some(end) => (end + 1, true),
+            None => (there.len(), there.is_empty()),
+        };
+        reader.consume(read);
+        if is_end {
+            return Ok(());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use linnet_proto::fleet::{PushState, Rollout, Running};
@@ -198,5 +283,43 @@ mod tests {
             seen.take("home", report("hall", 1, PushState::Rejected));
         }
         assert_eq!((seen.len(), seen.duplicates().count(), seen.last().count()), (1, 0, 1));
+    }
+
+    #[test]
+    fn however_many_devices_report_however_much_no_more_is_remembered_than_has_room() {
+        let long = |device: &str, bytes: usize| {
+            let labels = BTreeMap::from([("board".to_owned(), "x".repeat(bytes))]);
+            Report { labels, reason: Some("y".repeat(bytes)), ..report(device, 1, PushState::Rejected) }
+        };
+        let most = 100 * weight(&report("device-00", 1, PushState::Rejected));
+        let mut seen = Seen::default();
+        for n in 0..1_000 {
+            seen.take_within("home", long(&format!("device-{n}"), 2_000), 500, most);
+            let held: usize = seen.by_name().flatten().map(weight).sum();
+            assert!(held == seen.bytes && held <= most, "{held} of {most} after {n}");
+        }
+        assert!(seen.len() > 5 && seen.left_out_said().is_some_and(|said| said.contains("1024 MiB")));
+        let mut seen = Seen::default();
+        for n in 0..1_000 {
+            seen.take_within("home", report(&format!("device-{n}"), 1, PushState::Rejected), 30, most);
+        }
+        assert_eq!((seen.len(), seen.left_out, seen.passed_over), (30, 970, 0));
+        // A device that is known is heard all the same, and what it says no more is counted no more.
+        seen.take_within("home", report("device-3", 1, PushState::Confirmed), 30, most);
+        assert!(seen.last().any(|report| report.device == "device-3" && report.state == PushState::Confirmed));
+        seen.take_within("home", long("device-3", most), 30, most);
+        assert!(!seen.bears("device-3"));
+    }
+
+    #[test]
+    fn a_line_without_an_end_costs_no_memory_and_no_line_after_it() {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        let one = serde_json::to_string(&report("hall", 1, PushState::Confirmed)).expect("JSON");
+        let padded = format!("{one}{}", " ".repeat(Report::MAX_BYTES - one.len()));
+        let porch = serde_json::to_string(&report("porch", 1, PushState::Confirmed)).expect("JSON");
+        let content = format!("{}\n{padded}\n\n{porch}", "z".repeat(3 * Report::MAX_BYTES));
+        std::io::Write::write_all(&mut file, content.as_bytes()).expect("written");
+        let seen = Seen::read("home", file.path()).expect("reads");
+        assert_eq!((seen.len(), seen.passed_over), (2, 1));
     }
 }

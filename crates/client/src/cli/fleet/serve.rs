@@ -1,14 +1,12 @@
 //! `linnet fleet serve`.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use super::args::ServeArgs;
-use super::devices::borne_by_several;
+use super::copies::Told;
 use super::link::Link;
-use super::seen::Seen;
 use super::{fleet_name, load};
 use crate::ClientError;
 
@@ -22,13 +20,13 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, ClientError> {
     let registrar = args.grants.registrar(dir, repository.fleet())?;
     let mut link = Link::open_to_serve(&broker, fleet_name(&repository)?, dir, registrar).await?;
     eprintln!("linnet: serving the fleet `{}` out of {}; Ctrl-C ends it", repository.fleet(), dir.display());
-    let (mut told, mut named, mut heard_on) = (None, BTreeSet::new(), 0);
+    let (mut told, mut copies, mut heard_on) = (None, Told::default(), 0);
     loop {
         if let Some(heard) = link.heard_out().filter(|heard| heard.connection != heard_on) {
             heard_on = heard.connection;
             eprintln!("linnet: {}", heard.said());
         }
-        for line in link.seen(|seen| duplicates(seen, &mut named)) {
+        for line in link.seen(|seen| copies.untold(seen)) {
             eprintln!("linnet: {line}");
         }
         for line in link.said() {
@@ -53,17 +51,6 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, ClientError> {
         told = code;
         tokio::time::sleep(LOOK).await;
     }
-}
-
-/// Names that several devices bear, each told once.
-fn duplicates(seen: &Seen, named: &mut BTreeSet<String>) -> Vec<String> {
-    let several = seen.duplicates().filter(|(name, _)| named.insert((*name).clone()));
-    let mut said: Vec<_> = several.map(|(name, reports)| borne_by_several(name, reports)).collect();
-    // Copies of one card: nothing but the session tells them apart.
-    for report in seen.last().filter(|report| report.contested && named.insert(report.device.clone())) {
-        said.push(format!("{} says that another client takes its session: two devices bear this name", report.device));
-    }
-    said
 }
 
 impl Link {

@@ -152,6 +152,18 @@ impl Standing {
         for (name, reports) in seen.duplicates() {
             let _ = writeln!(text, "duplicate {name} is borne by {}", devices_text(reports.len()));
         }
+        let contested = seen.last().filter(|report| report.contested).count();
+        if contested > 0 {
+            let _ = writeln!(
+                text,
+                "duplicate {} that another client takes {}; `linnet fleet devices` has the way out",
+                if contested == 1 { "1 device says".to_owned() } else { format!("{contested} devices say") },
+                if contested == 1 { "its session" } else { "their sessions" }
+            );
+        }
+        if let Some(left_out) = seen.left_out_said() {
+            let _ = writeln!(text, "left out  {left_out}");
+        }
         if seen.len() > 0 {
             let row = |report: &Report| {
                 // Where nothing was ever pushed there is no update whose state could be told.
@@ -200,6 +212,7 @@ impl Standing {
             "expires_in_secs": expires,
             "duplicates": duplicates,
             "passed_over": seen.passed_over,
+            "left_out": seen.left_out,
             "devices": seen.last().collect::<Vec<&Report>>(),
         })
     }
