@@ -63,7 +63,10 @@ impl Site {
     /// Has the device look at what `attack` does to the mirror. It must say `code`, and be as it was.
     fn refuses(&self, what: &str, code: &str, attack: impl FnOnce(&Path)) {
         let (said, trusted) = (self.daemon.log().len(), self.trusted());
+        // It must not look at an attack that is half made.
+        self.daemon.signal("STOP");
         attack(&self.mirror);
+        self.daemon.signal("CONT");
         looking(&self.daemon, &format!("{what} is refused as {code}"), || {
             self.daemon.log()[said..].contains(&format!("no newer metadata can be had ({code}: ")).then_some(())
         });
