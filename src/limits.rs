@@ -1,6 +1,6 @@
-//! Every bound that no setting changes, in one place, each with its reason. Bounds that an operator may want to change are
-//! keys of the configuration (`config/linnet.toml`), and their own ranges stand in [`crate::config::keys`]. A bound that only
-//! one room understands stands in that room and appears here under its name.
+//! Bounds that no setting changes and that more than one room knows, each with its reason; those of the rooms that have many of their
+//! own appear here under the room's name. Bounds that an operator may want to change are keys of the configuration
+//! (`config/linnet.toml`), and their own ranges stand in [`crate::config::keys`]. What only one module understands stands in that module.
 
 pub use crate::engine::tract::{MAX_ONNX_BYTES, MAX_SPECIAL_PLANS, MAX_TENSOR_BYTES};
 pub use crate::provision::bounds as provision;

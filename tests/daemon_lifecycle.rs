@@ -7,8 +7,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use harness::daemon::linnetd;
-use harness::{Daemon, Mosquitto, NotifySocket, PATIENCE, eventually, free_port, http, long_recording, models, sample};
+use harness::daemon::{linnetd, linnetd_without_root};
+use harness::{
+    Daemon, Mosquitto, NotifySocket, PATIENCE, eventually, free_port, http, long_recording, models, noise, sample,
+};
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -188,14 +190,14 @@ fn a_configuration_that_cannot_be_read_is_one_clear_sentence() {
     let unreadable = home.path().join("unreadable.toml");
     std::fs::write(&unreadable, "").expect("a file");
     std::fs::set_permissions(&unreadable, std::fs::Permissions::from_mode(0o000)).expect("its owner may");
-    let mut cases = vec![(home.path().join("none.toml"), "there is no such file"), (home.path().into(), "a directory")];
-    // Root reads everything.
-    if !rustix::process::geteuid().is_root() {
-        cases.push((unreadable, "may not be read"));
-    }
-    for (file, wanted) in cases {
+    for (file, wanted) in [
+        (home.path().join("none.toml"), "there is no such file"),
+        (home.path().into(), "a directory"),
+        (unreadable, "may not be read"),
+    ] {
         for flag in ["--check", "--config"] {
-            let (code, why) = run(linnetd().arg(flag).arg(&file));
+            // Root reads everything.
+            let (code, why) = run(linnetd_without_root(home.path()).arg(flag).arg(&file));
             assert_eq!(code, 78, "{why}");
             assert!(why.contains(wanted) && why.lines().count() == 1, "{why}");
         }
@@ -329,6 +331,91 @@ fn a_running_request_is_answered_before_the_end() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let ended = daemon.wait();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+}
+
+/// Who began to ask before the end is answered, and told that this one takes no more.
+#[test]
+fn while_it_drains_it_is_not_ready_and_takes_no_new_request() {
+    use std::io::Write;
+    let daemon = Daemon::builder().config("[scheduler]\ndrain_secs = 600\n[http]\nheader_timeout_secs = 600\n").start();
+    let recording = noise(600);
+    let mut running = http::connect(&daemon.socket()).expect("connects");
+    let path = "/v1/audio/transcriptions?timeout_ms=3600000";
+    running.write_all(&http::head("POST", path, &[("content-type", "audio/wav")], recording.len())).expect("a head");
+    running.write_all(&recording).expect("a body");
+    daemon.wait_until_busy(0);
+    let speech = http::head("POST", "/v1/audio/transcriptions", &[("content-type", "audio/wav")], 0);
+    let begun: Vec<_> = (0..50)
+        .flat_map(|_| [http::head("GET", "/readyz", &[], 0), speech.clone()])
+        .map(|head| {
+            let mut stream = http::connect(&daemon.socket()).expect("connects");
+            let (most, rest) = head.split_at(head.len() - 2);
+            stream.write_all(most).expect("all but the end of a head");
+            (stream, rest.to_vec())
+        })
+        .collect();
+    // Connections are accepted in their order.
+    assert_eq!(daemon.get("/readyz").status, 200);
+    daemon.signal("TERM");
+    daemon.wait_for_log("ending: running requests have");
+    let (mut begun, mut unready) = (begun.into_iter(), 0);
+    // It is told a moment before it is so.
+    while unready < 10 {
+        std::thread::sleep(Duration::from_millis(10));
+        let mut answer = || {
+            let (mut stream, rest) = begun.next().expect("one of them is answered while it drains");
+            stream.write_all(&rest).expect("the end of a head");
+            http::read_answer(&mut stream).expect("an answer")
+        };
+        let (ready, speech) = (answer(), answer());
+        if ready.status == 200 && unready == 0 {
+            continue;
+        }
+        for answer in [ready, speech] {
+            assert_eq!((answer.status, answer.error_code().as_str()), (503, "unavailable"), "{}", answer.text());
+            assert!(answer.header("retry-after").is_some(), "{:?}", answer.headers);
+        }
+        unready += 1;
+    }
+}
+
+#[test]
+fn without_a_model_that_serves_it_is_not_ready_and_a_request_is_told_why() {
+    let home = tempfile::tempdir().expect("a directory");
+    let packages = home.path().join("packages");
+    copy_packages(&models().join("stt-en-small"), &packages.join("stt-en-small"));
+    let graph = std::fs::read_dir(packages.join("stt-en-small")).expect("files").flatten().map(|e| e.path());
+    let graph = graph.into_iter().find(|p| p.extension().is_some_and(|e| e == "onnx")).expect("a graph");
+    let whole = std::fs::read(&graph).expect("a graph");
+    std::fs::write(&graph, &whole[..whole.len() / 2]).expect("a graph");
+    let daemon = Daemon::builder().models(&packages).spawn();
+    daemon.wait_for_log("no model serves");
+    let unready = daemon.get("/readyz");
+    assert_eq!((unready.status, unready.error_code().as_str()), (503, "unavailable"), "{}", unready.text());
+    assert!(
+        unready.text().contains("no model serves") && unready.header("retry-after").is_some(),
+        "{}",
+        unready.text()
+    );
+    assert_eq!(daemon.get("/healthz").status, 200, "the process is well");
+    let failed = daemon.post("/v1/audio/transcriptions", "audio/wav", &sample());
+    assert_eq!((failed.status, failed.error_code().as_str()), (503, "model_failed"), "{}", failed.text());
+
+    std::fs::write(&graph, &whole).expect("a graph");
+    daemon.signal("HUP");
+    daemon.wait_for_log("serving with 1 model");
+    assert_eq!(daemon.get("/readyz").status, 200);
+    assert_eq!(daemon.transcribe(&sample())["model"], "stt-en-small");
+}
+
+/// The path is there before the models are: whoever comes meanwhile waits, and is turned away by nobody.
+#[test]
+fn whoever_asks_during_the_start_is_answered_when_it_serves() {
+    let daemon = Daemon::builder().spawn();
+    let socket = daemon.socket();
+    eventually("the socket is there", || socket.exists().then_some(()));
+    let ready = daemon.get("/readyz");
+    assert_eq!(ready.status, 200, "{}", ready.text());
 }
 
 #[test]

@@ -119,11 +119,44 @@ fn unsafe_stands_only_in_the_kernels() {
     });
 }
 
+/// The words by which code asks what the time of day is.
+const WALL_CLOCK: &[&str] =
+    &["SystemTime::now", "UNIX_EPOCH.elapsed", "ClockId::Realtime", "CLOCK_REALTIME", "Utc::now", "now_utc"];
+
 #[test]
-fn the_wall_clock_is_read_in_one_place() {
-    assert_none(&lines_of(&["src"]), "time enters through src/sys/clock.rs", |l| {
-        !l.file.starts_with("src/sys/clock") && l.text.contains("SystemTime::now")
+fn the_wall_clock_is_read_in_one_place_of_each_program() {
+    let clocks = ["src/sys/clock.rs", "crates/client/src/clock.rs"];
+    let lines = lines_of(&["src", "crates", "trainer/src"]);
+    for clock in clocks {
+        assert!(lines.iter().any(|l| l.file == clock && l.text.contains("SystemTime::now")), "{clock} reads no clock");
+    }
+    assert_none(&lines, "the time of day enters through src/sys/clock.rs and the client's clock.rs", |l| {
+        !clocks.contains(&l.file.as_str()) && WALL_CLOCK.iter().any(|word| l.text.contains(word))
     });
+}
+
+/// Whether a file is a test of its room, by its name.
+fn is_test(line: &Line) -> bool {
+    line.file.ends_with("/tests.rs") || line.file.contains("/tests/")
+}
+
+#[test]
+fn no_model_is_called_on_a_thread_of_tokio() {
+    // What runs graphs waits for nothing but them...
+    let rooms = ["src/engine", "src/task", "src/scheduler", "src/store"];
+    assert_none(&lines_of(&rooms), "what runs models is not async", |l| {
+        let is_async = has_word(&l.text, "async") || l.text.contains(".await");
+        !is_test(l) && (is_async || ["tokio::spawn", "tokio::task"].iter().any(|w| l.text.contains(w)))
+    });
+    // ...and nobody else does, but the command that measures, which has no runtime.
+    assert_none(
+        &lines_of(&["src"]),
+        "sessions are opened and run under src/engine, src/task, src/scheduler and src/store",
+        |l| {
+            let is_run = [".session()", ".executor()", ".execute("].iter().any(|call| l.text.contains(call));
+            is_run && !rooms.iter().any(|room| l.file.starts_with(room)) && l.file != "src/bench.rs"
+        },
+    );
 }
 
 #[test]

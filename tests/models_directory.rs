@@ -3,10 +3,10 @@
 mod harness;
 
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use harness::daemon::{NOBODY, linnetd_without_root};
 use harness::http::Answer;
 use harness::{Daemon, eventually, root};
 use serde_json::{Value, json};
@@ -363,20 +363,16 @@ fn a_daemon_of_another_user_gets_the_files_by_its_socket() {
     let place = home.path().join("daemon");
     let models = place.join("models");
     std::fs::create_dir_all(&models).expect("directories");
-    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).expect("ours");
     chown(&place);
     chown(&models);
     let own = home.path().join("own");
     std::fs::create_dir(&own).expect("a directory");
     std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o700)).expect("ours");
     let from = graph_alone(&own);
-    // Where the build lies nobody but root may look.
-    let program = home.path().join("linnetd");
-    std::fs::copy(env!("CARGO_BIN_EXE_linnetd"), &program).expect("copies");
     let socket = place.join("s");
-    let mut command = Command::new(&program);
+    let mut command = linnetd_without_root(home.path());
     command.arg("--socket").arg(&socket).arg("--models").arg(&models).arg("--state").arg(place.join("state"));
-    command.env_clear().uid(NOBODY).gid(NOBODY).stdout(Stdio::null()).stderr(Stdio::null());
+    command.env_clear().stdout(Stdio::null()).stderr(Stdio::null());
     let mut daemon = command.spawn().expect("it starts");
     eventually("it answers", || std::os::unix::net::UnixStream::connect(&socket).ok());
     let mut command = linnet_of(&socket, home.path());
@@ -390,9 +386,6 @@ fn a_daemon_of_another_user_gets_the_files_by_its_socket() {
     let mode = std::fs::metadata(models.join("sent/encoder.onnx")).expect("it is there");
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&mode), NOBODY);
 }
-
-/// The user that owns nothing.
-const NOBODY: u32 = 65_534;
 
 #[test]
 fn without_a_daemon_a_directory_of_models_is_changed_all_the_same() {

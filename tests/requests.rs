@@ -71,6 +71,44 @@ fn a_high_priority_in_the_head_overtakes_what_waits() {
 }
 
 #[test]
+fn a_full_queue_is_told_with_the_time_to_come_back_and_whoever_waits_is_still_answered() {
+    let daemon = Daemon::builder().config("[scheduler]\nworkers = 1\nqueue_length = 1\n").start();
+    let running = send(&daemon, &[], &noise(600));
+    wait_for(&daemon, "linnet_jobs_running 1");
+    let mut waiting = send(&daemon, &[], &sample());
+    wait_for(&daemon, "linnet_queue_depth 1");
+    for _ in 0..2 {
+        let refused = daemon.post(TRANSCRIPTIONS, "audio/wav", &sample());
+        assert_eq!((refused.status, refused.error_code().as_str()), (429, "overloaded"), "{}", refused.text());
+        let number = |name: &str| refused.header(name).and_then(|value| value.parse::<u64>().ok());
+        let (secs, millis) = (number("retry-after").expect("seconds"), number("retry-after-ms").expect("milliseconds"));
+        assert!((1..=30).contains(&secs) && millis > 0 && millis.div_ceil(1000) == secs, "{secs} s, {millis} ms");
+    }
+    assert_eq!(daemon.get("/readyz").status, 200, "to be busy is no fault");
+    drop(running);
+    let answer = http::read_answer(&mut waiting).expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(daemon.transcribe(&sample())["model"], "stt-en-small", "there is room again");
+}
+
+#[test]
+fn a_deadline_that_passes_is_told_of_what_runs_and_of_what_waits() {
+    let daemon = Daemon::builder().config("[scheduler]\nworkers = 1\n").start();
+    let within = |ms: u32| format!("{TRANSCRIPTIONS}?timeout_ms={ms}");
+    let assert_late = |answer: http::Answer| {
+        assert_eq!((answer.status, answer.error_code().as_str()), (504, "deadline_exceeded"), "{}", answer.text());
+        assert_eq!(answer.header("retry-after"), None, "what came too late this time would do so again");
+    };
+    // Ten minutes of noise take longer than this on any machine.
+    assert_late(daemon.post(&within(300), "audio/wav", &noise(600)));
+    let running = send(&daemon, &[], &noise(600));
+    wait_for(&daemon, "linnet_jobs_running 1");
+    assert_late(daemon.post(&within(100), "audio/wav", &sample()));
+    drop(running);
+    assert_eq!(daemon.transcribe(&sample())["model"], "stt-en-small", "the worker is free again");
+}
+
+#[test]
 fn an_answer_names_the_options_of_its_request_that_did_nothing() {
     let daemon = Daemon::start();
     let ask = |query: &str| daemon.post(&format!("{TRANSCRIPTIONS}?{query}"), "audio/wav", &sample());

@@ -252,7 +252,7 @@ fn a_spelling_model_gives_its_logits_as_floats_and_as_bytes() {
             compared += 1;
         }
         if compared == 0 {
-            harness::skip_without_shared_data(test, "the recordings that its golden names");
+            harness::skip_without_shared_data(test, "every recording that its golden names");
         }
     }
 }

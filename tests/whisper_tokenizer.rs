@@ -25,7 +25,7 @@ struct Row {
 fn package() -> Option<tempfile::TempDir> {
     let archive = harness::shared_data().map(|data| data.join("tokenizers/whisper.tar.gz")).filter(|a| a.is_file());
     let Some(archive) = archive else {
-        harness::skip_without_shared_data("whisper_tokenizer", "no shared data with tokenizers/whisper.tar.gz");
+        harness::skip_without_shared_data("whisper_tokenizer", "shared data tokenizers/whisper.tar.gz");
         return None;
     };
     let dir = tempfile::tempdir().expect("a folder");
@@ -65,4 +65,20 @@ fn vocab_and_merges_make_the_same_tokenizer() {
     let Some(dir) = package() else { return };
     std::fs::remove_file(dir.path().join("tokenizer.json")).expect("removed");
     check(&TextTokenizer::load(dir.path()).expect("loaded"), &golden());
+}
+
+/// Whoever names the folder means it: a file that is missing there is no reason to pass a test over.
+#[test]
+fn shared_data_that_is_named_and_lacks_a_file_fails_its_test() {
+    let test = "the_ids_of_whispers_tokenizer_are_those_of_transformers";
+    let empty = tempfile::tempdir().expect("a folder");
+    for folder in [empty.path().to_owned(), empty.path().join("nowhere")] {
+        let mut again = std::process::Command::new(std::env::current_exe().expect("this test"));
+        again.args(["--exact", test]).env(harness::SHARED_DATA, &folder).env_remove("LINNET_TEST_REQUIRE");
+        let output = again.output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success() && said.contains("1 failed"), "{said}");
+        let names = [folder.to_str().expect("UTF-8"), "shared data tokenizers/whisper.tar.gz is missing"];
+        assert!(names.iter().all(|name| said.contains(name)), "{said}");
+    }
 }

@@ -1,6 +1,8 @@
 //! A real `linnetd` as a child process on a directory of its own.
 
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
@@ -133,11 +135,34 @@ pub fn linnetd() -> Command {
     program(&[])
 }
 
+/// The user that owns nothing.
+pub const NOBODY: u32 = 65_534;
+
+/// As [`linnetd`], for a user who is not root: the one who runs the test, else one who owns nothing. That one gets a copy of the
+/// program in `home`, and may enter it: where the build lies nobody but root may look.
+pub fn linnetd_without_root(home: &Path) -> Command {
+    if !rustix::process::geteuid().is_root() {
+        return linnetd();
+    }
+    std::fs::set_permissions(home, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    let copy = home.join("linnetd");
+    if !copy.exists() {
+        std::fs::copy(env!("CARGO_BIN_EXE_linnetd"), &copy).expect("copies");
+    }
+    let mut command = without_environment(Command::new(copy));
+    command.uid(NOBODY).gid(NOBODY);
+    command
+}
+
 fn program(wrapper: &[OsString]) -> Command {
     let linnetd = OsString::from(env!("CARGO_BIN_EXE_linnetd"));
     let mut words = wrapper.iter().chain([&linnetd]);
     let mut command = Command::new(words.next().expect("there is one"));
     command.args(words);
+    without_environment(command)
+}
+
+fn without_environment(mut command: Command) -> Command {
     for name in [
         "LINNET_CONFIG",
         "LINNET_SOCKET",

@@ -87,8 +87,11 @@ pub fn skip(test: &str, missing: &str) {
     count_skip(&line);
 }
 
-/// As [`skip`], for what is no part of the repository and never required (`LINNET_SHARED_DATA`).
+/// As [`skip`], for what is no part of the repository: required where `LINNET_SHARED_DATA` says that it is there, and nowhere else.
 pub fn skip_without_shared_data(test: &str, missing: &str) {
+    if let Some(folder) = std::env::var_os(SHARED_DATA) {
+        panic!("{SHARED_DATA}={}, but {test} cannot run: {missing} is missing", folder.display());
+    }
     count_skip(&format!("SKIPPED: {test}: {missing}"));
 }
 
@@ -101,9 +104,12 @@ fn count_skip(line: &str) {
     }
 }
 
+/// Names the folder of shared data.
+pub const SHARED_DATA: &str = "LINNET_SHARED_DATA";
+
 /// The folder of shared data, when there is one.
 pub fn shared_data() -> Option<PathBuf> {
-    let folder = match std::env::var_os("LINNET_SHARED_DATA") {
+    let folder = match std::env::var_os(SHARED_DATA) {
         Some(folder) => PathBuf::from(folder),
         None => root().parent()?.join("shared/data"),
     };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
+use linnet::limits::mqtt::MAX_USER_PROPERTY_BYTES;
 use linnet::status::LinkCount;
 use linnet_proto::ErrorCode;
 use rumqttc::v5::mqttbytes::QoS;
@@ -36,8 +37,6 @@ fn each_bad_message_gets_one_typed_error() {
     let fixture = Fixture::start(broker.port(), &state);
     let mut peer = broker.accept_up(false);
     let expired = PublishProperties { message_expiry_interval: Some(0), ..reply_to("site/a", "c") };
-    let long = "v".repeat(1024);
-    let many: Vec<(&str, &str)> = (0..60).map(|_| ("x-tag", long.as_str())).collect();
     let cases: Vec<(&str, &str, &[u8], PublishProperties, ErrorCode)> = vec![
         ("an empty payload", REQUEST, b"", reply_to("site/a", "c"), ErrorCode::EmptyAudio),
         ("text as audio", REQUEST, b"hello", typed("text/plain"), ErrorCode::UnsupportedMedia),
@@ -52,7 +51,6 @@ fn each_bad_message_gets_one_typed_error() {
         ("an unknown option", REQUEST, b"x", with_options(&[("colour", "red")]), ErrorCode::InvalidOption),
         ("an unknown format", REQUEST, b"x", with_options(&[("format", "docx")]), ErrorCode::InvalidOption),
         ("an unknown priority", REQUEST, b"x", with_options(&[("priority", "urgent")]), ErrorCode::InvalidOption),
-        ("64 KiB of user properties", REQUEST, b"x", with_options(&many), ErrorCode::TooLarge),
         ("a request in the past", REQUEST, b"x", expired, ErrorCode::DeadlineExceeded),
         ("an unknown task", "linnet/k/request/dance/1", b"x", Default::default(), ErrorCode::NotFound),
         (
@@ -78,6 +76,44 @@ fn each_bad_message_gets_one_typed_error() {
     }
     assert_eq!(fixture.bench.admitted(), 0);
     assert_eq!(fixture.link.counted(LinkCount::Received), number as u64);
+    next_is_answered(&fixture, &mut peer);
+}
+
+/// User properties of `bytes` bytes in all, names and values, in as many pieces.
+fn tags(bytes: usize, pieces: usize) -> PublishProperties {
+    let name = "x-tag";
+    let value = "v".repeat(bytes / pieces - name.len());
+    let rest = "v".repeat(bytes - (bytes / pieces) * (pieces - 1) - name.len());
+    let pairs: Vec<_> = (1..pieces).map(|_| (name, value.as_str())).chain([(name, rest.as_str())]).collect();
+    let properties = with_options(&pairs);
+    assert_eq!(properties.user_properties.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>(), bytes);
+    properties
+}
+
+#[test]
+fn user_properties_up_to_their_bound_are_taken_and_beyond_it_they_are_what_is_refused() {
+    let (broker, state) = (ScriptedBroker::start(), tempfile::tempdir().expect("a directory"));
+    let mut settings = settings(broker.port(), state.path());
+    // The packet itself is small enough in every case.
+    settings.max_packet_bytes = 1 << 20;
+    let fixture = Fixture::with(settings, 2);
+    let mut peer = broker.accept_up(false);
+    peer.deliver(1, REQUEST, b"x", tags(MAX_USER_PROPERTY_BYTES, 32));
+    fixture.bench.take().answer("words");
+    assert_eq!(heard(&peer.answer_taken()), "words");
+    assert_eq!(peer.ack(), 1);
+    // The longest value that MQTT can carry has 65,535 bytes.
+    for (packet_id, (bytes, pieces)) in
+        (2..).zip([(MAX_USER_PROPERTY_BYTES + 1, 32), (65_540, 1), (64 << 10, 64), (512 << 10, 512), (512 << 10, 10)])
+    {
+        peer.deliver(packet_id, REQUEST, b"x", tags(bytes, pieces));
+        let answer = peer.answer_taken();
+        assert_eq!(refusal(&answer), ErrorCode::TooLarge, "{bytes} bytes");
+        let error: serde_json::Value = serde_json::from_slice(&answer.payload).expect("JSON");
+        assert_eq!(error["error"]["param"], "user_properties", "{bytes} bytes: {error}");
+        assert_eq!(peer.ack(), packet_id);
+    }
+    assert_eq!(fixture.bench.admitted(), 1);
     next_is_answered(&fixture, &mut peer);
 }
 

@@ -578,3 +578,31 @@ fn what_is_heard_over_mqtt_is_what_is_heard_over_the_socket() {
         assert!(!over_mqtt.is_empty());
     }
 }
+
+/// What a broker lets through as it is, and the daemon has no use for.
+#[test]
+fn far_too_many_user_properties_through_a_broker_are_refused_by_name_and_the_next_request_is_answered() {
+    let test = "far_too_many_user_properties_through_a_broker_are_refused_by_name_and_the_next_request_is_answered";
+    let Some(broker) = Mosquitto::start(test) else { return };
+    let home = home();
+    let daemon = daemon(&broker, &home).start();
+    wait_until_up(&daemon);
+    let client = MqttClient::connect(broker.port(), "client", "linnet/client/response/#");
+    for (name, pieces, each) in [("many", 128, 1024), ("long", 2, 65_535)] {
+        let mut properties = reply_to("linnet/client/response/x", name);
+        properties.user_properties = vec![("x-tag".into(), "v".repeat(each)); pieces];
+        client.publish(REQUEST, sample(), properties);
+    }
+    client.publish(REQUEST, sample(), reply_to("linnet/client/response/x", "plain"));
+    client.wait_for_answers(&["many", "long", "plain"].map(str::to_owned));
+    assert_eq!(client.refused(), 0, "the broker lets them through");
+    let answers = client.answers();
+    for name in ["many", "long"] {
+        assert_eq!(answers[name].len(), 1, "{name}");
+        assert_eq!(refusal(&answers[name][0]), ErrorCode::TooLarge, "{name}");
+        let error: Value = serde_json::from_slice(&answers[name][0].payload).expect("JSON");
+        assert_eq!(error["error"]["param"], "user_properties", "{name}: {error}");
+    }
+    assert_eq!(heard(&answers["plain"][0]), daemon.transcribe(&sample())["text"].as_str().expect("a text"));
+    assert_eq!(link_state(&daemon), "up");
+}

@@ -51,8 +51,9 @@ fn golden(archive: &Path) -> Vec<f32> {
     npy[start..].as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
 }
 
-/// Says loudly that a test did not run, and has it counted.
+/// Says loudly that a test did not run, and has it counted; where the folder is named it must hold everything.
 fn skip(test: &str, missing: &str) {
+    assert!(std::env::var_os("LINNET_SHARED_DATA").is_none(), "{test} cannot run: {missing} is missing");
     let line = format!("SKIPPED: {test}: {missing}");
     eprintln!("{line}");
     if let Some(list) = std::env::var_os("LINNET_TEST_SKIPS") {

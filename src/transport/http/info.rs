@@ -118,12 +118,12 @@ pub(super) async fn health() -> Response {
     json(r#"{"status":"ok"}"#.into())
 }
 
-/// 200 once requests are taken; 503 before, and while draining.
+/// 200 while requests are taken and some model can answer them; else 503. Nobody is answered before the start is over.
 pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Answered {
     if shared.status.is_ready() {
         return Ok(json(r#"{"status":"ready"}"#.into()));
     }
-    let message = "linnetd is not ready: it starts or drains";
+    let message = "linnetd is not ready: it drains, no worker answers, or no model serves; /v1/status says more";
     Err(Refusal(WireError::new(ErrorCode::Unavailable, message).with_retry_after_ms(1000)))
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ParsedCertificate;
 use tokio_rustls::TlsAcceptor;
 
 use super::HttpStartError;
@@ -17,9 +18,12 @@ pub(super) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, HttpStartError> 
     let chain = CertificateDer::pem_file_iter(&files.cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|e| refuse(&files.cert, format!("the certificate chain cannot be read: {e}")))?;
-    if chain.is_empty() {
+    let Some(own) = chain.first() else {
         return Err(refuse(&files.cert, "the file holds no PEM certificate".into()));
-    }
+    };
+    // Looked at beside the key below, what is wrong with it would be told of the key.
+    ParsedCertificate::try_from(own)
+        .map_err(|e| refuse(&files.cert, format!("its first certificate cannot be read: {e}")))?;
     let key = PrivateKeyDer::from_pem_file(&files.key)
         .map_err(|e| refuse(&files.key, format!("the private key cannot be read: {e}")))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

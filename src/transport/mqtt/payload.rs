@@ -356,7 +356,7 @@ mod tests {
             let e = read(None, &[], &base64(bytes)).expect_err("too large");
             assert_eq!((e.code, e.param.as_deref()), (ErrorCode::TooLarge, Some("audio")));
         }
-        let many = vec![("x-a".to_owned(), "v".repeat(1000)); 64];
+        let many = vec![("x-a".to_owned(), "v".repeat(1024)); 64];
         let e = parse(None, &many, Bytes::from_static(b"x"), LIMITS).expect_err("64 KiB of user properties");
         assert_eq!((e.code, e.param.as_deref()), (ErrorCode::TooLarge, Some("user_properties")));
     }
