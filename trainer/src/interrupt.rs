@@ -7,14 +7,20 @@ use crate::error::{Failure, Kind};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Turns the signals into the flag; the second call and every later one do nothing. A second signal ends the process as
-/// if it had never been asked.
+/// What a shell gives a program that Ctrl-C has ended (128 and SIGINT's 2).
+const AT_ONCE: i32 = 130;
+
+/// Turns the signals into the flag; the second call and every later one do nothing. A second signal ends the process
+/// at once with 130. Files are written beside their place and renamed, so that none is half there.
 pub fn listen() {
     static LISTENING: OnceLock<()> = OnceLock::new();
     LISTENING.get_or_init(|| {
         let set = ctrlc::set_handler(|| {
             if STOP.swap(true, Ordering::SeqCst) {
-                std::process::abort();
+                eprintln!("\nstopped at once; what was not saved is lost");
+                // The thread in hand may take minutes to come back with an exit code, which is what was refused.
+                #[expect(clippy::disallowed_methods, reason = "an end at once is what was asked for")]
+                std::process::exit(AT_ONCE);
             }
             eprintln!("\nstopping after what is in hand; again to stop at once");
         });

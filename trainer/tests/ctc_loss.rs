@@ -44,3 +44,23 @@ fn losses_and_gradients_are_the_goldens() {
         }
     }
 }
+
+#[test]
+fn a_log_probability_that_is_no_number_makes_the_loss_none_and_no_other() {
+    let (frames, units, lengths) = (4, 3, [4, 3, 4]);
+    let targets: [&[u32]; 3] = [&[1, 2], &[1], &[2]];
+    let good = vec![-1.0f32; 3 * frames * units];
+    let want = ctc::losses(&good, units, &lengths, &targets);
+    let device = linnet_train::train::device::device(Default::default()).unwrap().autodiff();
+    for at in 0..frames * units {
+        // In the second row, whose last frame is padding.
+        let mut log_probs = good.clone();
+        log_probs[frames * units + at] = f32::NAN;
+        let losses = ctc::losses(&log_probs, units, &lengths, &targets);
+        assert_eq!(losses[1].is_nan(), at < 3 * units, "place {at}: {losses:?}");
+        assert_eq!((losses[0], losses[2]), (want[0], want[2]));
+        let tensor = Tensor::<3>::from_data(TensorData::new(log_probs, [3, frames, units]), &device);
+        let (with_objective, _) = ctc::losses_and_objective(tensor, &lengths, &targets, 1.0);
+        assert_eq!(with_objective[1].is_nan(), at < 3 * units, "place {at}: {with_objective:?}");
+    }
+}

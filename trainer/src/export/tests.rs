@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor as BurnTensor, TensorData};
+use clap::Parser;
 use linnet::engine::tract::TractEngine;
 use linnet::engine::{Engine, Tensor};
 use linnet::store::{self, MANIFEST, Package};
@@ -128,19 +129,35 @@ fn bytes_compute_nearly_the_same() {
     }
 }
 
+/// Whether ONNX Runtime adds products of bytes in 32 bits: on x86-64 without VNNI it adds two in 16 bits, which saturate (so say its
+/// notes on quantization), and computes something else than the file says.
+fn products_of_bytes_are_exact() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni");
+    #[cfg(not(target_arch = "x86_64"))]
+    true
+}
+
 #[test]
 fn onnx_runtime_computes_the_same() {
     let test = "onnx_runtime_computes_the_same";
     let Some(python) = std::env::var_os("LINNET_TEST_PYTHON") else {
         return skips::skip(test, "LINNET_TEST_PYTHON names no Python with onnxruntime");
     };
-    for precision in [Precision::F32, Precision::Int8Weights] {
+    for (precision, most) in
+        // What is rounded while it runs may be rounded to another byte, where another engine's floats differ in their last bit.
+        [(Precision::F32, 2e-4), (Precision::Int8Weights, 2e-4), (Precision::Int8Dynamic, 0.05)]
+    {
+        if precision == Precision::Int8Dynamic && !products_of_bytes_are_exact() {
+            eprintln!("{precision:?} is left out: ONNX Runtime's products of bytes saturate on this CPU");
+            continue;
+        }
         let dir = tempfile::tempdir().expect("temporary directory");
         let onnx = graph(&dir, &random(small_config(), 3), precision);
         for frames in [1, 9, 130] {
             let theirs = reference::run(Path::new(&python), &onnx, &features(frames)).expect("it takes the graph");
             let off = apart(&run_graph(&onnx, frames, &features(frames), false), &theirs);
-            assert!(off < 2e-4, "{precision:?}, {frames} frames: {off}");
+            assert!(off < most, "{precision:?}, {frames} frames: {off}");
         }
     }
 }
@@ -227,34 +244,56 @@ fn list_again(dir: &Path, manifest: &Manifest) {
     std::fs::write(dir.join(MANIFEST), toml::to_string(&manifest).expect("serialises")).expect("writes");
 }
 
-#[test]
-fn a_canary_fails_when_one_weight_in_a_hundred_is_flipped() {
-    let home = tempfile::tempdir().expect("temporary directory");
-    let args = export_args(home.path(), 5);
-    let out = args.out.clone();
-    run(args).expect("exports");
-    let package = Package::open(&out).expect("opens");
+/// Turns the sign of one stored weight in a hundred, lists the files again, and gives how many were turned.
+fn flip_one_in_a_hundred(dir: &Path) -> usize {
+    let package = Package::open(dir).expect("opens");
     let onnx = package.path("model.onnx");
-    let whole = std::fs::read(&onnx).expect("readable");
-    let mut proto = onnx::proto::ModelProto::decode(whole.as_slice()).expect("well formed");
+    let mut proto = onnx::proto::ModelProto::decode(std::fs::read(&onnx).expect("readable").as_slice()).expect("ONNX");
     let mut flipped = 0;
     let weights = proto.graph.as_mut().expect("a graph").initializer.iter_mut();
     for tensor in weights.filter(|t| t.name.ends_with(".weight_int8")) {
         for byte in tensor.raw_data.iter_mut().step_by(100) {
-            *byte ^= 0x80;
+            // -128 is in no file of ours.
+            *byte = byte.wrapping_neg();
             flipped += 1;
         }
     }
-    assert!(flipped > 50);
     std::fs::write(&onnx, proto.encode_to_vec()).expect("writes");
-    list_again(&out, &package.manifest);
-    let error = canary::prove(&out).expect_err("the damage is heard");
-    assert_eq!(error.kind(), Kind::Refused);
-    assert!(error.to_string().contains("canary.wav"), "{error}");
+    list_again(dir, &package.manifest);
+    flipped
+}
 
-    std::fs::write(&onnx, whole).expect("writes");
-    list_again(&out, &package.manifest);
-    canary::prove(&out).expect("whole again");
+/// A copy of a package.
+fn copy(package: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("creates");
+    for entry in std::fs::read_dir(package).expect("readable") {
+        let from = entry.expect("an entry").path();
+        std::fs::copy(&from, to.join(from.file_name().expect("a name"))).expect("copies");
+    }
+}
+
+#[test]
+fn a_canary_fails_when_one_weight_in_a_hundred_is_flipped() {
+    let home = tempfile::tempdir().expect("temporary directory");
+    let args = export_args(home.path(), 5);
+    let small = args.out.clone();
+    run(args).expect("exports");
+    // What was just exported, of random weights; and what is shipped.
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/stt-en-small");
+    for (package, least) in [(small, 50), (shipped, 39_000)] {
+        let damaged = home.path().join("damaged").join(package.file_name().expect("a name"));
+        copy(&package, &damaged);
+        canary::prove(&damaged).expect("it is whole");
+        let flipped = flip_one_in_a_hundred(&damaged);
+        assert!(flipped > least, "{flipped} weights of {}", package.display());
+        let error = canary::prove(&damaged).expect_err("the damage is heard");
+        assert_eq!(error.kind(), Kind::Refused);
+        assert!(error.to_string().contains("canary.wav"), "{error}");
+        // With the graph as it was it proves itself again: nothing else is wrong with the copy.
+        std::fs::copy(package.join("model.onnx"), damaged.join("model.onnx")).expect("copies");
+        list_again(&damaged, &Package::open(&package).expect("opens").manifest);
+        canary::prove(&damaged).expect("whole again");
+    }
 }
 
 #[test]
@@ -272,6 +311,84 @@ fn an_export_that_is_refused_leaves_the_old_package() {
     assert!(error.to_string().contains(&format!("instead of {text:?}")), "{error}");
     assert_eq!(std::fs::read(out.join(MANIFEST)).expect("readable"), before);
     assert_eq!(std::fs::read_dir(home.path().join("models")).expect("readable").count(), 1);
+}
+
+/// Weights that compute with floats what `trained` computes but for one hidden unit of each feed-forward, which never wakes.
+/// Its weights are huge: stored as bytes on one scale with them, all others of their matrix are 0.
+fn deaf_in_bytes(mut trained: Trained) -> Trained {
+    let (width, hidden) = (trained.config.d_model, trained.config.ff_mult * trained.config.d_model);
+    for block in 0..trained.config.layers {
+        for part in ["ff1", "ff2"] {
+            let mut change = |name: &str, change: &dyn Fn(&mut [f32])| {
+                let name = format!("blocks.{block}.{part}.{name}");
+                change(&mut trained.tensors.get_mut(&name).expect("a tensor").data);
+            };
+            change("in.weight", &|weights| weights.iter_mut().step_by(hidden).for_each(|weight| *weight = 0.0));
+            change("in.bias", &|biases| biases[0] = -200.0);
+            // Of mean 0, since the exporter takes the mean away.
+            change("out.weight", &|weights| {
+                weights[..width].iter_mut().enumerate().for_each(|(i, w)| *w = if i % 2 == 0 { 1e4 } else { -1e4 });
+            });
+        }
+    }
+    trained
+}
+
+/// Points that may be lost where the command line says nothing.
+fn default_loss() -> f64 {
+    let words = "linnet-train export --from a --out b --name c --license d --description e --valid f";
+    match crate::cli::Cli::parse_from(words.split(' ')).verb {
+        crate::cli::Verb::Export(args) => args.allow_loss,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Every file below a directory.
+fn files(dir: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+    let entries = std::fs::read_dir(dir).expect("readable").map(|entry| entry.expect("an entry").path());
+    let below = |path: PathBuf| match path.is_dir() {
+        true => files(&path),
+        false => [(path.clone(), std::fs::read(&path).expect("readable"))].into(),
+    };
+    entries.flat_map(below).collect()
+}
+
+#[test]
+fn an_export_that_loses_more_than_half_a_point_is_refused_and_leaves_the_old_package() {
+    let home = tempfile::tempdir().expect("temporary directory");
+    let old = export_args(home.path(), 5);
+    let models = home.path().join("models");
+    run(old).expect("exports");
+    let before = files(&models);
+
+    let lossy = || {
+        let mut args = export_args(home.path(), 6);
+        write(&deaf_in_bytes(random(small_config(), 6)), &args.from);
+        // The float weights are right by definition: what they hear is what is said to be said.
+        let opened = Opened::model(&args.from, None).expect("opens");
+        let set = sets::read(&args.valid).expect("reads");
+        let hear = HearOptions { threads: 1, ..HearOptions::default() };
+        let mut bad = crate::bad::BadRows::new(crate::bad::OnBad::Stop);
+        let heard = crate::evaluate::hear_all(&opened.pipeline, &set, &hear, &mut bad).expect("hears");
+        let row = serde_json::json!({ "audio": sample().0, "text": heard[0].text });
+        std::fs::write(&args.valid, format!("{row}\n")).expect("writes");
+        args.allow_loss = default_loss();
+        args.keep_weights = Some(home.path().join("kept"));
+        args
+    };
+    let error = run(lossy()).expect_err("bytes hear something else");
+    assert_eq!((error.kind(), error.exit_code()), (Kind::Refused, 76));
+    let said = error.to_string();
+    assert!(said.starts_with("quantization raises the word error rate from 0.00 % to "), "{said}");
+    assert!(said.contains(" %, by more than 0.5 points; export with another --precision, train longer"), "{said}");
+    assert!(files(&models) == before, "the old package is another, or something is left beside it");
+    assert!(!home.path().join("kept").exists());
+
+    // Nothing else is wrong with it: the loss that the message names is allowed, and floats lose nothing.
+    let named = said.rsplit_once("--allow-loss ").expect("the way out").1.parse().expect("a number");
+    run(ExportArgs { allow_loss: named, ..lossy() }).expect("it is allowed");
+    assert!(files(&models) != before);
+    run(ExportArgs { precision: Precision::F32, ..lossy() }).expect("nothing is lost");
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub const BLANK: usize = 0;
 /// Loss of each sequence, natural log.
 ///
 /// `log_probs` `[batch, frames, units]`; `lengths` are the sequences' frames; `targets` their units without blanks. A target that
-/// fits into no path gives a number beyond 1e29.
+/// fits into no path gives a number beyond 1e29, a log-probability that is no number gives NaN.
 pub fn losses(log_probs: &[f32], units: usize, lengths: &[usize], targets: &[&[u32]]) -> Vec<f32> {
     let sequence = (log_probs.len() / lengths.len().max(1)).max(1);
     let rows = log_probs.par_chunks(sequence).zip(lengths).zip(targets);
@@ -22,7 +22,7 @@ pub fn losses(log_probs: &[f32], units: usize, lengths: &[usize], targets: &[&[u
         let row = Row::new(*length, target);
         vectorised(
             #[inline(always)]
-            || -row.forward(log_probs, units).1,
+            || if row.is_broken(log_probs, units) { f32::NAN } else { -row.forward(log_probs, units).1 },
         )
     })
     .collect()
@@ -45,7 +45,10 @@ pub fn losses_and_objective(
         let row = Row::new(*length, target);
         vectorised(
             #[inline(always)]
-            || row.backward(log_probs, units, factor, gradient),
+            || {
+                let loss = row.backward(log_probs, units, factor, gradient);
+                if row.is_broken(log_probs, units) { f32::NAN } else { loss }
+            },
         )
     });
     let losses = losses.collect();
@@ -80,6 +83,12 @@ impl Row {
         let may_skip = |s: usize| s >= 2 && states[s] != BLANK as u32 && states[s] != states[s - 2];
         let skip = (0..states.len()).map(|s| if may_skip(s) { 0.0 } else { NEVER }).collect();
         Self { length, states, skip }
+    }
+
+    /// Whether a log-probability is no number. The recursion would take it for what cannot be.
+    #[inline(always)]
+    fn is_broken(&self, log_probs: &[f32], units: usize) -> bool {
+        log_probs[..self.length * units].iter().fold(false, |broken, log_prob| broken | log_prob.is_nan())
     }
 
     /// Forward variables `[length, 2 + states]`, two impossible states before the first; and the log-probability of all paths.

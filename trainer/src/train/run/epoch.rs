@@ -117,6 +117,7 @@ impl<M: Method> Trainer<'_, M> {
         if self.args.on_bad == OnBad::Stop {
             return Err(Failure::data(format!("{message} (--on-bad skip leaves such steps out)")));
         }
+        self.bad_gradients += 1;
         self.report.say(&format!("{message}; the step is skipped"));
         Ok(())
     }

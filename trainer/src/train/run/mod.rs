@@ -39,6 +39,8 @@ struct Trainer<'a, M: Method> {
     optimizer: Optimizer,
     report: Report,
     schedule: Schedule,
+    /// Steps that were skipped because their gradient was no number.
+    bad_gradients: u64,
 }
 
 /// Trains as `args` say, with `weights` to begin with where there is no checkpoint to go on with, and `rate` as the highest
@@ -66,7 +68,8 @@ impl<'a, M: Method> Trainer<'a, M> {
         let (state, weights, optimizer) = Self::state(args, &dir, method.config(), weights)?;
         let report = Report::open(&dir.log())?;
         let schedule = Schedule { peak: args.lr.unwrap_or(rate), warmup_steps: args.warmup_steps, last: args.final_lr };
-        let mut trainer = Self { args, method, dir, device, state, weights, optimizer, report, schedule };
+        let mut trainer =
+            Self { args, method, dir, device, state, weights, optimizer, report, schedule, bad_gradients: 0 };
         trainer.load()?;
         Ok(trainer)
     }
@@ -214,6 +217,9 @@ impl<'a, M: Method> Trainer<'a, M> {
         self.report.say(&format!("{why}: {} steps in {trained}", self.state.steps));
         if let Some(summary) = self.method.left_out() {
             self.report.say(&summary);
+        }
+        if self.bad_gradients > 0 {
+            self.report.say(&format!("{} steps skipped: their gradient was no number", self.bad_gradients));
         }
         let Some((rank, epoch)) = self.state.best else {
             return Err(Failure::new(Kind::Usage, "nothing was trained: the bounds of the run are already reached"));
