@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use linnet_fleet::repository::{Repository, Role};
 use linnet_proto::fleet::{PushState, Report};
 
 use crate::bench::Bench;
@@ -89,6 +90,27 @@ fn new_keys_say_which_devices_learn_them_when() {
     assert!(said.contains("`linnet fleet export DIR`") && said.contains("from theirs to 2 must be there"), "{said}");
     let said = bench.succeed(&["rotate-key", "snapshot", "--mqtt", &broker.url()]);
     assert!(said.contains("the broker has them: devices that read MQTT learn them at their next look"), "{said}");
+}
+
+#[test]
+fn a_broker_that_is_none_is_told_before_keys_are_made_and_one_that_is_away_after_they_are_listed() {
+    let bench = Bench::with_a_generation();
+    let root = || Repository::load(&bench.fleet()).expect("loads").version(Role::Root);
+    for url in ["localhost", "http://localhost", "mqtt://"] {
+        for verb in [&["rotate-key", "timestamp"][..], &["refresh"], &["rollback", "--yes"], &["pause"], &["promote"]] {
+            let (code, e) = bench.fail(&[verb, &["--mqtt", url]].concat());
+            assert!(code == 64 && e.contains("write mqtt://host"), "{verb:?}: {code}: {e}");
+        }
+    }
+    assert_eq!(root(), 1);
+    let away = bench.run(&["rotate-key", "timestamp", "--mqtt", "mqtt://127.0.0.1:1"]);
+    let (said, e) = (String::from_utf8_lossy(&away.stdout), String::from_utf8_lossy(&away.stderr));
+    assert_eq!((away.status.code(), root()), (Some(69), 2), "{e}");
+    assert!(said.contains("the new keys:") && said.contains("destroy them"), "{said}");
+    assert!(e.contains("the broker does not have it yet: `linnet fleet refresh --within 1d"), "{e}");
+    // A variable that is empty is not set.
+    let published = bench.command(&["refresh"]).env("LINNET_MQTT_URL", "").output().expect("it runs");
+    assert!(published.status.success(), "{published:?}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::link::{Link, Purpose};
 use super::promoted::Promoted;
 use super::{ask, command, fleet_name, new_keys, next_push};
 use crate::cli::output;
+use crate::mqtt::Broker;
 use crate::{ClientError, clock};
 
 const DAY_SECS: u64 = 86_400;
@@ -25,12 +26,22 @@ async fn tell(broker: &BrokerArgs, editor: Editor) -> Result<Repository, ClientE
     let repository = editor.repository().clone();
     drop(editor);
     let Some(broker) = broker.broker()? else { return Ok(repository) };
-    let mut link = Link::open(&broker, fleet_name(&repository)?, Purpose::Publish).await?;
+    let published = publish(&broker, &repository).await;
+    published.inspect_err(|_| {
+        // Whoever repeats the command signs a second time.
+        let again = command(repository.dir(), "refresh --within 1d", true);
+        eprintln!("linnet: it is signed and stands in the repository; the broker does not have it yet: `{again}` brings it there, as `serve` does");
+    })?;
+    Ok(repository)
+}
+
+async fn publish(broker: &Broker, repository: &Repository) -> Result<(), ClientError> {
+    let mut link = Link::open(broker, fleet_name(repository)?, Purpose::Publish).await?;
     // What was signed and published meanwhile may just have been overwritten with what was read before: so it is read once more.
     for _ in 0..LOOKS {
         link.follow(repository.dir()).await?;
     }
-    Ok(repository)
+    Ok(())
 }
 
 /// Has the devices look that have something to begin with: their buckets are opened now and were not `before`. How many they are, where a broker
@@ -78,6 +89,8 @@ fn pause_newest(editor: &mut Editor, why: &str) -> Result<Option<Rollout>, Clien
 
 pub(super) async fn pause(args: ChangeArgs) -> Result<ExitCode, ClientError> {
     let dir = &args.dir.dir;
+    // An address that is none is told before anything is signed.
+    args.broker.broker()?;
     let mut editor = Editor::begin(dir, "pause").map_err(ClientError::Fleet)?;
     let rollout = pause_newest(&mut editor, "somebody paused it")?.ok_or_else(|| no_push(dir))?;
     tell(&args.broker, editor).await?;
@@ -98,6 +111,8 @@ pub(super) async fn pause(args: ChangeArgs) -> Result<ExitCode, ClientError> {
 
 pub(super) async fn promote(args: PromoteArgs) -> Result<ExitCode, ClientError> {
     let PromoteArgs { change: ChangeArgs { dir, broker }, all } = args;
+    // An address that is none is told before anything is signed.
+    broker.broker()?;
     let mut editor = Editor::begin(&dir.dir, "promote").map_err(ClientError::Fleet)?;
     let push = editor.settings().push.clone();
     let mut rollout = newest_rollout(&editor)?.ok_or_else(|| no_push(&dir.dir))?;
@@ -147,6 +162,7 @@ pub(super) async fn promote(args: PromoteArgs) -> Result<ExitCode, ClientError> 
 
 pub(super) async fn rollback(args: RollbackArgs) -> Result<ExitCode, ClientError> {
     let RollbackArgs { generation, change: ChangeArgs { dir, broker }, notes, yes } = args;
+    broker.broker()?;
     let mut editor = Editor::begin(&dir.dir, "rollback").map_err(ClientError::Fleet)?;
     let newest = editor.newest();
     let before = editor.generations().into_keys().rev().nth(1);
@@ -187,6 +203,7 @@ pub(super) async fn rollback(args: RollbackArgs) -> Result<ExitCode, ClientError
 
 pub(super) async fn refresh(args: RefreshArgs) -> Result<ExitCode, ClientError> {
     let RefreshArgs { change: ChangeArgs { dir, broker }, within, role } = args;
+    broker.broker()?;
     let mut editor = Editor::begin(&dir.dir, "refresh").map_err(ClientError::Fleet)?;
     let now = clock::now_secs();
     let mut roles: BTreeSet<Role> = role.into_iter().chain(Role::ONLINE).collect();
@@ -220,6 +237,7 @@ pub(super) async fn refresh(args: RefreshArgs) -> Result<ExitCode, ClientError> 
 
 pub(super) async fn rotate_key(args: RotateArgs) -> Result<ExitCode, ClientError> {
     let RotateArgs { roles, change: ChangeArgs { dir, broker }, keys } = args;
+    broker.broker()?;
     let roles: BTreeSet<Role> = roles.into_iter().flatten().collect();
     let roles: Vec<Role> = roles.into_iter().collect();
     let mut editor = Editor::begin(&dir.dir, "rotate-key").map_err(ClientError::Fleet)?;
@@ -233,13 +251,14 @@ pub(super) async fn rotate_key(args: RotateArgs) -> Result<ExitCode, ClientError
     });
     let old: String = old.collect();
     editor.rotate(&founding, &mut ask::keys(), now).map_err(ClientError::Fleet)?;
-    let repository = tell(&broker, editor).await?;
-    let version = repository.version(Role::Root);
+    let version = editor.version(Role::Root);
+    // Before the broker is asked, which may be away: they sign from now on.
     output::write(&format!(
-        "the root has version {version}; the new keys:\n{}the old ones sign nothing any more: destroy them\n{old}{}",
-        new_keys::warnings(&founding),
-        after_rotation(&dir.dir, version, broker.mqtt.is_some()),
+        "the root has version {version}; the new keys:\n{}the old ones sign nothing any more: destroy them\n{old}",
+        new_keys::warnings(&founding)
     ))?;
+    tell(&broker, editor).await?;
+    output::write(&after_rotation(&dir.dir, version, broker.broker()?.is_some()))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -73,7 +73,8 @@ impl BrokerArgs {
     /// The broker, if one was named.
     pub(super) fn broker(&self) -> Result<Option<Broker>, ClientError> {
         let parse = |url: &String| Broker::parse(url, self.mqtt_password.clone(), self.ca_file.clone());
-        self.mqtt.as_ref().map(parse).transpose()
+        // An environment variable that is empty is one that is not set.
+        self.mqtt.as_ref().filter(|url| !url.is_empty()).map(parse).transpose()
     }
 
     /// The broker, or that one is needed.

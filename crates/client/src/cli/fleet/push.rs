@@ -279,6 +279,9 @@ impl Pushing {
         } else if self.push.state != PushStanding::Running {
             // A pause is over when somebody says so; its wave is waited for anew.
             self.sign_wave(self.push.wave).await?;
+        } else if let Some(opened) = self.push.waves.get(self.push.wave - 1) {
+            // Whoever was cut off may have signed it and told nobody.
+            self.untold = Some(0..opened.opened);
         }
         Ok(())
     }

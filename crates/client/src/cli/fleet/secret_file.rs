@@ -28,7 +28,8 @@ impl SecretFile {
                 if path.is_dir() { "a directory" } else { "there already, and may be the only copy of another claim" };
             return Err(ClientError::BadUrl(format!("{} is {what}; name another file with -o", path.display())));
         }
-        if path.file_name().is_none() {
+        // The path's own parts leave a slash at its end out.
+        if path.file_name().is_none() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
             return Err(ClientError::BadUrl(format!("{} names no file; name one with -o", path.display())));
         }
         if !dir.is_dir() {
@@ -73,6 +74,7 @@ mod tests {
         let path = home.path().join("claim.toml");
         let begun = SecretFile::begin(&path).expect("it can be written");
         assert!(!path.exists());
+        assert!(SecretFile::begin(Path::new(&format!("{}/claims/", home.path().display()))).is_err(), "no file");
         drop(begun);
         assert_eq!(std::fs::read_dir(home.path()).expect("a directory").count(), 0, "nothing is left of it");
         let (one, other) = (SecretFile::begin(&path).expect("free"), SecretFile::begin(&path).expect("still free"));
