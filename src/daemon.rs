@@ -44,7 +44,7 @@ use idle_unload::IdleUnload;
 use own_thread::on_own_thread;
 use state_dir::HeldState;
 pub use state_dir::hold_state;
-use update::{Begun, Order, Orders, Updates};
+use update::{Begun, Failed, Order, Orders, Updates};
 use watchdog::Watchdog;
 
 /// How serving ended.
@@ -73,10 +73,15 @@ pub fn serve(sources: Sources) -> Result<Ended, DaemonError> {
         let (reloads, asked) = reloads();
         let mut signals = Signals::listen(asked).map_err(DaemonError::Thread)?;
         let (updates, mut orders) = update::updates();
-        let started = Daemon::start(sources, config, reloads, updates.clone(), &mut signals).await?;
-        let (daemon, begun) = match started {
-            Started::Serves(daemon, begun) => (*daemon, begun),
-            Started::Ended(ended) => return Ok(ended),
+        // A generation is taken back once: what serves instead is none on trial.
+        let mut without = None;
+        let (daemon, begun) = loop {
+            let (sources, config) = (sources.clone(), config.clone());
+            match Daemon::start(sources, config, reloads.clone(), updates.clone(), &mut signals, without).await? {
+                Started::Serves(daemon, begun) => break (*daemon, begun),
+                Started::Ended => return Ok(Ended::Done),
+                Started::TakenBack(failed) => without = Some(failed),
+            }
         };
         let provisioner = daemon.start_provisioner(updates.clone());
         let agent = begun.map(|begun| daemon.start_agent(begun, updates)).transpose().map_err(DaemonError::Thread)?;
@@ -96,8 +101,10 @@ pub fn serve(sources: Sources) -> Result<Ended, DaemonError> {
 enum Started {
     /// It serves. With it comes what it was begun with of updates, where the device belongs to a fleet.
     Serves(Box<Daemon>, Option<Begun>),
-    /// The end was asked for meanwhile, or what was on trial has made way.
-    Ended(Ended),
+    /// The end was asked for meanwhile.
+    Ended,
+    /// What was on trial does not come up, and has made way: another start serves what was there before.
+    TakenBack(Failed),
 }
 
 /// What a daemon holds before it reads anything of a generation.
@@ -138,6 +145,7 @@ impl Daemon {
         reloads: Reloads,
         updates: Updates,
         signals: &mut Signals,
+        without: Option<Failed>,
     ) -> Result<Started, DaemonError> {
         log::info!("linnetd {} starts on {}", env!("CARGO_PKG_VERSION"), config.http.socket.display());
 
@@ -147,17 +155,15 @@ impl Daemon {
         state_dir::prepare(&config);
         let state = state_dir::claim(&config)?;
         let first = state_dir::warn_of_another(&config);
-        let (begun, sources, config) = update::begin(sources, config)?;
+        let (begun, sources, config) = update::begin(sources, config, without)?;
         let claimed = Claimed { socket, unix, state, first };
+        let serves = config.generation();
         match Self::open(claimed, sources, Arc::new(config), begun.as_ref(), reloads, updates, signals).await {
             Ok(Some(daemon)) => Ok(Started::Serves(Box::new(daemon), begun)),
-            Ok(None) => Ok(Started::Ended(Ended::Done)),
+            Ok(None) => Ok(Started::Ended),
             // What is wrong with the configuration does not mend itself by another start, and systemd does not try one.
-            Err(e) if e.exit() == Exit::Config => match begun.filter(Begun::is_on_trial) {
-                Some(begun) => {
-                    begun.take_back(&e.to_string());
-                    Ok(Started::Ended(Ended::Restart))
-                }
+            Err(e) if e.exit() == Exit::Config => match begun.filter(|begun| begun.is_on_trial(serves)) {
+                Some(begun) => Ok(Started::TakenBack(begun.take_back(&e.to_string()))),
                 None => Err(e),
             },
             Err(e) => Err(e),

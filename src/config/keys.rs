@@ -611,7 +611,7 @@ impl Kind {
                 items.iter().find_map(|item| Some((item, fault_of_source(item.as_str()?)?)))
             }
             (Device, Value::String(name)) => match DeviceName::new(name.as_str()) {
-                Err(e @ TopicError::LikeOption(_)) => Some((
+                Err(e @ (TopicError::LikeOption(_) | TopicError::LikeDirectory(_))) => Some((
                     value,
                     format!(
                         "can be no device's name: {e}, and give this device's account and ACL at the broker the same"

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 use crate::config::Config;
 
@@ -79,7 +79,7 @@ pub fn warn_of_another(config: &Config) -> Option<HeldState> {
 fn hold(dir: &Path, file: &str) -> Result<Option<HeldState>, StateTaken> {
     let path = dir.join(file);
     let mut options = OpenOptions::new();
-    options.mode(0o600).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+    options.mode(0o600).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
     // Made, and then held by a descriptor that only reads: one that writes would keep the file system from being remounted
     // read-only. Where it cannot be made it may be there from before, and be locked by who could.
     let made = options.clone().write(true).create(true).truncate(false).open(&path);

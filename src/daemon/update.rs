@@ -11,7 +11,7 @@ mod window;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use begin::{Begun, begin};
+pub use begin::{Begun, Failed, begin};
 pub use orders::{Order, Orders, Unapplied, Updates, updates};
 pub use window::DrainedWindow;
 

@@ -4,17 +4,20 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Mosquitto};
+use crate::harness::{Daemon, DaemonBuilder, Mosquitto, Tmpfs};
 use crate::operator::{Operator, answers, look_twice, looking, status, wait_for, wait_for_log};
 
 /// A device whose generations may set these keys, which are its own otherwise. `more` follows its file.
 fn device(operator: &Operator, home: &Path, allowed: &[&str], trial_secs: u32, more: &str) -> Daemon {
+    builder(operator, home, allowed, trial_secs, more).start()
+}
+
+fn builder(operator: &Operator, home: &Path, allowed: &[&str], trial_secs: u32, more: &str) -> DaemonBuilder {
     let config = operator.device_config(&operator.repository().display().to_string());
     let config =
         config.replace("trial_secs = 1\n", &format!("trial_secs = {trial_secs}\nallow_local_keys = {allowed:?}\n"));
     assert!(config.contains("allow_local_keys"), "{config}");
-    let daemon = Daemon::builder().models_of_the_configuration().in_home(home).config(format!("{config}{more}"));
-    daemon.start()
+    Daemon::builder().models_of_the_configuration().in_home(home).config(format!("{config}{more}"))
 }
 
 /// What is told of the generation that was not kept last.
@@ -75,7 +78,8 @@ fn a_generation_that_needs_a_restart_and_then_cannot_start_goes_back_without_sys
     assert_eq!((&failure["generation"], &failure["state"]), (&json!(bad), &json!("rolled_back")), "{failure}");
     assert!(failure["reason"].as_str().is_some_and(|said| said.contains("/nowhere/ca.pem")), "{failure}");
     assert_eq!(status(&daemon)["generation"], json!({ "generation": good, "confirmed": true }));
-    assert_eq!(daemon.pid(), pid, "the same process, begun anew twice");
+    assert_eq!(daemon.pid(), pid, "the same process, begun anew");
+    assert_eq!(daemon.log().matches(" starts on ").count(), 3, "{}", daemon.log());
     answers(&daemon);
     look_twice(&daemon);
     assert_eq!(status(&daemon)["generation"]["generation"], good);
@@ -129,4 +133,54 @@ fn a_generation_that_loses_the_broker_goes_back_and_a_broker_that_is_away_takes_
     broker.restart();
     wait_for_log(&daemon, &format!("generation {moved} is rolled_back"));
     answers(&daemon);
+}
+
+#[test]
+fn on_a_disk_that_takes_nothing_what_does_not_come_up_is_opened_once_and_the_good_one_serves() {
+    let test = "on_a_disk_that_takes_nothing_what_does_not_come_up_is_opened_once_and_the_good_one_serves";
+    let Some(disk) = Tmpfs::mount(test, 256 << 10) else { return };
+    let operator = Operator::new();
+    let home = tempfile::tempdir().expect("a directory");
+    let authorities = home.path().join("ca.pem");
+    std::fs::copy(crate::harness::root().join("tests/goldens/fleet/tls/ca.pem"), &authorities).expect("copied");
+    let begin = |more: &str| {
+        builder(&operator, home.path(), &["mqtt.url", "mqtt.ca_file"], 1, more).state(disk.path().join("state"))
+    };
+    let daemon = begin("").start();
+    let good = operator.push("[limits]\nmax_upload_mib = 7\n", &[]);
+    wait_for(&daemon, good);
+    // There is no such broker, so that its trial stands still.
+    let bad = operator.push(&format!("[mqtt]\nurl = \"mqtts://127.0.0.1:1\"\nca_file = {authorities:?}\n"), &[]);
+    looking(&daemon, "it is on trial", || (status(&daemon)["generation"]["generation"] == bad).then_some(()));
+    drop(daemon);
+    std::fs::remove_file(&authorities).expect("removed");
+    let starts = |daemon: &Daemon| daemon.log().matches(" starts on ").count();
+
+    // Its openings cannot be counted, so the good one serves; where that does not come up either, it is nobody's trial.
+    disk.read_only(true);
+    let own = format!("[mqtt]\nurl = \"mqtts://127.0.0.1:1\"\nca_file = {authorities:?}\n");
+    let ended = begin(&own).spawn().wait();
+    assert_eq!(ended.status.code(), Some(78), "{}", ended.log);
+    assert_eq!(ended.log.matches(" starts on ").count(), 2, "{}", ended.log);
+
+    // It was confirmed, and the power went before the pointers said so: it is opened without being counted.
+    disk.read_only(false);
+    let update = disk.path().join("state/fleet/update.json");
+    let text = std::fs::read_to_string(&update).expect("an update");
+    std::fs::write(&update, text.replace("\"activated\"", "\"confirmed\"")).expect("written");
+    disk.read_only(true);
+    let daemon = begin("").start();
+    assert_eq!(status(&daemon)["generation"]["generation"], good);
+    assert_eq!(last_failure(&daemon)["generation"], bad);
+    answers(&daemon);
+    assert_eq!(starts(&daemon), 4, "{}", daemon.log());
+    drop(daemon);
+
+    // Once the disk takes it again, the way back is kept.
+    disk.read_only(false);
+    let daemon = begin("").start();
+    looking(&daemon, "the good one serves", || {
+        (status(&daemon)["generation"] == json!({ "generation": good, "confirmed": true })).then_some(())
+    });
+    assert_eq!(last_failure(&daemon)["generation"], bad);
 }

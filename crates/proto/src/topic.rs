@@ -72,6 +72,9 @@ pub enum TopicError {
     /// A device's name that programs which are given it would take for an option.
     #[error("`{0}` begins with `-`, which programs take for an option; choose another name")]
     LikeOption(String),
+    /// A name that is a directory's to every program that makes a file's name of it.
+    #[error("`{0}` is a directory's name to every program; choose another name")]
+    LikeDirectory(String),
     /// A response topic that no filter allows.
     #[error("the response topic is not on the allow-list; use {DEFAULT_RESPONSE_FILTER} or have the operator add it")]
     NotAllowed,
@@ -174,6 +177,9 @@ impl FleetName {
 /// The rule of devices' and fleets' names.
 fn check_name(what: &'static str, name: &str) -> Result<(), TopicError> {
     check_level(what, name, MAX_DEVICE_BYTES)?;
+    if matches!(name, "." | "..") {
+        return Err(TopicError::LikeDirectory(name.into()));
+    }
     match name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))) {
         Some(character) => {
             Err(TopicError::Character { what, character, rule: "ASCII letters, digits, `-`, `_` and `.` are allowed" })
@@ -492,6 +498,11 @@ mod tests {
         for name in ["-", "-kitchen", "--all"] {
             assert_eq!(DeviceName::new(name), Err(TopicError::LikeOption(name.into())));
         }
+        for name in [".", ".."] {
+            assert_eq!(DeviceName::new(name), Err(TopicError::LikeDirectory(name.into())));
+            assert_eq!(FleetName::new(name), Err(TopicError::LikeDirectory(name.into())));
+        }
+        assert!(DeviceName::new("...").is_ok());
         assert!(DeviceName::new("_-").is_ok() && format!("linnet/{}/status", "-k").parse::<Topic>().is_err());
         assert!(DeviceName::new("d".repeat(MAX_DEVICE_BYTES)).is_ok());
         assert!(matches!(DeviceName::new("d".repeat(MAX_DEVICE_BYTES + 1)), Err(TopicError::TooLong { .. })));

@@ -23,16 +23,25 @@ pub struct Begun {
     pub base: Sources,
 }
 
+/// A generation on trial that did not come up in this process.
+#[derive(Debug)]
+pub struct Failed {
+    generation: u64,
+    fault: Fault,
+}
+
 impl Begun {
-    /// Whether what this start serves was not confirmed yet.
-    pub fn is_on_trial(&self) -> bool {
-        self.store.live() != self.store.good()
+    /// Whether the generation that this start `serves` was not confirmed yet.
+    pub fn is_on_trial(&self, serves: u64) -> bool {
+        serves == self.store.live() && serves != self.store.good()
     }
 
-    /// The generation on trial does not come up for `reason`: the next start serves the last good one.
-    pub fn take_back(mut self, reason: &str) {
-        log::error!("update: generation {} cannot serve: {reason}", self.store.live());
-        take_back(&mut self.store, &mut self.update, &Fault::new("start", reason));
+    /// The generation on trial does not come up for `reason`: it goes back.
+    pub fn take_back(mut self, reason: &str) -> Failed {
+        let failed = Failed { generation: self.store.live(), fault: Fault::new("start", reason) };
+        log::error!("update: generation {} cannot serve: {reason}", failed.generation);
+        take_back(&mut self.store, &mut self.update, &failed.fault);
+        failed
     }
 }
 
@@ -42,13 +51,17 @@ fn take_back(store: &mut GenerationStore, update: &mut Option<Persisted>, fault:
     }
 }
 
-/// Decides what serves: gives the sources with that generation, and the configuration that they come to. Must be called when no other
-/// daemon can have the state directory.
-pub fn begin(base: Sources, local: Config) -> Result<(Option<Begun>, Sources, Config), ConfigError> {
+/// Decides what serves: gives the sources with that generation, and the configuration that they come to. `without`: what did not come up a moment
+/// ago, and is not opened even where the disk did not take its way back. Must be called when no other daemon can have the state directory.
+pub fn begin(
+    base: Sources,
+    local: Config,
+    without: Option<Failed>,
+) -> Result<(Option<Begun>, Sources, Config), ConfigError> {
     let Some(Opened { mut store, mut update, trusted, layer }) = push::open(&local) else {
         return Ok((None, base, local));
     };
-    let (sources, config) = layered(&base, local, layer, &mut store, &mut update)?;
+    let (sources, config) = layered(&base, local, layer, &mut store, &mut update, without)?;
     let begun = match (trusted, config.fleet.clone()) {
         (Some(trusted), Some(settings)) => Some(Begun { store, update, trusted, settings, base }),
         _ => None,
@@ -64,20 +77,27 @@ fn layered(
     layer: Option<GenerationLayer>,
     store: &mut GenerationStore,
     update: &mut Option<Persisted>,
+    without: Option<Failed>,
 ) -> Result<(Sources, Config), ConfigError> {
     let Some(layer) = layer else { return Ok((base.clone(), local)) };
     let number = layer.number;
-    let sources = base.with_generation(Some(layer));
-    let refused = match config::load(&sources) {
-        Ok(config) => return Ok((sources, config)),
-        Err(refused) => refused,
+    let fault = match without.filter(|failed| failed.generation == number) {
+        Some(failed) => failed.fault,
+        None => {
+            let sources = base.with_generation(Some(layer));
+            let refused = match config::load(&sources) {
+                Ok(config) => return Ok((sources, config)),
+                Err(refused) => refused,
+            };
+            log::error!("update: generation {number} cannot serve: {refused}");
+            if number == store.good() {
+                // It has served: what does not go with it any more is what somebody has changed on this device.
+                return Err(refused);
+            }
+            Fault::new(Code::Config.as_str(), refused.to_string())
+        }
     };
-    log::error!("update: generation {number} cannot serve: {refused}");
-    if store.live() == store.good() {
-        // It has served: what does not go with it any more is what somebody has changed on this device.
-        return Err(refused);
-    }
-    take_back(store, update, &Fault::new(Code::Config.as_str(), refused.to_string()));
+    take_back(store, update, &fault);
     let good = store.good();
     let layer = (good > 0).then(|| store.installed(good)).transpose();
     match layer {

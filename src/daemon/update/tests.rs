@@ -60,7 +60,8 @@ impl Rig {
         let daemon = runtime.block_on(async {
             let (reloads, asked) = reloads();
             let mut signals = Signals::listen(asked).expect("signals");
-            let started = Daemon::start(sources, config, reloads, updates().0, &mut signals).await.expect("it starts");
+            let started =
+                Daemon::start(sources, config, reloads, updates().0, &mut signals, None).await.expect("it starts");
             let Started::Serves(daemon, _) = started else { panic!("nobody ends it") };
             *daemon
         });
