@@ -78,7 +78,7 @@ pub fn serve(sources: Sources) -> Result<Ended, DaemonError> {
         let (daemon, begun) = loop {
             let (sources, config) = (sources.clone(), config.clone());
             match Daemon::start(sources, config, reloads.clone(), updates.clone(), &mut signals, without).await? {
-                Started::Serves(daemon, begun) => break (*daemon, begun),
+                Started::Serves(started) => break *started,
                 Started::Ended => return Ok(Ended::Done),
                 Started::TakenBack(failed) => without = Some(failed),
             }
@@ -100,7 +100,7 @@ pub fn serve(sources: Sources) -> Result<Ended, DaemonError> {
 /// What a start came to.
 enum Started {
     /// It serves. With it comes what it was begun with of updates, where the device belongs to a fleet.
-    Serves(Box<Daemon>, Option<Begun>),
+    Serves(Box<(Daemon, Option<Begun>)>),
     /// The end was asked for meanwhile.
     Ended,
     /// What was on trial does not come up, and has made way: another start serves what was there before.
@@ -159,7 +159,7 @@ impl Daemon {
         let claimed = Claimed { socket, unix, state, first };
         let serves = config.generation();
         match Self::open(claimed, sources, Arc::new(config), begun.as_ref(), reloads, updates, signals).await {
-            Ok(Some(daemon)) => Ok(Started::Serves(Box::new(daemon), begun)),
+            Ok(Some(daemon)) => Ok(Started::Serves(Box::new((daemon, begun)))),
             Ok(None) => Ok(Started::Ended),
             // What is wrong with the configuration does not mend itself by another start, and systemd does not try one.
             Err(e) if e.exit() == Exit::Config => match begun.filter(|begun| begun.is_on_trial(serves)) {

@@ -62,8 +62,8 @@ impl Rig {
             let mut signals = Signals::listen(asked).expect("signals");
             let started =
                 Daemon::start(sources, config, reloads, updates().0, &mut signals, None).await.expect("it starts");
-            let Started::Serves(daemon, _) = started else { panic!("nobody ends it") };
-            *daemon
+            let Started::Serves(started) = started else { panic!("nobody ends it") };
+            started.0
         });
         Self { home, daemon, runtime }
     }

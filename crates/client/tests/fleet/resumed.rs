@@ -4,6 +4,7 @@ use std::process::Command;
 
 use linnet_fleet::bucket;
 use linnet_fleet::repository::Repository;
+use linnet_fleet::waves::PushStanding;
 use linnet_proto::fleet::PushState;
 
 use crate::bench::Bench;
@@ -61,7 +62,7 @@ fn a_push_that_is_paused_left_or_short_of_reports_is_taken_up_again() {
     // It has written that down, too, once the record says so.
     eventually("its record", || {
         let push = Repository::load(&bench.fleet()).expect("loads").settings().push.clone().expect("a push");
-        (push.state == linnet_fleet::waves::PushStanding::Running).then_some(())
+        (push.state == PushStanding::Running).then_some(())
     });
     let interrupted = Command::new("kill").args(["-INT", &push.id().to_string()]).status().expect("kill runs");
     assert!(interrupted.success());
@@ -76,4 +77,15 @@ fn a_push_that_is_paused_left_or_short_of_reports_is_taken_up_again() {
     eventually("the device is told", || broker.retained(&hint));
     let (code, last, said) = devices_end(&bench, &broker, push, 2, PushState::Confirmed);
     assert_eq!((code, &last["confirmed"]), (0, &4.into()), "{last} {said}");
+
+    // What is done stays done: a pause holds back who comes later, and its end begins no push anew.
+    let state = || Repository::load(&bench.fleet()).expect("loads").settings().push.clone().expect("a push").state;
+    assert_eq!(state(), PushStanding::Done);
+    bench.config("log = \"warn\"\n");
+    bench.succeed(&["publish", "--config", &bench.config_text(), "--yes"]);
+    let said = bench.succeed(&["pause"]);
+    assert!(said.contains("generation 2 is paused") && said.contains("generation 3, which is newer"), "{said}");
+    assert!(state() == PushStanding::Done && bench.rollout(2).expect("signed").paused);
+    bench.succeed(&["promote"]);
+    assert!(state() == PushStanding::Done && !bench.rollout(2).expect("signed").paused);
 }

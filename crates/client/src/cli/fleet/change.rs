@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use linnet_fleet::repository::{Diff, Editor, Repository, Role};
-use linnet_fleet::waves::PushStanding;
+use linnet_fleet::waves::{PushRecord, PushStanding};
 use linnet_proto::fleet::Rollout;
 
 use super::args::{BrokerArgs, ChangeArgs, ExportArgs, PromoteArgs, RefreshArgs, RollbackArgs, RotateArgs};
@@ -80,7 +80,9 @@ fn pause_newest(editor: &mut Editor, why: &str) -> Result<Option<Rollout>, Clien
         rollout.paused = true;
         editor.roll_out(&rollout, &mut ask::keys(), clock::now_secs()).map_err(ClientError::Fleet)?;
     }
-    if let Some(mut push) = editor.settings().push.clone().filter(|push| push.number == rollout.number) {
+    // A push that is done stays done: what is paused are devices that come later.
+    let of_it = |push: &PushRecord| push.number == rollout.number && push.state != PushStanding::Done;
+    if let Some(mut push) = editor.settings().push.clone().filter(of_it) {
         push.state = PushStanding::Paused(why.to_owned());
         editor.record_push(Some(push)).map_err(ClientError::Fleet)?;
     }
@@ -93,6 +95,11 @@ pub(super) async fn pause(args: ChangeArgs) -> Result<ExitCode, ClientError> {
     args.broker.broker()?;
     let mut editor = Editor::begin(dir, "pause").map_err(ClientError::Fleet)?;
     let rollout = pause_newest(&mut editor, "somebody paused it")?.ok_or_else(|| no_push(dir))?;
+    let newest = editor.newest();
+    let newer = match newest > rollout.number {
+        true => format!("generation {newest}, which is newer, was pushed to nobody yet\n"),
+        false => String::new(),
+    };
     tell(&args.broker, editor).await?;
     let unpublished = match args.broker.mqtt.is_none() && !Editor::is_pushing(dir) {
         true => format!(
@@ -103,7 +110,7 @@ pub(super) async fn pause(args: ChangeArgs) -> Result<ExitCode, ClientError> {
         false => String::new(),
     };
     output::write(&format!(
-        "generation {} is paused at wave {}: no device begins with it, whoever has begun goes on\n{unpublished}",
+        "generation {} is paused at wave {}: no device begins with it, whoever has begun goes on\n{newer}{unpublished}",
         rollout.number, rollout.wave
     ))?;
     Ok(ExitCode::SUCCESS)
@@ -140,7 +147,9 @@ pub(super) async fn promote(args: PromoteArgs) -> Result<ExitCode, ClientError> 
     if let Some(mut push) = push {
         push.wave = if rollout.opened == Rollout::BUCKETS { push.waves.len() } else { rollout.wave as usize };
         push.opened_at_secs = now;
-        push.state = PushStanding::Running;
+        if push.state != PushStanding::Done {
+            push.state = PushStanding::Running;
+        }
         wave = push.wave;
         let opened = push.wave.checked_sub(1).and_then(|at| push.waves.get(at));
         share = opened.filter(|_| rollout.opened < Rollout::BUCKETS).map(|wave| (wave.share, wave.devices));
