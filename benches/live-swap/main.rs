@@ -35,6 +35,8 @@ const QUIET: Duration = Duration::from_secs(15);
 /// On both sides of a switch: what waits while models are exchanged came at most so long before, and waits at most so long.
 const AROUND: Duration = Duration::from_millis(500);
 
+/// How much slower the 99th percentile may be outside of the switches.
+const MOST_SLOWER: f64 = 2.0;
 /// Longest wait for an update.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -106,6 +108,7 @@ fn main() -> Result<(), String> {
         ("after the last", figures(&|a| a.at >= after)),
     ];
     let normal = rows[0].1.2;
+    let slower = rows[1].1.2.max(rows[3].1.2) / normal;
     println!("| requests, 20 a second | how many | p50, ms | p99, ms | longest, ms | p99, of that before |");
     println!("|---|---|---|---|---|---|");
     for (name, (n, p50, p99, longest)) in rows {
@@ -113,7 +116,15 @@ fn main() -> Result<(), String> {
     }
     let lost = answers.iter().filter(|answer| answer.status != 200).count();
     println!("\n{} requests, {} switches, {lost} lost", answers.len(), switches.len());
-    if lost > 0 { Err(format!("{lost} requests were lost")) } else { Ok(()) }
+    if lost > 0 {
+        return Err(format!("{lost} requests were lost"));
+    }
+    match slower > MOST_SLOWER {
+        true => Err(format!(
+            "outside of the switches p99 is × {slower:.2} of that before; at most × {MOST_SLOWER} is the goal"
+        )),
+        false => Ok(()),
+    }
 }
 
 /// The device: with the model in memory from the start, and trials of some seconds.
