@@ -295,6 +295,23 @@ pub struct PushRecord {
     pub state: PushStanding,
 }
 
+impl PushRecord {
+    /// Wave `nth`, counted from 1; none before the first.
+    pub fn nth_wave(&self, nth: usize) -> Option<&Wave> {
+        self.waves.get(nth.checked_sub(1)?)
+    }
+
+    /// Buckets below this may begin once wave `nth` is open; 0 before the first.
+    pub fn opened_by(&self, nth: usize) -> u32 {
+        self.nth_wave(nth).map_or(0, |wave| wave.opened)
+    }
+
+    /// Buckets below this may begin.
+    pub fn opened(&self) -> u32 {
+        self.opened_by(self.wave)
+    }
+}
+
 /// How a push stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

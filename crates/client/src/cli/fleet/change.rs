@@ -129,7 +129,7 @@ pub(super) async fn promote(args: PromoteArgs) -> Result<ExitCode, ClientError> 
         (_, true) | (None, _) => rollout.opened = Rollout::BUCKETS,
         // A paused wave goes on; an open one is followed by the next.
         (Some(_), false) if was_paused => {}
-        (Some(push), false) => match push.waves.get(push.wave) {
+        (Some(push), false) => match push.nth_wave(push.wave + 1) {
             Some(next) => {
                 rollout.opened = next.opened;
                 rollout.wave += 1;
@@ -151,8 +151,8 @@ pub(super) async fn promote(args: PromoteArgs) -> Result<ExitCode, ClientError> 
             push.state = PushStanding::Running;
         }
         wave = push.wave;
-        let opened = push.wave.checked_sub(1).and_then(|at| push.waves.get(at));
-        share = opened.filter(|_| rollout.opened < Rollout::BUCKETS).map(|wave| (wave.share, wave.devices));
+        share =
+            push.nth_wave(wave).filter(|_| rollout.opened < Rollout::BUCKETS).map(|wave| (wave.share, wave.devices));
         editor.record_push(Some(push)).map_err(ClientError::Fleet)?;
     }
     let repository = tell(&broker, editor).await?;

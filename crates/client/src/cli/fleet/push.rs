@@ -279,9 +279,9 @@ impl Pushing {
         } else if self.push.state != PushStanding::Running {
             // A pause is over when somebody says so; its wave is waited for anew.
             self.sign_wave(self.push.wave).await?;
-        } else if let Some(opened) = self.push.waves.get(self.push.wave - 1) {
+        } else {
             // Whoever was cut off may have signed it and told nobody.
-            self.untold = Some(0..opened.opened);
+            self.untold = Some(0..self.push.opened());
         }
         Ok(())
     }
@@ -327,15 +327,16 @@ impl Pushing {
 
     /// Signs that a wave is open. The devices that it adds are to be told; those that have not ended, where it was open before.
     async fn sign_wave(&mut self, wave: usize) -> Result<(), ClientError> {
-        let before = self.push.waves.get(self.push.wave.wrapping_sub(1)).map_or(0, |wave| wave.opened);
-        let from = if wave == self.push.wave { 0 } else { before };
+        let from = if wave == self.push.wave { 0 } else { self.push.opened() };
         self.sign(wave, PushStanding::Running).await?;
-        if let Some(opened) = self.push.waves.get(wave.wrapping_sub(1)) {
-            // What an earlier wave opened while the broker went is told with it.
-            let from = self.untold.as_ref().map_or(from, |untold| untold.start.min(from));
-            self.untold = Some(from..opened.opened);
-        }
+        self.is_to_be_told(from);
         Ok(())
+    }
+
+    /// The devices from bucket `from` to the newest wave's are to be told, with those of an earlier wave that was opened while the broker went.
+    fn is_to_be_told(&mut self, from: u32) {
+        let from = self.untold.as_ref().map_or(from, |untold| untold.start.min(from));
+        self.untold = Some(from..self.push.opened());
     }
 
     /// Tells the devices of what was opened since the last call, now that the broker has it.
@@ -350,7 +351,7 @@ impl Pushing {
             told => told?,
         }
         self.untold = None;
-        if let Some(opened) = self.push.waves.get(self.push.wave.wrapping_sub(1)) {
+        if let Some(opened) = self.push.nth_wave(self.push.wave) {
             let is_open = |device: &&String| bucket(&self.push.salt, device) < opened.opened;
             let open = match meant.len() {
                 0 => "no known device is meant".to_owned(),
@@ -395,18 +396,13 @@ impl Pushing {
         match now {
             Some(push) if push == self.push => {}
             Some(push) if push.salt == self.push.salt => {
-                let opened = |push: &PushRecord| {
-                    push.wave.checked_sub(1).and_then(|at| push.waves.get(at)).map_or(0, |wave| wave.opened)
-                };
+                let before = std::mem::replace(&mut self.push, push);
                 // The second in which a wave was opened tells nothing of two that were opened in one.
-                if (push.opened_at_secs, push.wave) != (self.push.opened_at_secs, self.push.wave) {
+                if (before.opened_at_secs, before.wave) != (self.push.opened_at_secs, self.push.wave) {
                     self.away_secs = 0;
                     // Whoever opened it may have had no broker to tell the devices over.
-                    let from = if push.wave == self.push.wave { 0 } else { opened(&self.push) };
-                    let from = self.untold.as_ref().map_or(from, |untold| untold.start.min(from));
-                    self.untold = Some(from..opened(&push));
+                    self.is_to_be_told(if before.wave == self.push.wave { 0 } else { before.opened() });
                 }
-                self.push = push;
                 if let PushStanding::Paused(why) = &self.push.state {
                     self.ending = Some(Err(ClientError::Paused(format!("generation {}: {why}", self.push.number))));
                 }
@@ -481,9 +477,8 @@ fn sign(dir: &Path, expected: &PushRecord, push: &PushRecord, keys: &mut Keys<'_
             "somebody else changed this push meanwhile; `linnet fleet push --resume` goes on".into(),
         ));
     }
-    let opened = push.wave.checked_sub(1).and_then(|at| push.waves.get(at)).map_or(0, |wave| wave.opened);
     let mut rollout = editor.new_rollout(push.number, push.to.clone(), &push.salt).map_err(ClientError::Fleet)?;
-    rollout.opened = opened;
+    rollout.opened = push.opened();
     rollout.wave = u32::try_from(push.wave).unwrap_or(u32::MAX);
     rollout.paused = matches!(push.state, PushStanding::Paused(_));
     rollout.attempt = push.attempt;

@@ -175,8 +175,7 @@ impl Seen {
     /// How the devices of a push's open waves stand: those of the newest wave, and all; and the names of those that have not ended in
     /// the newest wave.
     pub(super) fn tally(&self, push: &PushRecord, meant: &BTreeSet<String>) -> (Tally, Tally, Vec<String>) {
-        let opened = |wave: usize| wave.checked_sub(1).and_then(|at| push.waves.get(at)).map_or(0, |wave| wave.opened);
-        let (before, now) = (opened(push.wave.saturating_sub(1)), opened(push.wave));
+        let (before, now) = (push.opened_by(push.wave.saturating_sub(1)), push.opened());
         let (mut newest, mut all, mut open) = (Tally::default(), Tally::default(), Vec::new());
         for report in self.last().filter(|report| meant.contains(&report.device)) {
             let bucket = bucket(&push.salt, &report.device);
