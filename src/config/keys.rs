@@ -551,7 +551,7 @@ impl Kind {
                 format!("one of {}", words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", "))
             }
             Device => {
-                "a name of letters, digits, `-`, `_` and `.`, not beginning with `-`, at most 64 characters, other than the reserved names `pool` and `fleet`, for example \"kitchen\"".into()
+                "a name of letters, digits, `-`, `_` and `.`, not beginning with `-`, at most 64 characters, other than `.`, `..` and the reserved names `pool` and `fleet`, for example \"kitchen\"".into()
             }
             Names => "a table of names, each with a model's name, for example { \"gpt-4o-mini\" = \"chat\" }".into(),
             Labels => "a table of names, each with a text, for example { board = \"pi4\" }".into(),

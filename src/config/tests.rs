@@ -280,11 +280,14 @@ fn a_source_that_can_be_none_is_named_alone_with_what_is_wrong_with_it_and_the_w
 }
 
 #[test]
-fn a_device_that_bears_a_name_like_an_option_is_told_what_to_do() {
-    for (text, place) in [("device = \"-kitchen\"", "1: device: "), ("[mqtt]\ndevice = \"--all\"", "2: mqtt.device: ")]
-    {
+fn a_device_that_bears_a_name_like_an_option_or_a_directory_is_told_what_to_do() {
+    for (text, place, says) in [
+        ("device = \"-kitchen\"", "1: device: ", "begins with `-`"),
+        ("device = \"..\"", "1: device: ", "is a directory's name"),
+        ("[mqtt]\ndevice = \"--all\"", "2: mqtt.device: ", "begins with `-`"),
+    ] {
         let fault = the_fault(text);
-        assert!(fault.starts_with(place) && fault.contains("begins with `-`"), "{fault}");
+        assert!(fault.starts_with(place) && fault.contains(says), "{fault}");
         assert!(fault.contains("choose another name") && fault.contains("ACL"), "{fault}");
     }
 }

@@ -285,7 +285,9 @@ pub fn decide(update: Option<&Persisted>, wanted: &Wanted, live: u64, is_refused
             // A higher attempt at what serves asks for nothing new.
             state if same && !state.is_failure() => {
                 let is_served = state >= PushState::Probed && !(state.is_end() && live != update.generation);
-                let tries_anew = wanted.attempt > update.attempt && !is_served;
+                // What ended well and does not serve is gone since, by damage.
+                let is_lost = state.is_end() && wanted.generation > live;
+                let tries_anew = !is_served && (is_lost || wanted.attempt > update.attempt);
                 return if tries_anew { Decision::Begin } else { Decision::Known };
             }
             _ if same && wanted.attempt <= update.attempt => return Decision::Refused,

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use linnet_fleet::trust::Trusted;
-use linnet_proto::fleet::PushState;
 
 use super::machine::{Fault, Persisted};
 use super::{start, take_back};
@@ -77,10 +76,6 @@ fn layer(store: &mut GenerationStore, update: &mut Option<Persisted>, serve: u64
         }
     }
     log::error!("update: what was shipped serves");
-    // What had ended well is no more: offered again, it begins anew.
-    if update.as_ref().is_some_and(|update| update.state == PushState::Confirmed) {
-        *update = None;
-    }
     if let Err(e) = store.return_to_shipped() {
         log::error!("update: {e}");
     }

@@ -127,6 +127,25 @@ fn a_rollback_to_what_has_become_garbage_ends_at_what_was_shipped_and_is_told() 
 }
 
 #[test]
+fn a_generation_that_damage_has_taken_is_fetched_again_without_a_new_push() {
+    let operator = Operator::new();
+    let home = tempfile::tempdir().expect("a directory");
+    let device = || operator.device().in_home(home.path());
+    let daemon = device().start();
+    let good = operator.push("[limits]\nmax_upload_mib = 7\n", &[operator.package("pushed", "1.0.0")]);
+    wait_for(&daemon, good);
+    drop(daemon);
+    let document = home.path().join(format!("state/fleet/generations/{good}/generation.json"));
+    std::fs::remove_file(&document).expect("removed");
+    std::fs::write(&document, b"{garbage").expect("written");
+    let daemon = device().start();
+    daemon.wait_for_log("what was shipped serves");
+    wait_for(&daemon, good);
+    assert_eq!(status(&daemon)["limits"]["max_upload_bytes"], 7 << 20);
+    answers(&daemon);
+}
+
+#[test]
 fn a_push_during_a_rollback_is_taken_after_it() {
     let operator = Operator::new();
     let device = Device::of(&operator);

@@ -173,6 +173,9 @@ fn an_offer_begins_waits_or_is_known_by_where_the_last_update_stands() {
         (Confirmed, 2, true, wanted(2, 1), Known),
         (Rejected, 1, true, wanted(2, 1), Refused),
         (RolledBack, 1, true, wanted(2, 1), Refused),
+        // The same, which damage has taken since.
+        (Confirmed, 0, true, wanted(2, 1), Begin),
+        (Confirmed, 3, true, wanted(2, 1), Known),
         // Another attempt at it.
         (Staged, 1, false, wanted(2, 2), Begin),
         (Activated, 2, false, wanted(2, 2), Known),

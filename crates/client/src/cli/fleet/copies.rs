@@ -87,15 +87,13 @@ impl Told {
 
 #[cfg(test)]
 mod tests {
+    use linnet_proto::fleet::PushState;
+
+    use super::super::seen;
     use super::*;
 
     fn report(device: &str, instance: &str, contested: bool) -> Report {
-        let report = serde_json::json!({
-            "wire": 1, "device": device, "fleet": "home", "running": { "generation": 0, "confirmed": true },
-            "generation": 0, "attempt": 1, "state": "confirmed", "since_secs": 0, "clock_trusted": true, "linnetd": "0.1.0",
-            "free_mib": 1, "metadata": [1, 1, 1], "instance": instance, "contested": contested,
-        });
-        serde_json::from_value(report).expect("a report")
+        Report { instance: instance.into(), contested, ..seen::tests::report(device, 0, PushState::Confirmed) }
     }
 
     #[test]

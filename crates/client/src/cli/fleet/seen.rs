@@ -224,12 +224,12 @@ fn skip_line(reader: &mut dyn BufRead) -> std::io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use linnet_proto::fleet::{PushState, Rollout, Running};
 
     use super::*;
 
-    fn report(device: &str, generation: u64, state: PushState) -> Report {
+    pub fn report(device: &str, generation: u64, state: PushState) -> Report {
         Report {
             wire: 1,
             device: device.into(),
