@@ -139,7 +139,7 @@ fn a_generation_that_damage_has_taken_is_fetched_again_without_a_new_push() {
     std::fs::remove_file(&document).expect("removed");
     std::fs::write(&document, b"{garbage").expect("written");
     let daemon = device().start();
-    daemon.wait_for_log("what was shipped serves");
+    daemon.wait_for_log("what was shipped is the last good one now");
     wait_for(&daemon, good);
     assert_eq!(status(&daemon)["limits"]["max_upload_bytes"], 7 << 20);
     answers(&daemon);
