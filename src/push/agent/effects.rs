@@ -230,7 +230,7 @@ impl Device {
 
     fn wait_from(&self, first: Duration, fault: Fault) -> Progress {
         let before = self.fruitless.replace(self.fruitless.get().saturating_add(1));
-        let pause = first.saturating_mul(1 << before.min(16)).min(RETRY_MOST).min(self.settings.refresh);
+        let pause = pause_after(first, before, self.settings.refresh);
         Progress::Waiting(fault, pause.mul_f64(0.5 + rand::random::<f64>()))
     }
 
@@ -298,6 +298,11 @@ impl Device {
         }
         self.notices.report(serde_json::to_vec(&report).unwrap_or_default().into());
     }
+}
+
+/// The mean pause after `before` tries in a row that gave nothing; a look comes after `refresh` in any case.
+fn pause_after(first: Duration, before: u32, refresh: Duration) -> Duration {
+    first.saturating_mul(1 << before.min(16)).min(RETRY_MOST).min(refresh)
 }
 
 impl Effects for Device {
@@ -377,5 +382,19 @@ impl Effects for Device {
 
     fn report(&mut self, update: &Persisted, waiting: Option<&Fault>) {
         self.say(Some(update), waiting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_cut_off_goes_on_within_seconds_and_whoever_gives_nothing_is_asked_ever_more_seldom() {
+        let secs = |first, before| pause_after(first, before, Duration::from_secs(3600)).as_secs();
+        assert_eq!([0, 1, 2, 3].map(|before| secs(SOURCE_PAUSE, before)), [2, 4, 8, 16]);
+        assert_eq!([0, 1, 2].map(|before| secs(LIE_PAUSE, before)), [30, 60, 120]);
+        assert_eq!(secs(SOURCE_PAUSE, u32::MAX), RETRY_MOST.as_secs());
+        assert_eq!(pause_after(LIE_PAUSE, 9, Duration::from_secs(10)), Duration::from_secs(10));
     }
 }
