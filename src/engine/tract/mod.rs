@@ -160,12 +160,35 @@ impl TractEngine {
         graph::prune(graph, &options.outputs)?;
         graph::simplify(graph, opset, &options.slots)?;
         graph::prune(graph, &options.outputs)?;
+        if let Some(model) = self.with_named_sizes(&proto, directory, options) {
+            return Ok(model);
+        }
         let unnamed = proto.clone();
         let error = match self.named(proto, directory, options, graph::Names::OfFile) {
             Ok(model) => return Ok(model),
             Err(error) => error,
         };
         self.named(unnamed, directory, options, graph::Names::Own).map_err(|_| error)
+    }
+
+    /// With names for what strides leave of sizes, which plans sooner; `None` where there are none, or where the graph reckons one size in two ways.
+    /// Whoever bounds sizes needs them as they are reckoned.
+    fn with_named_sizes(self, proto: &ModelProto, directory: &Path, options: &LoadOptions) -> Option<TractModel> {
+        if !options.sizes.is_empty() || !options.slots.is_empty() {
+            return None;
+        }
+        let mut proto = proto.clone();
+        if !graph::name_behind_strides(proto.graph.as_mut()?) {
+            return None;
+        }
+        let named = || self.named(proto, directory, options, graph::Names::OfFile);
+        match catch_unwind(AssertUnwindSafe(named)).unwrap_or_else(|panic| Err(panic_text(&*panic))) {
+            Ok(model) => Some(model),
+            Err(reason) => {
+                log::debug!("planned without names for sizes: {reason}");
+                None
+            }
+        }
     }
 
     /// Reads and plans a rewritten graph.

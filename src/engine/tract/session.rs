@@ -4,13 +4,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tract_onnx::prelude::{
-    DatumType, IntoTValue, TValue, TVec, TractResult, TypedFact, TypedModel, TypedSimplePlan, TypedSimpleState,
+    DatumType, IntoTValue, RunOptions, TValue, TVec, TractResult, TypedFact, TypedModel, TypedSimplePlan,
+    TypedSimpleState,
 };
 use tract_onnx::tract_hir::internal::DimLike;
 use tract_onnx::tract_hir::tract_core::ops::konst::Const;
 
 use super::cache::TractCache;
 use super::graph::POSITIONS;
+use super::ops::Reckoning;
 use super::{one_line, panic_text};
 use crate::engine::{Cache, Datum, EngineError, Model, Port, Positions, Session, Slot, Tensor, TensorData};
 
@@ -79,7 +81,12 @@ impl TractModel {
                 break;
             }
         }
-        let plan = TypedSimplePlan::new(model)?;
+        let reckoning = Reckoning::of(&model)?;
+        let mut plan = TypedSimplePlan::build(model, &RunOptions::default())?;
+        if let Some(reckoning) = reckoning {
+            plan = plan.with_turn_handler(reckoning);
+        }
+        let plan = Arc::new(plan);
         let all_outputs = outputs.into();
         Ok(Self { plan, all_inputs, all_outputs, inputs, outputs: own_outputs, slots, length, memory_bytes })
     }

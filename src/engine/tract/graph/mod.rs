@@ -17,6 +17,7 @@ mod last;
 mod mask;
 mod padding;
 mod range;
+mod sizes;
 mod stride;
 mod weights;
 
@@ -29,6 +30,7 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto, TensorShapeProto, Value
 use crate::engine::{Part, Size, Slot};
 pub(super) use fused::is_fused;
 pub(super) use last::POSITIONS;
+pub(super) use sizes::name_behind_strides;
 
 /// The input that chooses the side of a merged decoder.
 const USE_CACHE: &str = "use_cache_branch";

@@ -4,11 +4,13 @@
 mod attention;
 mod flatten;
 mod fused_product;
+mod named_sizes;
 mod norms;
 mod products;
 mod reshape;
 mod wiring;
 
+pub(super) use named_sizes::Reckoning;
 use tract_onnx::Onnx;
 use tract_onnx::data_resolver::FopenDataResolver;
 
@@ -20,6 +22,8 @@ pub(super) const MAT_MUL: &str = "linnet.MatMul";
 pub(super) const BYTES_PRODUCT: &str = "linnet.BytesProduct";
 /// Activations with rows of weights as they are stored.
 pub(super) const ROWS_PRODUCT: &str = "linnet.RowsProduct";
+/// A value, with names for its sizes.
+pub(super) const NAMED_SIZES: &str = "linnet.NamedSizes";
 
 /// The attribute of a `MatMulNBits` whose activations were f16 in the file.
 pub(super) const OF_HALVES: &str = "linnet.of_halves";
@@ -33,6 +37,7 @@ pub(super) fn onnx() -> Onnx {
     onnx.op_register.insert("Flatten", flatten::flatten);
     onnx.op_register.insert("FusedMatMul", fused_product::fused_mat_mul);
     onnx.op_register.insert(MAT_MUL, products::mat_mul);
+    onnx.op_register.insert(NAMED_SIZES, named_sizes::named_sizes);
     onnx.op_register.insert(BYTES_PRODUCT, products::bytes_product);
     onnx.op_register.insert(ROWS_PRODUCT, products::rows_product);
     onnx.op_register.insert("MatMulNBits", products::mat_mul_n_bits);

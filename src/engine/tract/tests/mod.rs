@@ -1,6 +1,7 @@
 mod graph;
 mod operators;
 mod refusals;
+mod sizes;
 
 use graph::*;
 use prost::Message;
