@@ -34,25 +34,35 @@ pub async fn load(loader: &Loader, config: &Config, before: Option<Arc<Catalog>>
     notify::while_loading(at_start, on_own_thread("models", load)).await.map_err(DaemonError::Thread)
 }
 
-/// Packages that were added on this device and stand beside a generation's, by name, in order; empty without a generation.
+/// Packages that this device has beside a generation's, by name, in order; empty without a generation.
 pub fn added_locally(config: &Config) -> Vec<String> {
-    let Some(packages) = config.packages() else { return Vec::new() };
-    let own = config.models.iter().take_while(|dir| dir.as_path() != packages).cloned().collect::<Vec<_>>();
-    let mut names: Vec<_> = Catalog::listed(&own).failed().map(|package| package.name.clone()).collect();
+    let mut names: Vec<_> = own(config).into_iter().map(|(name, _)| name).collect();
     names.sort();
     names.dedup();
     names
 }
 
-/// Why the generation's packages cannot stand beside those that were added on this device: two of one name. `None` when all is well.
+/// Name and directory of each package that is this device's own beside a generation's.
+fn own(config: &Config) -> Vec<(String, PathBuf)> {
+    let Some(packages) = config.packages() else { return Vec::new() };
+    let own = config.models.iter().take_while(|dir| dir.as_path() != packages).cloned().collect::<Vec<_>>();
+    Catalog::listed(&own).failed().map(|package| (package.name.clone(), package.dir.clone())).collect()
+}
+
+/// Why the generation's packages cannot stand beside those that are this device's own: two of one name. `None` when all is well.
 pub fn clash(config: &Config) -> Option<String> {
     let packages = config.packages()?;
-    let local = added_locally(config);
+    let own = own(config);
     let pushed = Catalog::listed(&[packages.to_owned()]);
-    let clashing = pushed.failed().map(|package| &package.name).find(|name| local.contains(name))?;
+    let (name, place) = pushed.failed().find_map(|pushed| own.iter().find(|(name, _)| *name == pushed.name))?;
+    let way_out = if place.starts_with(config.state_dir.join(OWN_MODELS)) {
+        format!("remove that one (linnet models remove {name}), or add it under another name")
+    } else {
+        "remove that one, or have the fleet's operator publish without it".to_owned()
+    };
     Some(format!(
-        "the generation has a model {clashing}, and so has this device, where it was added by hand; remove that one (linnet models \
-         remove {clashing}), or add it under another name"
+        "the generation has a model {name}, and so has this device of its own in {}; {way_out}",
+        place.display()
     ))
 }
 

@@ -192,7 +192,8 @@ fn a_name_that_was_added_on_the_device_is_refused_and_others_stand_beside() {
     package(&rig.path("state/models/tongue"), "tongue");
     let candidate = rig.generation(7, "", &["tongue", "lang-id"]);
     let refused = rig.activate(candidate).expect_err("a clash");
-    assert!(refused.contains("model tongue") && refused.contains("linnet models remove tongue"), "{refused}");
+    assert!(refused.contains("model tongue") && refused.contains("state/models/tongue"), "{refused}");
+    assert!(refused.contains("linnet models remove tongue"), "{refused}");
     assert_eq!(rig.models(), ["lang-id"]);
     let candidate = rig.generation(8, "", &["lang-id"]);
     let activation = rig.activate(candidate).expect("no clash");

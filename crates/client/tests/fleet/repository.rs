@@ -42,8 +42,13 @@ fn a_fleet_is_made_and_a_slip_is_found_before_anything_is_signed() {
     bench.config("log = \"debug\"\n");
     let shown = bench.succeed(&["publish", "--config", &bench.config_text(), "--yes", "--notes", "louder"]);
     assert!(shown.contains("generation 1 -> 2") && shown.contains("- log = \"info\""), "{shown}");
+    let nobody = bench.dir.path().join("reports.jsonl");
+    std::fs::write(&nobody, "").expect("written");
+    let status = ["status", "--reports", &nobody.display().to_string()];
+    assert!(bench.succeed(&status).contains("\nnotes     louder\n"), "what was published is said why");
     let back = bench.succeed(&["rollback", "--yes"]);
     assert!(back.contains("generation 2 -> 3, which is what 1 was"), "{back}");
+    assert!(!bench.succeed(&status).contains("notes"), "nobody said why");
     assert_eq!(Repository::load(&bench.fleet()).expect("loads").generation(3).expect("3").content_of, Some(1));
 
     let held = Editor::begin(&bench.fleet(), "publish").expect("the first operator");

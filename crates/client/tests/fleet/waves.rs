@@ -138,6 +138,7 @@ fn a_failure_in_the_first_wave_halts_the_push_and_nobody_else_begins() {
     let (code, last, said) = devices_end(&bench, &broker, push, 1, PushState::Rejected);
     assert_eq!((code, &last["halted"], &last["failed"]), (70, &true.into(), &1.into()), "{last} {said}");
     assert!(said.contains("1 of 1 reports are failures") && said.contains("rollback"), "{said}");
+    assert!(said.contains("(rejected: its canary heard something else)"), "{said}");
     let rollout = bench.rollout(1).expect("signed");
     assert!(rollout.paused && rollout.wave == 1 && opened(&rollout).is_empty(), "{rollout:?}");
     // The pause reached the broker before the program ended.

@@ -198,7 +198,7 @@ pub struct PublishArgs {
     /// After so many days no device begins with it
     #[arg(long, value_name = "N", default_value_t = 365)]
     pub days: u32,
-    /// What changed, for people
+    /// What changed, for people: `linnet fleet status` shows it
     #[arg(long, default_value = "", hide_default_value = true)]
     pub notes: String,
     /// Do not ask
@@ -283,7 +283,7 @@ pub struct RollbackArgs {
     /// Repository and broker.
     #[command(flatten)]
     pub change: ChangeArgs,
-    /// Why, for people
+    /// Why, for people: `linnet fleet status` shows it
     #[arg(long, default_value = "", hide_default_value = true)]
     pub notes: String,
     /// Do not ask

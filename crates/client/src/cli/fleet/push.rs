@@ -28,6 +28,8 @@ use crate::{ClientError, clock};
 const LISTEN: Duration = Duration::from_secs(30);
 /// Most names of silent devices that are printed.
 const MAX_NAMES: usize = 20;
+/// Most failures that are printed, each with its reason.
+const MAX_FAILED: usize = 3;
 
 pub(super) async fn run(args: PushArgs) -> Result<ExitCode, ClientError> {
     let dir = args.dir.dir.clone();
@@ -313,7 +315,8 @@ impl Pushing {
                     format!("generation {number} at wave {} of {}: {why}", self.push.wave, self.push.waves.len());
                 self.ending = Some(Err(match why {
                     linnet_fleet::waves::Why::Failures { .. } => ClientError::Halted(format!(
-                        "{wave}; no further device begins. See why with `linnet fleet status`; go back with `linnet fleet rollback`"
+                        "{wave}: {}; no further device begins. `linnet fleet status` shows all; go back with `linnet fleet rollback`",
+                        self.failed()
                     )),
                     linnet_fleet::waves::Why::Silent { .. } => ClientError::Paused(format!(
                         "{wave}; not ended: {}. `linnet fleet push --resume` waits again, `linnet fleet promote` goes on without them",
@@ -427,6 +430,14 @@ impl Pushing {
     fn tally(&self) -> (Tally, Tally, Vec<String>) {
         let meant = self.meant();
         self.link.seen(|seen| seen.tally(&self.push, &meant))
+    }
+
+    /// Who failed, and why.
+    fn failed(&self) -> String {
+        let meant = self.meant();
+        let (named, more) = self.link.seen(|seen| seen.failed(&self.push, &meant, MAX_FAILED));
+        let named = named.join(", ");
+        if more > 0 { format!("{named} and {more} more") } else { named }
     }
 
     /// How the newest wave stands, `left` seconds before it is waited for no longer: a bar on a terminal, elsewhere a line now and then.

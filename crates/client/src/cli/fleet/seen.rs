@@ -9,6 +9,7 @@ use linnet_fleet::waves::{Outcome, PushRecord, Tally, outcome};
 use linnet_fleet::{bucket, means};
 use linnet_proto::fleet::{Report, Selector};
 use linnet_proto::topic::DeviceName;
+use linnet_proto::words::shortened;
 
 use crate::ClientError;
 
@@ -20,6 +21,9 @@ const MAX_INSTANCES: usize = 4;
 const MAX_BYTES: usize = 1 << 30;
 /// What a string or an entry of a collection takes beside its bytes, bytes.
 const OF_EACH: usize = 48;
+
+/// Longest reason that is repeated in a sentence, characters.
+const MAX_REASON_CHARS: usize = 200;
 
 /// The newest report of each device, and of each that bears the same name.
 #[derive(Debug, Clone, Default)]
@@ -172,6 +176,25 @@ impl Seen {
         self.last().filter(is_open).map(|report| report.device.clone()).collect()
     }
 
+    /// The devices of a push's open waves that failed, each with what it says of that, and how many more than `most` there are.
+    pub(super) fn failed(&self, push: &PushRecord, meant: &BTreeSet<String>, most: usize) -> (Vec<String>, usize) {
+        let has_failed = |report: &&Report| {
+            meant.contains(&report.device)
+                && bucket(&push.salt, &report.device) < push.opened()
+                && outcome(report, push.number, push.attempt) == Outcome::Failed
+        };
+        let mut failed = self.last().filter(has_failed);
+        let told = |report: &Report| {
+            let why = report
+                .reason
+                .as_ref()
+                .map_or_else(|| "no reason given".to_owned(), |why| shortened(why, MAX_REASON_CHARS));
+            format!("{} ({}: {why})", report.device, report.state.as_str())
+        };
+        let named = failed.by_ref().take(most).map(told).collect();
+        (named, failed.count())
+    }
+
     /// How the devices of a push's open waves stand: those of the newest wave, and all; and the names of those that have not ended in
     /// the newest wave.
     pub(super) fn tally(&self, push: &PushRecord, meant: &BTreeSet<String>) -> (Tally, Tally, Vec<String>) {
@@ -225,6 +248,7 @@ fn skip_line(reader: &mut dyn BufRead) -> std::io::Result<()> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use linnet_fleet::waves::{PushStanding, Rules, Share, Wave};
     use linnet_proto::fleet::{PushState, Rollout, Running};
 
     use super::*;
@@ -273,6 +297,38 @@ pub(super) mod tests {
         assert!(again.contains(&"rejected".to_owned()), "another attempt is for who rejected the first: {again:?}");
         let from = bucket("salt", "new") + 1;
         assert!(!seen.open((2, 1), "salt", &meant, from..Rollout::BUCKETS).contains(&"new".to_owned()));
+    }
+
+    #[test]
+    fn who_failed_in_what_is_open_is_named_with_the_reason_and_the_rest_counted() {
+        let mut seen = Seen::default();
+        for (device, state) in [
+            ("attic", PushState::Rejected),
+            ("bath", PushState::Confirmed),
+            ("cellar", PushState::RolledBack),
+            ("porch", PushState::Rejected),
+        ] {
+            let reason = (device == "attic").then(|| format!("\u{1b}[2Jdeaf{}", "!".repeat(300)));
+            seen.take("home", Report { reason, ..report(device, 2, state) });
+        }
+        let push = |opened| PushRecord {
+            number: 2,
+            attempt: 1,
+            to: Selector::default(),
+            salt: "salt".into(),
+            rules: Rules::default(),
+            waves: vec![Wave { share: Share::ALL, opened, devices: 3 }],
+            wave: 1,
+            opened_at_secs: 0,
+            state: PushStanding::Running,
+        };
+        let meant: BTreeSet<String> = ["attic", "bath", "cellar"].map(str::to_owned).into();
+        let (named, more) = seen.failed(&push(Rollout::BUCKETS), &meant, 3);
+        assert_eq!((named.len(), more), (2, 0), "{named:?}");
+        assert!(named[0].starts_with("attic (rejected: [2Jdeaf!!") && named[0].ends_with("!…)"), "{named:?}");
+        assert_eq!(named[1], "cellar (rolled_back: no reason given)");
+        assert_eq!(seen.failed(&push(Rollout::BUCKETS), &meant, 1).1, 1);
+        assert_eq!(seen.failed(&push(0), &meant, 3), (Vec::new(), 0), "nobody of a wave that is not open");
     }
 
     #[test]

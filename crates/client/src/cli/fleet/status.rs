@@ -8,6 +8,7 @@ use std::time::Duration;
 use linnet_fleet::repository::{Repository, Role};
 use linnet_fleet::waves::{Outcome, PushStanding, Tally, outcome};
 use linnet_proto::fleet::{Report, Rollout};
+use linnet_proto::words::shortened;
 
 use super::args::{ReportsArgs, StatusArgs};
 use super::change::newest_rollout;
@@ -19,6 +20,8 @@ use crate::cli::output;
 use crate::{ClientError, clock};
 
 const DAY_SECS: u64 = 86_400;
+/// Most of a generation's notes that is shown, characters; `--json` has all of them.
+const MAX_NOTES_CHARS: usize = 200;
 /// How often a watched table is shown anew at most.
 const WATCH: Duration = Duration::from_secs(2);
 
@@ -80,6 +83,8 @@ impl ReportsArgs {
 struct Standing {
     fleet: String,
     newest: u64,
+    /// What its operator wrote of the newest generation.
+    notes: String,
     rollout: Option<Rollout>,
     push: Option<String>,
     expiring: Vec<(Role, u64)>,
@@ -120,6 +125,7 @@ impl Standing {
         Ok(Self {
             fleet: repository.fleet().to_owned(),
             newest: repository.newest(),
+            notes: repository.generation(repository.newest()).map(|generation| generation.notes).unwrap_or_default(),
             rollout,
             push,
             expiring: expiring.filter(|(_, left)| *left < 14 * DAY_SECS).collect(),
@@ -130,6 +136,9 @@ impl Standing {
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = writeln!(text, "fleet     {}, newest generation {}", self.fleet, self.newest);
+        if !self.notes.is_empty() {
+            let _ = writeln!(text, "notes     {}", shortened(&self.notes, MAX_NOTES_CHARS));
+        }
         if let Some(push) = &self.push {
             let _ = writeln!(text, "push      {push}");
         }
@@ -206,6 +215,7 @@ impl Standing {
         serde_json::json!({
             "fleet": self.fleet,
             "newest": self.newest,
+            "notes": self.notes,
             "rollout": self.rollout,
             "confirmed": confirmed,
             "failed": failed,
