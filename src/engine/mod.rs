@@ -170,6 +170,8 @@ pub struct LoadOptions {
     pub outputs: Vec<String>,
     /// Sizes of inputs that are known to be within bounds, or one: graphs that cut a table by a size need to know that it is long enough.
     pub sizes: Vec<Size>,
+    /// Sizes behind a stride may get names, which plans much sooner. For graphs that are run before they serve anybody: not every graph runs so.
+    pub name_sizes: bool,
 }
 
 /// Bounds of an input's size along an axis.

@@ -30,7 +30,7 @@ use linnet_proto::manifest::{FileEntry, Manifest};
 use linnet_proto::model_config::CtcConfig;
 use sha2::{Digest, Sha256};
 
-use crate::engine::{Engine, Model};
+use crate::engine::{Engine, LoadOptions, Model};
 pub(crate) use ctc::{FEATURES, LOG_PROBS};
 pub use error::PackageError;
 pub use rules::check_names;
@@ -133,7 +133,8 @@ impl Package {
     /// outputs must be what the configuration says.
     pub fn load_ctc(&self, config: &CtcConfig, engine: &dyn Engine) -> Result<Arc<dyn Model>, PackageError> {
         self.check_memory(memory::memory())?;
-        let model = engine.load(&self.dir, Path::new(&config.onnx))?;
+        let options = LoadOptions { name_sizes: true, ..LoadOptions::default() };
+        let model = engine.load_with(&self.dir, Path::new(&config.onnx), &options)?;
         ctc::check_outputs(&self.path(&config.onnx), config, &*model)?;
         Ok(model)
     }

@@ -16,7 +16,9 @@ mod inspect;
 mod ops;
 mod ports;
 mod session;
+mod sizes;
 mod specialized;
+mod state;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -49,7 +51,7 @@ impl Engine for TractEngine {
         let (head, file) = self.read(package, onnx)?;
         // What is chosen by sizes is planned by sizes, where it cannot be planned for all.
         // Plans for sizes that came need no bounds of sizes.
-        let plain = LoadOptions { sizes: Vec::new(), ..options.clone() } == LoadOptions::default();
+        let plain = LoadOptions { sizes: Vec::new(), name_sizes: false, ..options.clone() } == LoadOptions::default();
         let choice = (specialized::chooses(&head) && plain).then(|| head.clone());
         match (self.assemble_safely(head, &file.directory, options), choice) {
             (Ok(model), _) => Ok(Arc::new(model)),
@@ -171,10 +173,9 @@ impl TractEngine {
         self.named(unnamed, directory, options, graph::Names::Own).map_err(|_| error)
     }
 
-    /// With names for what strides leave of sizes, which plans sooner; `None` where there are none, or where the graph reckons one size in two ways.
-    /// Whoever bounds sizes needs them as they are reckoned.
+    /// With names for what strides leave of sizes; `None` where that is not wished, there are none, or the graph does not plan so.
     fn with_named_sizes(self, proto: &ModelProto, directory: &Path, options: &LoadOptions) -> Option<TractModel> {
-        if !options.sizes.is_empty() || !options.slots.is_empty() {
+        if !options.name_sizes {
             return None;
         }
         let mut proto = proto.clone();
@@ -215,20 +216,22 @@ impl TractEngine {
         }
         let outputs = proto.graph.iter().flat_map(|g| &g.output).map(|o| o.name.clone()).collect();
         drop(proto);
-        let typed = parsed.model.into_typed().map_err(|e| one_line(&e))?;
+        let mut typed = parsed.model.into_typed().map_err(|e| one_line(&e))?;
+        state::forget_between_runs(&mut typed);
         self.plan(typed, outputs, &options.slots).map_err(|e| one_line(&e))
     }
 
     fn plan(self, mut typed: TypedModel, outputs: Vec<String>, slots: &[Slot]) -> TractResult<TractModel> {
         let slots = slots.to_vec();
+        let names = sizes::Names::of(&typed)?;
         fold::declutter(&mut typed)?;
         // Weighed now: packing takes the weights into the operators, out of sight, at nearly the same size.
         let memory_bytes = session::constant_bytes(&typed);
-        if self.plain {
-            return TractModel::new(typed, outputs, slots, memory_bytes);
+        let sizes = sizes::Sizes::of(&typed, names);
+        if !self.plain {
+            fold::optimize(&mut typed)?;
         }
-        fold::optimize(&mut typed)?;
-        TractModel::new(typed, outputs, slots, memory_bytes)
+        TractModel::new(typed, outputs, slots, sizes, memory_bytes)
     }
 }
 

@@ -12,7 +12,7 @@ use tract_onnx::tract_hir::tract_core::ops::konst::Const;
 
 use super::cache::TractCache;
 use super::graph::POSITIONS;
-use super::ops::Reckoning;
+use super::sizes::Sizes;
 use super::{one_line, panic_text};
 use crate::engine::{Cache, Datum, EngineError, Model, Port, Positions, Session, Slot, Tensor, TensorData};
 
@@ -52,6 +52,7 @@ impl TractModel {
         model: TypedModel,
         outputs: Vec<String>,
         slots: Vec<Slot>,
+        sizes: Option<Sizes>,
         memory_bytes: u64,
     ) -> TractResult<Self> {
         let all_inputs: Arc<[String]> =
@@ -81,10 +82,9 @@ impl TractModel {
                 break;
             }
         }
-        let reckoning = Reckoning::of(&model)?;
         let mut plan = TypedSimplePlan::build(model, &RunOptions::default())?;
-        if let Some(reckoning) = reckoning {
-            plan = plan.with_turn_handler(reckoning);
+        if let Some(sizes) = sizes {
+            plan = plan.with_turn_handler(sizes);
         }
         let plan = Arc::new(plan);
         let all_outputs = outputs.into();
@@ -100,6 +100,16 @@ impl TractModel {
         let mut counts: Vec<_> = counts.into_iter().collect();
         counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
         counts
+    }
+
+    /// Whether it was planned with names in the place of sizes that are reckoned.
+    #[cfg(test)]
+    pub(super) fn has_named_sizes(&self) -> bool {
+        let facts = self.plan.model().nodes.iter().flat_map(|node| &node.outputs).map(|output| &output.fact);
+        facts
+            .flat_map(|fact| fact.shape.iter())
+            .flat_map(|size| size.symbols())
+            .any(|symbol| super::ops::is_name(&symbol))
     }
 
     /// A session with its concrete type.

@@ -10,7 +10,7 @@ mod products;
 mod reshape;
 mod wiring;
 
-pub(super) use named_sizes::Reckoning;
+pub(super) use named_sizes::{NamedSizes, is_name};
 use tract_onnx::Onnx;
 use tract_onnx::data_resolver::FopenDataResolver;
 

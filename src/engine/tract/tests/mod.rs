@@ -2,6 +2,7 @@ mod graph;
 mod operators;
 mod refusals;
 mod sizes;
+mod state;
 
 use graph::*;
 use prost::Message;
