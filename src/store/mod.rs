@@ -133,7 +133,8 @@ impl Package {
     /// outputs must be what the configuration says.
     pub fn load_ctc(&self, config: &CtcConfig, engine: &dyn Engine) -> Result<Arc<dyn Model>, PackageError> {
         self.check_memory(memory::memory())?;
-        let options = LoadOptions { name_sizes: true, ..LoadOptions::default() };
+        // Its canary runs it before it serves.
+        let options = LoadOptions { name_sizes: self.manifest.canary.is_some(), ..LoadOptions::default() };
         let model = engine.load_with(&self.dir, Path::new(&config.onnx), &options)?;
         ctc::check_outputs(&self.path(&config.onnx), config, &*model)?;
         Ok(model)
