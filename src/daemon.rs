@@ -228,7 +228,7 @@ impl Daemon {
             http,
             mqtt: None,
             link,
-            notices: Notices::default(),
+            notices: Notices::new(begun.is_some()),
             status,
             scheduler,
             loader,

@@ -13,6 +13,9 @@ use tempfile::TempDir;
 use super::http::{Answer, request};
 use super::{PATIENCE, eventually, models};
 
+/// Lines of a daemon's log that are shown where a test fails.
+const LAST_LINES: usize = 40;
+
 /// How to start a daemon.
 pub struct DaemonBuilder {
     home: Home,
@@ -362,5 +365,12 @@ impl Drop for Daemon {
         // Both fail only when it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Its directory goes with it, and a failure that comes once in a hundred runs is told by nothing else.
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().rev().take(LAST_LINES).collect();
+            eprintln!("the last lines of {}:", self.log.display());
+            lines.iter().rev().for_each(|line| eprintln!("  {line}"));
+        }
     }
 }

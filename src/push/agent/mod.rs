@@ -155,9 +155,7 @@ enum Woken {
 
 impl Loop {
     fn new(parts: Parts, stop: Arc<Stop>, runtime: Handle) -> Self {
-        let notices = parts.notices.clone();
-        notices.listen();
-        let update = parts.update.clone();
+        let (notices, update) = (parts.notices.clone(), parts.update.clone());
         let device = Device::new(parts, runtime.clone(), Arc::clone(&stop));
         let driver = Driver::new(update, device.driver_settings(), device.moment());
         let now = Instant::now();

@@ -1,7 +1,6 @@
 //! What the link carries for updates: hints that there may be something new, and the device's report. What is fetched goes over a
 //! connection of its own ([`super::exchange`]).
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -14,8 +13,9 @@ pub struct Notices(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Updates are on.
-    is_listening: AtomicBool,
+    /// Somebody waits for hints. Fixed from the start: a connection that came up before they are asked for would be without them for as
+    /// long as it holds.
+    is_listening: bool,
     /// Newest report, JSON.
     report: Mutex<Option<Bytes>>,
     /// The report has changed.
@@ -25,9 +25,9 @@ struct Inner {
 }
 
 impl Notices {
-    /// Listens for hints from the next connection on.
-    pub fn listen(&self) {
-        self.0.is_listening.store(true, Ordering::Relaxed);
+    /// With hints on every connection, where the device belongs to a fleet; without them otherwise.
+    pub fn new(is_listening: bool) -> Self {
+        Self(Arc::new(Inner { is_listening, ..Inner::default() }))
     }
 
     /// Says where the device stands: published at once and on each connection, retained. Kept while the broker is away.
@@ -49,11 +49,7 @@ impl Notices {
     /// What is subscribed to beside requests, QoS 0: nothing of it is trusted, and the next look comes anyway. Not the fleet's index: each wave
     /// of a push changes it, and every device would look at once although few are meant.
     pub(super) fn filters(&self, device: &DeviceName) -> Vec<String> {
-        if self.0.is_listening.load(Ordering::Relaxed) {
-            vec![Topic::ConfigDesired(device.clone()).to_string()]
-        } else {
-            Vec::new()
-        }
+        if self.0.is_listening { vec![Topic::ConfigDesired(device.clone()).to_string()] } else { Vec::new() }
     }
 
     /// Takes a message that is a hint; `false` for any other.
@@ -86,10 +82,11 @@ mod tests {
 
     #[tokio::test]
     async fn hints_are_those_for_the_own_device_and_many_are_one() {
-        let (notices, device) = (Notices::default(), DeviceName::new("kitchen").expect("a name"));
-        assert!(notices.filters(&device).is_empty());
-        assert!(!notices.take(b"linnet/kitchen/config/desired", &device));
-        notices.listen();
+        let device = DeviceName::new("kitchen").expect("a name");
+        let nobody = Notices::new(false);
+        assert!(nobody.filters(&device).is_empty());
+        assert!(!nobody.take(b"linnet/kitchen/config/desired", &device));
+        let notices = Notices::new(true);
         assert_eq!(notices.filters(&device), ["linnet/kitchen/config/desired"]);
         for other in ["linnet/fleet/home/index", "linnet/attic/config/desired", "linnet/kitchen/request/transcribe"] {
             assert!(!notices.take(other.as_bytes(), &device), "{other}");

@@ -78,8 +78,7 @@ impl Wire {
             stop: around.stop.clone(),
         });
         let sources = around.fleets.clone().map(|fleet| Mqtt::new(Arc::clone(&counted) as _, fleet));
-        let notices = Notices::default();
-        notices.listen();
+        let notices = Notices::new(true);
         Ok(Self {
             around: Arc::clone(around),
             device,
