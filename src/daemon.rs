@@ -6,6 +6,7 @@ mod idle_unload;
 pub(crate) mod models;
 mod own_thread;
 mod reload;
+mod settle;
 mod state_dir;
 pub mod update;
 mod watchdog;
@@ -28,7 +29,6 @@ use crate::provision::{self, Provisioner};
 use crate::push::agent::{Agent, Parts};
 use crate::scheduler::{Scheduler, SchedulerSettings};
 use crate::status::{BrokerLink, DaemonStatus, Events, StatusSource, events};
-use crate::store::write::{Settled, settle_abandoned};
 use crate::sys::liveness::Loops;
 use crate::sys::reloads::{Reloads, reloads};
 use crate::sys::signals::{Signals, Wish};
@@ -183,17 +183,8 @@ impl Daemon {
         let Claimed { socket, unix, state, first } = claimed;
         descriptors::make_room_for(config.http.max_connections);
 
-        // Before models are looked for: what somebody hid and did not remove is still one.
         let places = Places::of(&config, sources.around.models.as_deref());
-        for dir in &places.own {
-            let Settled { removed, put_back } = settle_abandoned(dir);
-            if removed + put_back > 0 {
-                log::info!(
-                    "{}: {removed} models that were half added or removed are gone, {put_back} whose removal was cut off are back",
-                    dir.display()
-                );
-            }
-        }
+        settle::settle(&places.own, &reloads);
         let events = Events::default();
         let loader = models::loader(events.clone());
         let catalog = tokio::select! {

@@ -141,6 +141,8 @@ pub struct Settled {
     pub removed: usize,
     /// Put back in their place: hidden, and nobody had decided that they go.
     pub put_back: usize,
+    /// Left as they are: somebody is at work on them.
+    pub held: usize,
 }
 
 /// Settles what a program that was killed left in `parent`: what was being filled or removed goes, and what was hidden without a decision is put back.
@@ -154,7 +156,10 @@ pub fn settle_abandoned(parent: &Path) -> Settled {
             continue;
         }
         // Whoever is at work on it holds it.
-        let Ok(Some(_held)) = hold(&entry.path()) else { continue };
+        let Ok(Some(_held)) = hold(&entry.path()) else {
+            settled.held += 1;
+            continue;
+        };
         if begins(HIDDEN)
             && let Some(place) = place_of(&name)
         {
@@ -287,14 +292,14 @@ mod tests {
             std::fs::write(dir.path().join(abandoned).join("file"), "half").expect("writes");
         }
         std::fs::create_dir(dir.path().join("model")).expect("creates");
-        assert_eq!(settle_abandoned(dir.path()), Settled { removed: 2, put_back: 0 });
+        assert_eq!(settle_abandoned(dir.path()), Settled { removed: 2, put_back: 0, held: 1 });
         let left = names(dir.path());
         assert!(left.len() == 2 && left.contains(&"model".to_owned()), "{left:?}");
         assert!(staged.path().is_dir());
         drop(staged);
         assert_eq!(names(dir.path()), ["model"]);
         let hidden = HiddenDirectory::of(&dir.path().join("model")).expect("hides");
-        assert!(!dir.path().join("model").exists() && settle_abandoned(dir.path()) == Settled::default());
+        assert!(!dir.path().join("model").exists() && settle_abandoned(dir.path()).held == 1);
         hidden.put_back().expect("puts back");
         assert_eq!(names(dir.path()), ["model"]);
         let mut hidden = HiddenDirectory::of(&dir.path().join("model")).expect("hides");
@@ -314,17 +319,17 @@ mod tests {
         make("first");
         drop(HiddenDirectory::of(&model).expect("hides"));
         assert!(!model.exists());
-        assert_eq!(settle_abandoned(dir.path()), Settled { removed: 0, put_back: 1 });
+        assert_eq!(settle_abandoned(dir.path()), Settled { removed: 0, put_back: 1, held: 0 });
         assert_eq!(std::fs::read_to_string(model.join("file")).expect("it is back"), "first");
         // Another came into its place meanwhile.
         drop(HiddenDirectory::of(&model).expect("hides"));
         make("second");
-        assert_eq!(settle_abandoned(dir.path()), Settled { removed: 1, put_back: 0 });
+        assert_eq!(settle_abandoned(dir.path()), Settled { removed: 1, put_back: 0, held: 0 });
         assert_eq!(std::fs::read_to_string(model.join("file")).expect("it stays"), "second");
         let mut hidden = HiddenDirectory::of(&model).expect("hides");
         hidden.give_up().expect("decides");
         drop(hidden);
-        assert_eq!(settle_abandoned(dir.path()), Settled { removed: 1, put_back: 0 });
+        assert_eq!(settle_abandoned(dir.path()), Settled { removed: 1, put_back: 0, held: 0 });
         assert_eq!(names(dir.path()), Vec::<String>::new());
     }
 
