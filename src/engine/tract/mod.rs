@@ -19,6 +19,7 @@ mod session;
 mod sizes;
 mod specialized;
 mod state;
+mod strides;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -218,6 +219,7 @@ impl TractEngine {
         drop(proto);
         let mut typed = parsed.model.into_typed().map_err(|e| one_line(&e))?;
         state::forget_between_runs(&mut typed);
+        strides::sample_in_place(&mut typed).map_err(|e| one_line(&e))?;
         self.plan(typed, outputs, &options.slots).map_err(|e| one_line(&e))
     }
 

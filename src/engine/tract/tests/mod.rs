@@ -3,6 +3,7 @@ mod operators;
 mod refusals;
 mod sizes;
 mod state;
+mod strides;
 
 use graph::*;
 use prost::Message;
