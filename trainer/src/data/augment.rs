@@ -3,6 +3,7 @@
 use half::f16;
 
 use super::MEL_BINS;
+use super::warp::Warp;
 use crate::train::random::Random;
 
 /// How training features are varied.
@@ -11,6 +12,8 @@ pub struct Augment {
     /// Speed is drawn from 1 − this to 1 + this: the time axis of the features is resampled, which changes the tempo and leaves the
     /// pitch. It costs no second decoding, unlike resampled audio (Ko et al. 2015), which changes both.
     pub speed: f32,
+    /// The length of the vocal tract is drawn from 1 − this to 1 + this: see [`Warp`].
+    pub warp: f32,
     /// Bands of mel bins that are masked (SpecAugment, Park et al. 2019).
     pub freq_masks: usize,
     /// Widest band, bins.
@@ -23,11 +26,16 @@ pub struct Augment {
 
 impl Augment {
     /// Leaves features as they are.
-    pub const NONE: Self = Self { speed: 0.0, freq_masks: 0, freq_width: 0, time_masks: 0, time_width: 0 };
+    pub const NONE: Self = Self { speed: 0.0, warp: 0.0, freq_masks: 0, freq_width: 0, time_masks: 0, time_width: 0 };
 
     /// The factor by which an utterance is sped up.
     pub fn draw_speed(&self, random: &mut Random) -> f32 {
         if self.speed > 0.0 { random.between(1.0 - self.speed, 1.0 + self.speed) } else { 1.0 }
+    }
+
+    /// The warp of an utterance's frequencies.
+    pub fn draw_warp(&self, random: &mut Random) -> Option<Warp> {
+        (self.warp > 0.0).then(|| Warp::new(random.between(1.0 - self.warp, 1.0 + self.warp)))
     }
 
     /// Masks bands and stretches of normalised features, `[frames, 80]`, with 0: their mean.
@@ -94,7 +102,7 @@ mod tests {
 
     #[test]
     fn masks_keep_to_their_widths() {
-        let augment = Augment { speed: 0.0, freq_masks: 2, freq_width: 15, time_masks: 2, time_width: 30 };
+        let augment = Augment { speed: 0.0, warp: 0.0, freq_masks: 2, freq_width: 15, time_masks: 2, time_width: 30 };
         for seed in 0..50 {
             let mut features = vec![1.0; 200 * MEL_BINS];
             augment.mask(&mut features, &mut Random::new(&[seed]));

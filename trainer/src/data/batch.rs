@@ -83,6 +83,9 @@ impl Batch {
                     speed = 1.0;
                 }
                 let mut features = at_speed(&values, speed);
+                if let Some(warp) = augment.draw_warp(&mut random) {
+                    warp.apply(&mut features);
+                }
                 linnet_features::normalize::normalize_utterance(&mut features, MEL_BINS);
                 augment.mask(&mut features, &mut random);
                 Ok(features)

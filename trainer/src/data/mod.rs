@@ -8,6 +8,7 @@ pub mod set;
 pub mod source;
 pub mod text;
 pub mod token_batch;
+pub mod warp;
 
 /// Mel bins of a feature frame.
 pub const MEL_BINS: usize = linnet_features::logmel::MEL_BINS;

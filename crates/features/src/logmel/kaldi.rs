@@ -6,7 +6,8 @@ use super::{FRAME_SAMPLES, HOP_SAMPLES, MEL_BINS};
 use crate::audio::SAMPLE_RATE;
 
 const FFT_SIZE: usize = 512;
-const LOW_HZ: f64 = 20.0;
+/// Lower end of the lowest filter, Hz.
+pub const LOW_HZ: f64 = 20.0;
 const PREEMPHASIS: f32 = 0.97;
 /// Samples that are taken over before the frames in them are computed: bounds the buffer whatever a caller pushes.
 const PIECE_SAMPLES: usize = 8192;

@@ -11,7 +11,7 @@ mod mel;
 mod spectrum;
 mod whisper;
 
-pub use kaldi::{FbankOptions, KaldiFbank, fbank, frames_of};
+pub use kaldi::{FbankOptions, KaldiFbank, LOW_HZ, fbank, frames_of};
 pub use whisper::WhisperMel;
 
 /// Mel bins of a frame.

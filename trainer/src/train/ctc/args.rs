@@ -49,6 +49,9 @@ pub struct CtcArgs {
     /// Speed of each row is drawn from 1 − this to 1 + this.
     #[arg(long, default_value_t = 0.1, help_heading = "Batches and augmentation")]
     pub speed: f32,
+    /// Length of each row's vocal tract is drawn from 1 − this to 1 + this; 0.1 makes one voice many.
+    #[arg(long, default_value_t = 0.0, help_heading = "Batches and augmentation")]
+    pub warp: f32,
 
     /// Rows of the validation manifest that each epoch is judged by, spread over it; 0 is all.
     #[arg(long, default_value_t = 200, help_heading = "Reports and checkpoints")]
@@ -63,6 +66,9 @@ impl CtcArgs {
         if !(0.0..=0.5).contains(&self.speed) {
             return usage(format!("--speed is {}; it must lie between 0 and 0.5", self.speed));
         }
+        if !(0.0..=0.3).contains(&self.warp) {
+            return usage(format!("--warp is {}; it must lie between 0 and 0.3", self.warp));
+        }
         Ok(())
     }
 
@@ -71,6 +77,7 @@ impl CtcArgs {
         let masks = if masked { (self.freq_masks, self.time_masks) } else { (0, 0) };
         Augment {
             speed: self.speed,
+            warp: self.warp,
             freq_masks: masks.0,
             freq_width: self.freq_mask_bins.min(crate::data::MEL_BINS),
             time_masks: masks.1,
