@@ -184,7 +184,7 @@ impl Daemon {
         descriptors::make_room_for(config.http.max_connections);
 
         let places = Places::of(&config, sources.around.models.as_deref());
-        settle::settle(&places.own, &reloads);
+        settle::settle(&places.own);
         let events = Events::default();
         let loader = models::loader(events.clone());
         let catalog = tokio::select! {

@@ -66,6 +66,8 @@ impl StagedDirectory {
         sync_tree(self.staged.path()).map_err(error)?;
         let parent = parent_of(&self.target);
         if self.target.symlink_metadata().is_ok() {
+            // It gets the name of what is half filled: held, so that nobody removes it beside this.
+            let _held = hold(&self.target).ok().flatten();
             exchange(self.staged.path(), &self.target).map_err(error)?;
             sync_directory(&parent).map_err(error)?;
             // The staged path now names the old content.
@@ -135,14 +137,14 @@ impl HiddenDirectory {
 }
 
 /// What [`settle_abandoned`] did, in directories.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settled {
     /// Removed: half filled, or given up.
     pub removed: usize,
     /// Put back in their place: hidden, and nobody had decided that they go.
     pub put_back: usize,
-    /// Left as they are: somebody is at work on them.
-    pub held: usize,
+    /// Half filled, or given up, and left as they are: somebody is at work on them. [`remove_abandoned`] may remove them later.
+    pub held: Vec<PathBuf>,
 }
 
 /// Settles what a program that was killed left in `parent`: what was being filled or removed goes, and what was hidden without a decision is put back.
@@ -156,9 +158,14 @@ pub fn settle_abandoned(parent: &Path) -> Settled {
             continue;
         }
         // Whoever is at work on it holds it.
-        let Ok(Some(_held)) = hold(&entry.path()) else {
-            settled.held += 1;
-            continue;
+        let _held = match hold(&entry.path()) {
+            Ok(Some(held)) => held,
+            // What is hidden is put back, or given up, by whoever has hidden it.
+            Ok(None) if !begins(HIDDEN) => {
+                settled.held.push(entry.path());
+                continue;
+            }
+            _ => continue,
         };
         if begins(HIDDEN)
             && let Some(place) = place_of(&name)
@@ -178,6 +185,16 @@ pub fn settle_abandoned(parent: &Path) -> Settled {
         }
     }
     settled
+}
+
+/// Removes what [`settle_abandoned`] found somebody at work on, if nobody is any more; whether it is gone.
+pub fn remove_abandoned(dir: &Path) -> io::Result<bool> {
+    match hold(dir) {
+        Ok(Some(_held)) => std::fs::remove_dir_all(dir).map(|()| true),
+        Ok(None) => Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(e),
+    }
 }
 
 /// What a hidden directory was called.
@@ -292,14 +309,21 @@ mod tests {
             std::fs::write(dir.path().join(abandoned).join("file"), "half").expect("writes");
         }
         std::fs::create_dir(dir.path().join("model")).expect("creates");
-        assert_eq!(settle_abandoned(dir.path()), Settled { removed: 2, put_back: 0, held: 1 });
+        assert_eq!(
+            settle_abandoned(dir.path()),
+            Settled { removed: 2, put_back: 0, held: vec![staged.path().to_owned()] }
+        );
         let left = names(dir.path());
         assert!(left.len() == 2 && left.contains(&"model".to_owned()), "{left:?}");
-        assert!(staged.path().is_dir());
+        let at_work = staged.path().to_owned();
+        assert!(!remove_abandoned(&at_work).expect("looks") && at_work.is_dir());
         drop(staged);
+        assert!(remove_abandoned(&at_work).expect("it is gone"));
+        std::fs::create_dir(&at_work).expect("creates");
+        assert!(remove_abandoned(&at_work).expect("removes"));
         assert_eq!(names(dir.path()), ["model"]);
         let hidden = HiddenDirectory::of(&dir.path().join("model")).expect("hides");
-        assert!(!dir.path().join("model").exists() && settle_abandoned(dir.path()).held == 1);
+        assert!(!dir.path().join("model").exists() && settle_abandoned(dir.path()) == Settled::default());
         hidden.put_back().expect("puts back");
         assert_eq!(names(dir.path()), ["model"]);
         let mut hidden = HiddenDirectory::of(&dir.path().join("model")).expect("hides");
@@ -319,17 +343,17 @@ mod tests {
         make("first");
         drop(HiddenDirectory::of(&model).expect("hides"));
         assert!(!model.exists());
-        assert_eq!(settle_abandoned(dir.path()), Settled { removed: 0, put_back: 1, held: 0 });
+        assert_eq!(settle_abandoned(dir.path()), Settled { removed: 0, put_back: 1, held: Vec::new() });
         assert_eq!(std::fs::read_to_string(model.join("file")).expect("it is back"), "first");
         // Another came into its place meanwhile.
         drop(HiddenDirectory::of(&model).expect("hides"));
         make("second");
-        assert_eq!(settle_abandoned(dir.path()), Settled { removed: 1, put_back: 0, held: 0 });
+        assert_eq!(settle_abandoned(dir.path()), Settled { removed: 1, put_back: 0, held: Vec::new() });
         assert_eq!(std::fs::read_to_string(model.join("file")).expect("it stays"), "second");
         let mut hidden = HiddenDirectory::of(&model).expect("hides");
         hidden.give_up().expect("decides");
         drop(hidden);
-        assert_eq!(settle_abandoned(dir.path()), Settled { removed: 1, put_back: 0, held: 0 });
+        assert_eq!(settle_abandoned(dir.path()), Settled { removed: 1, put_back: 0, held: Vec::new() });
         assert_eq!(names(dir.path()), Vec::<String>::new());
     }
 
