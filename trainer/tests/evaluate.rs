@@ -111,6 +111,7 @@ fn counted(evaluated: &Value, speakers: [&str; 3]) -> (Counts, BTreeMap<String, 
 
 const SPEAKERS: [&str; 3] = ["anna", "anna", "ben"];
 const PACKAGE: &str = "models/stt-en-small";
+const WEIGHTS: &str = "trainer/checkpoints/stt-en-small";
 
 #[test]
 fn the_figures_are_those_of_the_texts_in_all_and_by_speaker() {
@@ -126,9 +127,10 @@ fn the_figures_are_those_of_the_texts_in_all_and_by_speaker() {
     assert_eq!(own.collect::<BTreeMap<_, _>>(), by_speaker, "{found}");
     // The canary is heard right by definition, so that not all is wrong; and a model of this size does not hear all.
     assert!(by_speaker["ben"][1] == 1 && by_speaker["ben"][2] == 0 && all[2] > 0, "{found}");
-    // 133,004, 114,284 and 126,504 bytes of 16-bit samples at 16 kHz, the heads left out.
+    let recordings = ["tests/data/audio/sample.wav", "tests/data/audio/sample2.wav", "models/stt-en-small/canary.wav"];
+    let bytes: u64 = recordings.map(|path| root().join(path).metadata().expect("it is there").len()).iter().sum();
     let secs = found["audio_secs"].as_f64().expect("a length");
-    assert!((secs - 11.68).abs() < 0.02, "{secs}");
+    assert!((secs - bytes as f64 / 32_000.0).abs() < 0.02, "{secs} s of {bytes} bytes of 16-bit samples at 16 kHz");
     assert!(found["rtf"].as_f64().expect("a factor") > 0.0);
 
     // The row that could not be heard is counted and named, and is in no figure.
@@ -151,22 +153,54 @@ fn the_figures_are_those_of_the_texts_in_all_and_by_speaker() {
     }
 }
 
+/// The package that `export` makes of the weights in the repository, which may be older than the bundled one's.
+fn exported(dir: &Path, manifest: &str, lm: &str) -> String {
+    let package = root().join(PACKAGE);
+    let canary = std::fs::read_to_string(package.join("manifest.toml")).expect("reads");
+    let canary: toml::Value = toml::from_str(&canary).expect("TOML");
+    std::fs::write(dir.join("clip.txt"), canary["canary"]["text"].as_str().expect("a text")).expect("writes");
+    std::fs::copy(package.join("canary.wav"), dir.join("clip.wav")).expect("copies");
+    // Export stops at a row that cannot be heard.
+    let rows = std::fs::read_to_string(manifest).expect("reads");
+    let valid = dir.join("valid.jsonl");
+    std::fs::write(&valid, rows.replace(rows.lines().nth(2).expect("a row"), "").replace("\n\n", "\n"))
+        .expect("writes");
+    let valid = valid.display().to_string();
+    let (clip, out) = (dir.join("clip.wav").display().to_string(), dir.join("package").display().to_string());
+    let mut export = Command::new(env!("CARGO_BIN_EXE_linnet-train"));
+    export.current_dir(root()).args([
+        "export",
+        "--from",
+        WEIGHTS,
+        "--out",
+        &out,
+        "--name",
+        "float",
+        "--license",
+        "MIT",
+    ]);
+    export.args(["--description", "a test", "--lm", lm, "--valid", &valid, "--allow-loss", "100"]);
+    export.args(["--canary", &clip, "--canary-as-heard", "--canary-margin", "0"]);
+    printed(&export.stdin(Stdio::null()).output().expect("it runs"));
+    out
+}
+
 #[test]
-fn float_weights_are_heard_like_the_package_that_was_made_of_them() {
+fn float_weights_are_heard_like_the_package_that_is_made_of_them() {
     let dir = tempfile::tempdir().expect("a directory");
     let manifest = manifest(dir.path());
     let lm = format!("{PACKAGE}/lm.bin");
-    let common = ["--manifest", &manifest, "--json", "--texts", "--beam-width", "32"];
-    let package = json(&evaluate(&[&[PACKAGE][..], &common].concat()));
-    let float = ["trainer/checkpoints/stt-en-small", "--lm", &lm, "--lm-weight", "1"];
-    let float = json(&evaluate(&[&float[..], &common].concat()));
+    let made = exported(dir.path(), &manifest, &lm);
+    let common = ["--manifest", &manifest, "--json", "--texts"];
+    let package = json(&evaluate(&[&[made.as_str()][..], &common].concat()));
+    let float = json(&evaluate(&[&[WEIGHTS, "--lm", &lm][..], &common].concat()));
     let (all, _) = counted(&float, SPEAKERS);
     assert_eq!(counts(&float), all, "{float}");
-    // The same words but for what rounding to bytes and half a point of word bonus do; and the canary is heard right.
+    // The same words but for what rounding to bytes does; and something is heard.
     let errors = |found: &Value| counts(found)[2];
     assert!(errors(&float).abs_diff(errors(&package)) <= 2, "{package}\n{float}");
-    assert_eq!(float["texts"][2]["heard"], package["texts"][2]["said"], "{float}");
-    assert_eq!((&package["model"], &float["model"]), (&"stt-en-small".into(), &"float".into()));
+    assert!(errors(&float) < counts(&float)[3], "{float}");
+    assert_eq!((&package["model"], &float["model"]), (&"float".into(), &"float".into()));
     // A package has its language model inside.
     let refused = evaluate(&[PACKAGE, "--lm", &lm, "--manifest", &manifest]);
     assert_eq!(refused.status.code(), Some(64));

@@ -12,7 +12,7 @@ pub struct Augment {
     /// Speed is drawn from 1 − this to 1 + this: the time axis of the features is resampled, which changes the tempo and leaves the
     /// pitch. It costs no second decoding, unlike resampled audio (Ko et al. 2015), which changes both.
     pub speed: f32,
-    /// The length of the vocal tract is drawn from 1 − this to 1 + this: see [`Warp`].
+    /// Frequencies are multiplied by a factor from 1 − this to 1 + this: see [`Warp`].
     pub warp: f32,
     /// Bands of mel bins that are masked (SpecAugment, Park et al. 2019).
     pub freq_masks: usize,

@@ -27,11 +27,14 @@ impl Warp {
         let (low, high) = (mel(LOW_HZ), mel(HIGH_HZ));
         // Bin i's triangle has its peak here.
         let step = (high - low) / (MEL_BINS + 1) as f64;
-        let top = HIGH_HZ;
         let bend = FORMANTS_HZ * alpha.min(1.0);
         let places = std::array::from_fn(|bin| {
             let to = hz(low + step * (bin + 1) as f64);
-            let from = if to <= bend { to / alpha } else { top - (top - bend / alpha) * (top - to) / (top - bend) };
+            let from = if to <= bend {
+                to / alpha
+            } else {
+                HIGH_HZ - (HIGH_HZ - bend / alpha) * (HIGH_HZ - to) / (HIGH_HZ - bend)
+            };
             let place = ((mel(from) - low) / step - 1.0).clamp(0.0, (MEL_BINS - 1) as f64);
             let below = (place as usize).min(MEL_BINS - 2);
             (below, (place - below as f64) as f32)

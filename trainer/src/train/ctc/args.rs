@@ -49,7 +49,7 @@ pub struct CtcArgs {
     /// Speed of each row is drawn from 1 − this to 1 + this.
     #[arg(long, default_value_t = 0.1, help_heading = "Batches and augmentation")]
     pub speed: f32,
-    /// Length of each row's vocal tract is drawn from 1 − this to 1 + this; 0.1 makes one voice many.
+    /// Frequencies of each row are multiplied by 1 − this to 1 + this, as those of a longer or shorter vocal tract are; 0.1 makes one voice many.
     #[arg(long, default_value_t = 0.0, help_heading = "Batches and augmentation")]
     pub warp: f32,
 
