@@ -189,11 +189,15 @@ pub fn settle_abandoned(parent: &Path) -> Settled {
 
 /// Removes what [`settle_abandoned`] found somebody at work on, if nobody is any more; whether it is gone.
 pub fn remove_abandoned(dir: &Path) -> io::Result<bool> {
-    match hold(dir) {
-        Ok(Some(_held)) => std::fs::remove_dir_all(dir).map(|()| true),
-        Ok(None) => Ok(false),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+    let removed = match hold(dir) {
+        Ok(Some(_held)) => std::fs::remove_dir_all(dir),
+        Ok(None) => return Ok(false),
         Err(e) => Err(e),
+    };
+    match removed {
+        // Its holder has put it in its place, or removed it.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+        removed => removed.map(|()| true),
     }
 }
 
