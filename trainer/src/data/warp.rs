@@ -1,7 +1,7 @@
 //! Other voices than the one that spoke: the frequency axis of features is warped.
 
 use linnet_features::audio::SAMPLE_RATE;
-use linnet_features::logmel::LOW_HZ;
+use linnet_features::logmel::{LOW_HZ, hz_to_mel, mel_to_hz};
 
 use super::MEL_BINS;
 
@@ -24,18 +24,18 @@ impl Warp {
     /// For the factor `alpha`, which lies between 0.5 and 2.
     pub fn new(alpha: f32) -> Self {
         let alpha = f64::from(alpha);
-        let (low, high) = (mel(LOW_HZ), mel(HIGH_HZ));
+        let (low, high) = (hz_to_mel(LOW_HZ), hz_to_mel(HIGH_HZ));
         // Bin i's triangle has its peak here.
         let step = (high - low) / (MEL_BINS + 1) as f64;
         let bend = FORMANTS_HZ * alpha.min(1.0);
         let places = std::array::from_fn(|bin| {
-            let to = hz(low + step * (bin + 1) as f64);
+            let to = mel_to_hz(low + step * (bin + 1) as f64);
             let from = if to <= bend {
                 to / alpha
             } else {
                 HIGH_HZ - (HIGH_HZ - bend / alpha) * (HIGH_HZ - to) / (HIGH_HZ - bend)
             };
-            let place = ((mel(from) - low) / step - 1.0).clamp(0.0, (MEL_BINS - 1) as f64);
+            let place = ((hz_to_mel(from) - low) / step - 1.0).clamp(0.0, (MEL_BINS - 1) as f64);
             let below = (place as usize).min(MEL_BINS - 2);
             (below, (place - below as f64) as f32)
         });
@@ -54,28 +54,20 @@ impl Warp {
     }
 }
 
-fn mel(hz: f64) -> f64 {
-    1127.0 * (hz / 700.0).ln_1p()
-}
-
-fn hz(mel: f64) -> f64 {
-    700.0 * (mel / 1127.0).exp_m1()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Where a peak at `hz` is found behind a warp by `alpha`, Hz.
     fn moved(hz_before: f64, alpha: f32) -> f64 {
-        let (low, high) = (mel(LOW_HZ), mel(HIGH_HZ));
+        let (low, high) = (hz_to_mel(LOW_HZ), hz_to_mel(HIGH_HZ));
         let step = (high - low) / (MEL_BINS + 1) as f64;
-        let place = (mel(hz_before) - low) / step - 1.0;
+        let place = (hz_to_mel(hz_before) - low) / step - 1.0;
         let mut frame: Vec<f32> = (0..MEL_BINS).map(|bin| (-(bin as f64 - place).powi(2) / 8.0).exp() as f32).collect();
         Warp::new(alpha).apply(&mut frame);
         let total: f32 = frame.iter().sum();
         let mean = frame.iter().enumerate().map(|(bin, value)| bin as f32 * value).sum::<f32>() / total;
-        hz(low + step * (f64::from(mean) + 1.0))
+        mel_to_hz(low + step * (f64::from(mean) + 1.0))
     }
 
     #[test]

@@ -16,14 +16,13 @@ impl MelBank {
     /// Kaldi's bank: triangles that are straight lines on the mel scale `1127 ln(1 + f / 700)`, over `bins` bins of
     /// `bin_hz` (the bin at the Nyquist frequency is left out, as Kaldi does).
     pub(super) fn kaldi(filters: usize, bins: usize, bin_hz: f64, low_hz: f64, high_hz: f64) -> Self {
-        let mel = |hz: f64| 1127.0 * (hz / 700.0).ln_1p();
-        let (low, high) = (mel(low_hz), mel(high_hz));
+        let (low, high) = (hz_to_mel(low_hz), hz_to_mel(high_hz));
         let step = (high - low) / (filters + 1) as f64;
         let filter = |index: usize| {
             let left = low + index as f64 * step;
             let (centre, right) = (left + step, left + 2.0 * step);
             Filter::from_weights((0..bins).map(|bin| {
-                let at = mel(bin as f64 * bin_hz);
+                let at = hz_to_mel(bin as f64 * bin_hz);
                 if at <= centre { (at - left) / step } else { (right - at) / step }
             }))
         };
@@ -85,6 +84,16 @@ const KNEE_MEL: f64 = 15.0;
 const HZ_PER_MEL: f64 = 200.0 / 3.0;
 
 /// Logarithmic step of one mel above the knee: 6.4-fold in 27.
+/// Kaldi's mel scale (HTK's, with the natural logarithm): `1127 ln(1 + f / 700)`.
+pub fn hz_to_mel(hz: f64) -> f64 {
+    1127.0 * (hz / 700.0).ln_1p()
+}
+
+/// The inverse of [`hz_to_mel`], Hz.
+pub fn mel_to_hz(mel: f64) -> f64 {
+    700.0 * (mel / 1127.0).exp_m1()
+}
+
 fn log_step() -> f64 {
     6.4f64.ln() / 27.0
 }

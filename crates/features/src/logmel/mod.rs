@@ -12,6 +12,7 @@ mod spectrum;
 mod whisper;
 
 pub use kaldi::{FbankOptions, KaldiFbank, LOW_HZ, fbank, frames_of};
+pub use mel::{hz_to_mel, mel_to_hz};
 pub use whisper::WhisperMel;
 
 /// Mel bins of a frame.
